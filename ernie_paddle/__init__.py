@@ -1,0 +1,1 @@
+"""BERT, ERNIE 2.0 and their relatives: models, pre-training objectives, schedules, fine-tuning."""

@@ -1,0 +1,1 @@
+"""Training framework on Paddle static graphs: Programs, optimizers, data parallelism, checkpoints, export."""

@@ -1,0 +1,1 @@
+"""Text to arrays: documents, tokenizers, shards on disk, sampling order, masking, batches. NumPy only."""
