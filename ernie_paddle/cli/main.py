@@ -1,0 +1,105 @@
+"""`ernie VERB …`: finds the verb, runs it, and turns a person's mistakes into one line and exit code 2."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from types import ModuleType
+
+from ernie_paddle.cli.options import Parser
+from propeller.errors import UserError
+from reader.errors import DataError
+
+VERBS: dict[str, str] = {
+    "vocab": "train a WordPiece or SentencePiece vocabulary on raw text",
+    "prepare": "turn raw text into a corpus: memory-mapped shards for pre-training",
+    "pretrain": "pre-train a model on prepared corpora, as a recipe says",
+    "finetune": "train a model for a task on a labelled table, and keep the best checkpoint",
+    "evaluate": "score a fine-tuned or exported model on a labelled table",
+    "predict": "answer the rows of a table with a fine-tuned or exported model",
+    "export": "write a checkpoint as a Paddle Inference model with all that predict needs",
+    "inspect": "show what a corpus, checkpoint, exported model or vocabulary holds",
+    "doctor": "report on Python, Paddle, devices and settings, and what to change",
+}
+
+EXIT_BUG = 1
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+EXIT_PIPE = 141
+
+
+def overview() -> str:
+    """The text that `ernie` without a verb prints."""
+    lines = ["usage: ernie VERB [options]    (`ernie VERB --help` explains the options)", ""]
+    lines += [f"  {verb:<10} {meaning}" for verb, meaning in VERBS.items()]
+    return "\n".join(lines)
+
+
+def load_verb(verb: str) -> ModuleType:
+    """Import the module of one verb; others stay unimported, so that text verbs never load Paddle."""
+    return importlib.import_module(f"ernie_paddle.cli.{verb}")
+
+
+def build_parser(verb: str) -> Parser:
+    """The parser of one verb."""
+    module = load_verb(verb)
+    parser = Parser(prog=f"ernie {verb}", description=module.__doc__, allow_abbrev=False)
+    module.add_arguments(parser)
+    return parser
+
+
+def with_underscores(argv: list[str]) -> list[str]:
+    """Write option names with underscores, so that `--batch-size` and `--batch_size` are the same option."""
+    out: list[str] = []
+    for position, text in enumerate(argv):
+        if text == "--":
+            return out + argv[position:]
+        if text.startswith("--"):
+            name, equals, value = text.partition("=")
+            text = "--" + name[2:].replace("-", "_") + equals + value
+        out.append(text)
+    return out
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error on a single line."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `ernie` with these arguments (default: those of the process) and return the exit code.
+
+    0 done; 1 an error in the program (with its traceback); 2 a mistake in options, files or settings (one line on
+    stderr); 130 interrupted from the keyboard.
+    """
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(overview())
+        return 0
+    verb, rest = argv[0], with_underscores(argv[1:])
+    if verb not in VERBS:
+        print(f"ernie: there is no verb {verb!r}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
+        return EXIT_MISTAKE
+    try:
+        args = build_parser(verb).parse_args(rest)
+        code = load_verb(verb).run(args)
+        sys.stdout.flush()
+        return int(code or 0)
+    except (DataError, UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+        print(f"ernie {verb}: {one_line(error)}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except KeyboardInterrupt:
+        print(f"ernie {verb}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of our output went away (`ernie … | head`): nothing is wrong; keep the interpreter from
+        # flushing into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+
+
+if __name__ == "__main__":
+    sys.exit(main())
