@@ -1,0 +1,229 @@
+"""Recipes: one YAML file names the architecture, the data, the training settings, the tasks and their schedule.
+
+``configs/`` holds ``arch/``, ``data/`` and ``train/`` (never mixed) and ``recipes/``, which compose them: in a
+recipe, ``arch``, ``data`` and ``train`` are each the name of a file in their folder, or the settings themselves.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from propeller.errors import UserError
+from propeller.optim import OptimizerConfig
+from propeller.precision import PrecisionConfig
+from propeller.settings import from_mapping, unknown_name
+
+DEFAULT_RECIPE = "ernie2_base_en"
+_SECTIONS = ("arch", "data", "train")
+
+
+def configs_dir() -> Path:
+    """The folder of shipped configurations: inside an installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+@dataclass(frozen=True)
+class CorpusConfig:
+    """One prepared corpus (the output of ``ernie prepare``) and how often an epoch goes through it."""
+
+    path: str
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.weight <= 0:
+            raise ValueError(f"weight must be above 0, found {self.weight}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """What is read: corpora, the length of a row in tokens, and how rows are binned by length."""
+
+    corpora: list[CorpusConfig]
+    max_length: int = 512
+    min_tokens: int = 8
+    bin_width: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.corpora:
+            raise ValueError("corpora is empty; name at least one prepared corpus")
+        if self.max_length < 8:
+            raise ValueError(f"max_length must be at least 8, found {self.max_length}")
+
+
+@dataclass(frozen=True)
+class LearningRateConfig:
+    """Shape of the learning rate; with ``per: task`` every task has a warm-up of its own (ERNIE 2.0, Pre-training Settings)."""
+
+    kind: Literal["linear", "noam", "constant", "cosine"] = "noam"
+    peak: float = 5e-5
+    warmup_steps: int = 4000
+    per: Literal["run", "task"] = "run"
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How it is trained. Exactly one of ``batch_tokens`` and ``batch_rows`` gives the global batch of one update."""
+
+    batch_tokens: int | None = None
+    batch_rows: int | None = None
+    micro_batch_tokens: int | None = None
+    seed: int = 0
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    learning_rate: LearningRateConfig = field(default_factory=LearningRateConfig)
+    precision: PrecisionConfig = field(default_factory=PrecisionConfig)
+    checkpoint_every: int = 1000
+    keep_last: int = 3
+    log_every: int = 10
+    eval_every: int = 1000
+    eval_batches: int = 16
+    early_stop_patience: int | None = None
+    non_finite_limit: int = 20
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        if (self.batch_tokens is None) == (self.batch_rows is None):
+            raise ValueError("give exactly one of batch_tokens and batch_rows")
+        for name in ("checkpoint_every", "keep_last", "log_every", "eval_every", "eval_batches", "non_finite_limit"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Objectives that share a batch: at most one that arranges the input, any number on tokens."""
+
+    objectives: dict[str, dict[str, Any]]
+    task_id: int = 0
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """How the tasks share the steps: a kind with an amount, or the table itself (``stages``: steps per task)."""
+
+    kind: Literal["cmtl", "multi_task", "sequential", "table"] = "cmtl"
+    steps_per_task: int | None = None
+    stages: list[dict[str, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if (self.kind == "table") != bool(self.stages):
+            raise ValueError("kind: table needs stages, and stages need kind: table")
+        if (self.kind == "table") == (self.steps_per_task is not None):
+            raise ValueError(
+                f"kind: {self.kind} " + ("takes no" if self.kind == "table" else "needs") + " steps_per_task"
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole pre-training run, ready to be started."""
+
+    name: str
+    arch: dict[str, Any]
+    data: DataConfig
+    train: TrainConfig
+    tasks: dict[str, TaskConfig]
+    schedule: ScheduleConfig
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ValueError("tasks is empty; name at least one task with its objectives")
+        for stage in self.schedule.stages:
+            for task in stage:
+                if task not in self.tasks:
+                    raise unknown_name("task", task, self.tasks, "schedule.stages")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, as written beside the checkpoints; ``from_mapping(Recipe, …)`` reads it back."""
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
+
+
+def recipe_names() -> list[str]:
+    """Names of the shipped recipes."""
+    return sorted(path.stem for path in (configs_dir() / "recipes").glob("*.yaml"))
+
+
+def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Sequence[str] = ()) -> Recipe:
+    """Read a recipe by its shipped name or from a file, compose its sections and check every key.
+
+    Args:
+        name_or_path: a name from :func:`recipe_names`, or a YAML file.
+        overrides: ``section.key=value`` settings that replace single values (the value is read as YAML).
+        corpora: prepared corpora that replace those of the recipe's data section.
+
+    Raises:
+        UserError: no such recipe or section file, not YAML, an unknown key, a value of a wrong kind.
+    """
+    path = Path(name_or_path)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = configs_dir() / "recipes" / f"{name_or_path}.yaml"
+        if not path.is_file():
+            near = difflib.get_close_matches(name_or_path, recipe_names(), n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(
+                f"no recipe is named {name_or_path!r}; {hint}Known: {', '.join(recipe_names())}, or a .yaml file"
+            )
+    mapping = _read_yaml(path)
+    for section in _SECTIONS:
+        if isinstance(mapping.get(section), str):
+            mapping[section] = _read_yaml(_section_file(section, mapping[section], path))
+    if corpora:
+        if not isinstance(mapping.get("data"), Mapping):
+            raise UserError(f"{path}: the recipe has no data section")
+        mapping["data"] = {**mapping["data"], "corpora": [{"path": corpus} for corpus in corpora]}
+    for override in overrides:
+        _apply(mapping, override)
+    mapping.setdefault("name", path.stem)
+    return from_mapping(Recipe, mapping, str(path))
+
+
+def _section_file(section: str, name: str, recipe: Path) -> Path:
+    """``configs/<section>/<name>.yaml`` of the shipped configurations, or of those that the recipe lies in."""
+    for root in (recipe.resolve().parent.parent, configs_dir()):
+        candidate = root / section / f"{name}.yaml"
+        if candidate.is_file():
+            return candidate
+    known = sorted(path.stem for path in (configs_dir() / section).glob("*.yaml"))
+    raise unknown_name(f"{section} configuration", name, known, str(recipe))
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = getattr(error, "problem_mark", None)
+        line = f":{place.line + 1}" if place else ""
+        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(loaded, dict):
+        raise UserError(f"{path}: expected a mapping of settings at the top")
+    return loaded
+
+
+def _apply(mapping: dict[str, Any], override: str) -> None:
+    """Set one dotted key; whether the key exists is checked afterwards with all the others."""
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {override}: write it as section.key=value, for example train.seed=1")
+    target: Any = mapping
+    *parents, last = key.split(".")
+    for parent in parents:
+        target = target.setdefault(parent, {})
+        if not isinstance(target, dict):
+            raise UserError(f"--set {override}: {parent!r} is not a section")
+    try:
+        target[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise UserError(f"--set {override}: the value is not valid YAML") from None
