@@ -1,0 +1,62 @@
+"""The optimizer: its configuration and its part of a training Program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from propeller.errors import UserError
+
+ParameterPredicate = Callable[[str, tuple[int, ...]], bool]
+ParameterRatio = Callable[[str, tuple[int, ...]], float]
+Name = Literal["adamw", "adam"]
+
+
+def decays_matrices(name: str, shape: tuple[int, ...]) -> bool:
+    """Default of ``OptimizerConfig.decays``: everything but vectors and scalars (biases, normalisation weights)."""
+    return len(shape) > 1
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019) and clipping by the global norm.
+
+    One update of a parameter p with gradient g, t counting the updates of this very parameter from 1::
+
+        g := g * clip_norm / max(norm, clip_norm)
+        p := p - lr * ratio * weight_decay * p           (decayed parameters only)
+        m := b1 m + (1 - b1) g;  v := b2 v + (1 - b2) g g
+        p := p - lr * ratio * (m / (1 - b1^t)) / (sqrt(v / (1 - b2^t)) + epsilon)
+
+    Attributes:
+        name: "adamw", or "adam" for the same without any weight decay (``weight_decay`` must be 0).
+        betas: decay rates of the two moments.
+        epsilon: added to the root of the second moment.
+        weight_decay: strength of the decay; it is multiplied by the learning rate.
+        clip_norm: largest global norm of the gradient; None for no clipping.
+        decays: (name, shape) -> whether a parameter is decayed.
+        lr_ratio: (name, shape) -> factor of the learning rate of a parameter, e.g. for layer-wise decay; None for 1.
+    """
+
+    name: Name = "adamw"
+    betas: tuple[float, float] = (0.9, 0.999)
+    epsilon: float = 1e-8
+    weight_decay: float = 0.01
+    clip_norm: float | None = 1.0
+    decays: ParameterPredicate = decays_matrices
+    lr_ratio: ParameterRatio | None = None
+
+    def __post_init__(self) -> None:
+        if self.name not in get_args(Name):
+            raise UserError(f"optimizer: name {self.name!r} is none of {', '.join(get_args(Name))}")
+        if not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
+            raise UserError(f"optimizer: betas {self.betas} must be two numbers, at least 0 and below 1")
+        if self.epsilon <= 0:
+            raise UserError(f"optimizer: epsilon {self.epsilon} must be above 0")
+        if self.weight_decay < 0:
+            raise UserError(f"optimizer: weight_decay {self.weight_decay} must be 0 or more")
+        if self.name == "adam" and self.weight_decay != 0:
+            raise UserError("optimizer: 'adam' has no weight decay; set weight_decay to 0 or name to 'adamw'")
+        if self.clip_norm is not None and self.clip_norm <= 0:
+            raise UserError(f"optimizer: clip_norm {self.clip_norm} must be above 0, or none for no clipping")
