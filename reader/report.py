@@ -1,0 +1,59 @@
+"""What was left out, why and where: nothing is lost silently."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PLACES_KEPT = 5
+
+
+class SkipReport:
+    """Counts of skipped things by reason, with the first few places of each.
+
+    Reports of several workers are merged in the order of the text, so that the result does not depend on timing.
+    """
+
+    def __init__(self) -> None:
+        self.counts: dict[str, int] = {}
+        self.places: dict[str, list[str]] = {}
+
+    def add(self, reason: str, where: str) -> None:
+        """Counts one skipped thing; `where` is `file:line` or as near as is known."""
+        self.counts[reason] = self.counts.get(reason, 0) + 1
+        places = self.places.setdefault(reason, [])
+        if len(places) < _PLACES_KEPT:
+            places.append(where)
+
+    def merge(self, other: SkipReport) -> None:
+        """Adds the counts of `other`, whose places come after this report's own."""
+        for reason, count in other.counts.items():
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            places = self.places.setdefault(reason, [])
+            places.extend(other.places[reason][: _PLACES_KEPT - len(places)])
+
+    @property
+    def total(self) -> int:
+        """How many things were skipped in all."""
+        return sum(self.counts.values())
+
+    def lines(self) -> list[str]:
+        """One line per reason, the most frequent first: `12 × reason (file:3, file:9, …)`."""
+        result = []
+        for reason, count in sorted(self.counts.items(), key=lambda item: (-item[1], item[0])):
+            places = self.places[reason]
+            more = ", …" if count > len(places) else ""
+            result.append(f"{count} × {reason} ({', '.join(places)}{more})")
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-able copy, read back by `from_dict`."""
+        return {reason: {"count": count, "places": list(self.places[reason])} for reason, count in self.counts.items()}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> SkipReport:
+        """The report that `to_dict` wrote."""
+        report = cls()
+        for reason, entry in data.items():
+            report.counts[reason] = int(entry["count"])
+            report.places[reason] = [str(place) for place in entry["places"]][:_PLACES_KEPT]
+        return report
