@@ -1,0 +1,1 @@
+"""The encoder of BERT, ERNIE and ERNIE-M, and its heads."""

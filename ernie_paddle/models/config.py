@@ -1,0 +1,182 @@
+"""The architecture of an encoder, as data.
+
+The keys are those of Hugging Face and PaddleNLP. The configuration files of the ERNIE releases name a few of them
+otherwise (`sent_type_vocab_size`, `epsilon`); those names are read too. Anything else is a mistake and refused.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from propeller.errors import UserError
+
+_ALIASES = {
+    "sent_type_vocab_size": "type_vocab_size",
+    "epsilon": "layer_norm_eps",
+    "layer_norm_epsilon": "layer_norm_eps",
+    "ffn_hidden_size": "intermediate_size",
+}
+_ACTIVATIONS = ("gelu", "relu")
+_MAY_BE_ZERO = ("type_vocab_size", "task_type_vocab_size", "position_offset", "pad_token_id", "num_hidden_layers")
+
+
+@dataclass(frozen=True)
+class ErnieConfig:
+    """Sizes and rates of one encoder (BERT section 3; ERNIE 2.0 section 4.1 for the sizes base and large).
+
+    Attributes:
+        vocab_size: rows of the word embedding; may exceed the number of pieces in the vocabulary file.
+        hidden_size: H, divisible by `num_attention_heads`.
+        num_hidden_layers: blocks.
+        num_attention_heads: heads per block.
+        intermediate_size: F, the width of the feed-forward layer; 4·hidden_size when left out.
+        hidden_act: "gelu" (exact, with erf) or "relu", in the feed-forward layers and in the MLM head.
+        hidden_dropout_prob: rate after the embeddings and after both halves of a block.
+        attention_probs_dropout_prob: rate on the attention probabilities.
+        max_position_embeddings: rows of the position table, the `position_offset` first ones included.
+        type_vocab_size: rows of the segment table; 0 builds no segment embedding (ERNIE-M).
+        task_type_vocab_size: rows of the task table of ERNIE 2.0.
+        use_task_id: whether that table is built.
+        layer_norm_eps: epsilon of every LayerNorm. The releases differ (1e-5 in the static ones, 1e-12 in PaddleNLP
+            and Hugging Face), so a file must state it.
+        initializer_range: standard deviation of the truncated normal distribution of new weights.
+        pad_token_id: id of [PAD] (1 in ERNIE-M).
+        position_offset: added to every position id (2 in ERNIE-M).
+    """
+
+    vocab_size: int
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 0
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    max_position_embeddings: int = 512
+    type_vocab_size: int = 2
+    task_type_vocab_size: int = 16
+    use_task_id: bool = False
+    layer_norm_eps: float = 1e-12
+    initializer_range: float = 0.02
+    pad_token_id: int = 0
+    position_offset: int = 0
+
+    def __post_init__(self) -> None:
+        """Check every value.
+
+        Raises:
+            UserError: a value is of the wrong type or outside its range.
+        """
+        if self.intermediate_size == 0:
+            object.__setattr__(self, "intermediate_size", 4 * self.hidden_size)
+        for field in dataclasses.fields(self):
+            self._check_field(field.name, str(field.type), getattr(self, field.name))
+        if self.hidden_act not in _ACTIVATIONS:
+            raise UserError(f"hidden_act is {self.hidden_act!r}; it must be one of {', '.join(_ACTIVATIONS)}")
+        if self.hidden_size % self.num_attention_heads:
+            raise UserError(
+                f"hidden_size ({self.hidden_size}) is not divisible by num_attention_heads "
+                f"({self.num_attention_heads}); change one of them"
+            )
+        if self.use_task_id and self.task_type_vocab_size == 0:
+            raise UserError("use_task_id is true but task_type_vocab_size is 0; give the number of task ids")
+        if self.pad_token_id >= self.vocab_size:
+            raise UserError(f"pad_token_id ({self.pad_token_id}) is outside a vocabulary of {self.vocab_size} ids")
+        if self.position_offset >= self.max_position_embeddings:
+            raise UserError(
+                f"position_offset ({self.position_offset}) leaves no position in a table of "
+                f"{self.max_position_embeddings} rows (max_position_embeddings)"
+            )
+
+    @staticmethod
+    def _check_field(name: str, kind: str, value: object) -> None:
+        if kind == "bool":
+            if not isinstance(value, bool):
+                raise UserError(f"{name} is {value!r}; it must be true or false")
+        elif kind == "int":
+            least = 0 if name in _MAY_BE_ZERO else 1
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise UserError(f"{name} is {value!r}; it must be a whole number, at least {least}")
+        elif kind == "float":
+            if not isinstance(value, (int, float)) or isinstance(value, bool):
+                raise UserError(f"{name} is {value!r}; it must be a number")
+            if name.endswith("_prob") and not 0 <= value < 1:
+                raise UserError(f"{name} is {value!r}; it must be at least 0 and below 1")
+            if not name.endswith("_prob") and not value > 0:
+                raise UserError(f"{name} is {value!r}; it must be above 0")
+
+    @property
+    def head_size(self) -> int:
+        """Width D of one attention head."""
+        return self.hidden_size // self.num_attention_heads
+
+    @property
+    def max_length(self) -> int:
+        """The longest sequence that the position table serves, in tokens."""
+        return self.max_position_embeddings - self.position_offset
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "the model configuration") -> ErnieConfig:
+        """Build from a mapping of keys, such as a parsed file.
+
+        Args:
+            values: keys as in this class, or their names in the releases.
+            where: what the mapping is, for messages.
+
+        Raises:
+            UserError: a key is unknown, given twice under two names, missing, or its value is unusable.
+        """
+        names = [field.name for field in dataclasses.fields(cls)]
+        known: dict[str, Any] = {}
+        for key, value in values.items():
+            name = _ALIASES.get(key, key)
+            if name not in names:
+                near = difflib.get_close_matches(str(key), [*names, *_ALIASES], n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; known keys: {', '.join(names)}"
+                raise UserError(f"{where}: unknown key {key!r}{hint}")
+            if name in known:
+                raise UserError(f"{where}: {name!r} is given twice (as {key!r} too); keep one")
+            known[name] = value
+        for name, advice in (
+            ("vocab_size", "the number of rows of the word embedding"),
+            ("layer_norm_eps", "1e-5 in the static ERNIE releases, 1e-12 in PaddleNLP, BERT and Hugging Face"),
+        ):
+            if name not in known:
+                raise UserError(f"{where}: {name!r} is missing; give it ({advice})")
+        try:
+            return cls(**known)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from None
+
+    @classmethod
+    def from_json(cls, path: str | Path) -> ErnieConfig:
+        """Read a JSON file written by `save_json`, or one of a release.
+
+        Raises:
+            UserError: the file is absent, is no JSON object, or does not describe an encoder.
+        """
+        try:
+            values = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UserError(
+                f"{path}: cannot be read ({error.strerror}); give the path of a model configuration"
+            ) from None
+        except ValueError as error:
+            raise UserError(f"{path}: is not JSON ({error})") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{path}: holds {type(values).__name__}, not an object of keys and values")
+        return cls.from_dict(values, where=str(path))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All keys and values; `from_dict` of it gives an equal configuration."""
+        return dataclasses.asdict(self)
+
+    def save_json(self, path: str | Path) -> None:
+        """Write `to_dict` as JSON."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")

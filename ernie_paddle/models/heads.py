@@ -1,0 +1,93 @@
+"""What is put on top of the encoder: pre-training heads and fine-tuning heads.
+
+Shape suffixes: B batch, C choices, T length, H hidden, K classes, M gathered positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle import ParamAttr, nn
+from paddle.nn import initializer as init
+
+from ernie_paddle.models import forms
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.encoder import EncoderOutput
+from ernie_paddle.models.forms import Value
+from ernie_paddle.models.layers import Dropout, LayerNorm, Linear, activation
+
+
+def gather_positions(hidden_BTH: Value, positions_M: Value) -> Value:
+    """The vectors at the flat positions b·T + t.
+
+    Args:
+        hidden_BTH: [B, T, H].
+        positions_M: int64 [M], each in [0, B·T).
+
+    Returns:
+        [M, H].
+    """
+    return paddle.gather(hidden_BTH.reshape([-1, hidden_BTH.shape[-1]]), positions_M)
+
+
+class MaskedLMHead(nn.Layer):
+    """LayerNorm(act(linear(h))) times the word embedding, plus a bias (BERT section 3.1, task 1).
+
+    Parameters `{name}.transform.*`, `{name}.layer_norm.*`, `{name}.decoder_bias`; the matrix is the encoder's own.
+    It is applied to gathered positions only: the product with the vocabulary is the largest of the model.
+    """
+
+    def __init__(self, config: ErnieConfig, word_embedding_VH: Value, name: str = "cls.predictions") -> None:
+        super().__init__()
+        self.transform = Linear(f"{name}.transform", config.hidden_size, config.hidden_size, config.initializer_range)
+        self.layer_norm = LayerNorm(f"{name}.layer_norm", config.hidden_size, config.layer_norm_eps)
+        self.decoder_bias = self.create_parameter(
+            [config.vocab_size], attr=ParamAttr(name=f"{name}.decoder_bias", initializer=init.Constant(0.0))
+        )
+        # In a list, so that the shared matrix is not registered as a parameter of this layer a second time.
+        self._tied = [word_embedding_VH]
+        self._act = config.hidden_act
+
+    def forward(self, hidden_MH: Value) -> Value:
+        """[M, H] (see `gather_positions`) -> logits [M, V]."""
+        h_MH = self.layer_norm(activation(self._act, self.transform(hidden_MH)))
+        return forms.linear_transposed(h_MH, self._tied[0], self.decoder_bias)
+
+
+class PooledClassifier(nn.Layer):
+    """Classes (or one number) for a whole sequence: linear(dropout(pooled)); also the NSP head, with rate 0.
+
+    One output with a squared error makes it a regression; scores of several labels are its K outputs with sigmoids.
+    """
+
+    def __init__(self, config: ErnieConfig, n_outputs: int, name: str = "classifier", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dense = Linear(name, config.hidden_size, n_outputs, config.initializer_range)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, output: EncoderOutput) -> Value:
+        """-> logits [B, K]."""
+        return self.dense(self.dropout(output.pooled_BH))
+
+
+class TokenClassifier(nn.Layer):
+    """Classes for every token: linear(dropout(hidden)); with K = 2 the start and end scores of a span (`spans`)."""
+
+    def __init__(self, config: ErnieConfig, n_outputs: int, name: str = "classifier", dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dense = Linear(name, config.hidden_size, n_outputs, config.initializer_range)
+        self.dropout = Dropout(dropout)
+
+    def forward(self, output: EncoderOutput) -> Value:
+        """-> logits [B, T, K]."""
+        return self.dense(self.dropout(output.hidden_BTH))
+
+
+def span_logits(logits_BT2: Value) -> tuple[Value, Value]:
+    """Start and end scores of an answer span, [B, T] each, of a `TokenClassifier` with two outputs (BERT section 4.2)."""
+    start_BT, end_BT = logits_BT2.unbind(-1)
+    return start_BT, end_BT
+
+
+def choice_logits(logits: Value, n_choices: int) -> Value:
+    """Scores [B, C] of C answers, encoded as B·C rows, of a `PooledClassifier` with one output [B·C, 1]."""
+    return logits.reshape([-1, n_choices])

@@ -1,0 +1,41 @@
+"""Sums of per-label losses, as `propeller.losses.LossTerm.total` wants them.
+
+Shape suffixes: M labels (or rows), K classes.
+"""
+
+from __future__ import annotations
+
+from paddle.nn import functional as F
+
+from ernie_paddle.models.forms import Value
+
+IGNORE = -100
+"""The label that means "no label here"."""
+
+
+def cross_entropy_sum(logits_MK: Value, labels_M: Value, ignore: int = IGNORE) -> Value:
+    """Sum of the cross-entropies of the rows whose label is not `ignore`.
+
+    Args:
+        logits_MK: [..., K]; the last axis holds the classes.
+        labels_M: int64 [...], in [0, K) or `ignore`.
+
+    Returns:
+        float32, shape [].
+    """
+    return F.cross_entropy(logits_MK.astype("float32"), labels_M, ignore_index=ignore, reduction="sum")
+
+
+def correct_sum(logits_MK: Value, labels_M: Value) -> Value:
+    """Number of rows whose largest logit is at the label, float32, shape []; ignored labels are never right."""
+    return (logits_MK.argmax(-1) == labels_M).astype("float32").sum()
+
+
+def squared_error_sum(predictions_M: Value, targets_M: Value) -> Value:
+    """Sum of squared differences, float32, shape []."""
+    return ((predictions_M.astype("float32") - targets_M) ** 2).sum()
+
+
+def sigmoid_cross_entropy_sum(logits: Value, targets: Value) -> Value:
+    """Sum over all entries of the binary cross-entropy of sigmoid(logits) with 0/1 targets, float32, shape []."""
+    return F.binary_cross_entropy_with_logits(logits.astype("float32"), targets, reduction="sum")
