@@ -1,0 +1,97 @@
+"""Random numbers that are computed, not drawn: every one is a function of a seed and of counters (epoch, sample, position…).
+
+Nothing here has a state to save, so resuming costs nothing and the order of the work does not matter.
+A key is a hash of (seed, counters): 64 bits, one stream of numbers. `bits` gives the numbers of a stream at any positions.
+The mixing function is the finaliser of splitmix64, the walk through a stream is splitmix64 itself (Steele, Lea and Flood, 2014).
+"""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+UInts: TypeAlias = NDArray[np.uint64]
+Floats: TypeAlias = NDArray[np.float64]
+Ints: TypeAlias = NDArray[Any]
+Counter: TypeAlias = int | str | Ints | np.integer[Any]
+"""A part of a stream's name: an integer (modulo 2**64), a string, or an array of integers (one stream for each)."""
+
+_STEP = np.uint64(0x9E3779B97F4A7C15)  # 2**64 / golden ratio, odd: multiples of it never repeat before 2**64
+_FOLD = np.uint64(0xD1342543DE82EF95)  # another odd number, so that folding a counter differs from walking a stream
+_S30, _S27, _S31 = np.uint64(30), np.uint64(27), np.uint64(31)
+_M1, _M2 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_SECOND_HALF = 0x5851F42D4C957F2D
+_TO_UNIT = 2.0**-53
+
+
+def key(seed: int, *counters: Counter) -> UInts:
+    """The key of the stream named by a seed and counters; arrays broadcast, the result has their common shape.
+
+    The order of the counters matters. Two names that differ only in one integer never share a key.
+    """
+    return fold(_as_uint64(int(seed)).reshape(()), *counters)
+
+
+def fold(keys: Ints, *counters: Counter) -> UInts:
+    """Derive keys from keys: `fold(key(s, a), b)` equals `key(s, a, b)`. Shapes broadcast."""
+    shape = np.shape(keys)
+    state = np.array(keys, dtype=np.uint64, ndmin=1)
+    for counter in counters:
+        shape = np.broadcast_shapes(shape, np.shape(counter))
+        state = mix(state * _STEP + mix(_as_uint64(counter) + _FOLD))
+    return state.reshape(shape)
+
+
+def bits(keys: UInts, positions: Ints | int) -> UInts:
+    """The 64 random bits at the given positions (from 0) of the given streams; shapes broadcast."""
+    shape = np.broadcast_shapes(np.shape(keys), np.shape(positions))
+    return mix(np.atleast_1d(keys) + (_as_uint64(positions) + np.uint64(1)) * _STEP).reshape(shape)
+
+
+def uniforms_at(keys: UInts, positions: Ints | int) -> Floats:
+    """Uniform numbers in [0, 1) (53 bits) at the given positions of the given streams; shapes broadcast."""
+    values: Floats = (bits(keys, positions) >> np.uint64(11)) * _TO_UNIT
+    return values
+
+
+def uniforms(seed: int, *counters: Counter, n: int) -> Floats:
+    """The first n uniform numbers in [0, 1) of each named stream: shape [n], or [..., n] where counters are arrays.
+
+    For a batch of samples: `uniforms(seed, "mlm", epochs_B, samples_B, n=4)` is a [B, 4] array.
+    """
+    return uniforms_at(key(seed, *counters)[..., None], np.arange(n))
+
+
+def generator(seed: int, *counters: int | str | np.integer[Any]) -> np.random.Generator:
+    """A NumPy generator (Philox) for one stream, for what needs shuffles or special distributions (about 20 µs each)."""
+    first = int(key(seed, *counters))
+    second = int(key(seed, *counters, _SECOND_HALF))
+    # Philox as a counter-based generator: all its state is this key and a counter that starts at zero.
+    return np.random.Generator(np.random.Philox(key=np.array([first, second], dtype=np.uint64)))
+
+
+def _as_uint64(counter: Counter) -> UInts:
+    """A new array (one entry for a scalar) of unsigned 64-bit numbers; strings are hashed, the same on every machine.
+
+    Never 0-d: NumPy warns of the (wanted) overflow only where it computes with scalars.
+    """
+    if isinstance(counter, str):
+        counter = int.from_bytes(blake2b(counter.encode("utf-8"), digest_size=8).digest(), "little")
+    if isinstance(counter, int):
+        return np.array([counter & 0xFFFFFFFFFFFFFFFF], dtype=np.uint64)
+    array = np.asarray(counter)
+    assert array.dtype.kind in "iu", f"a counter must be an integer or a string, not {array.dtype}"
+    return np.atleast_1d(array.astype(np.uint64))
+
+
+def mix(z: UInts) -> UInts:
+    """The finaliser of splitmix64, in place: a bijection in which every input bit changes half of the output bits."""
+    z ^= z >> _S30
+    z *= _M1
+    z ^= z >> _S27
+    z *= _M2
+    z ^= z >> _S31
+    return z
