@@ -1,0 +1,159 @@
+"""Classes for single texts and pairs: softmax over linear(dropout(pooled)) (BERT 3.2; ERNIE 2.0, fine-tuning)."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ernie_paddle.finetune import metrics
+from ernie_paddle.finetune.table import open_table
+from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask, UnusableCellError
+from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
+from propeller.inputs import Input
+from propeller.losses import LossTerm
+from reader.errors import DataError
+
+_IGNORE = -100
+_MOST_CLASSES = 10_000
+
+
+@dataclass(frozen=True)
+class Classification(TextTask):
+    """Classification; `labels` are the classes in the order of the model's outputs."""
+
+    type: ClassVar[str] = "classification"
+    metrics: ClassVar[tuple[str, ...]] = metrics.CLASSIFICATION
+
+    labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.labels) < 2:
+            raise UserError(f"classification needs at least two labels, found {', '.join(self.labels) or 'none'}")
+        if len(set(self.labels)) < len(self.labels):
+            raise UserError(f"a label is named twice: {', '.join(self.labels)}")
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Classification:
+        """Labels as given by `--labels`, or all that occur in the training table."""
+        labels = options.labels or discover_labels(options.train, options.label, options.format, options.header)
+        return cls(labels=tuple(labels), **cls.common_options(options))
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Classification:
+        """From what `to_dict` wrote."""
+        known = cls.settings_of(settings)
+        return cls(**{**known, "labels": tuple(known["labels"])})
+
+    def parse_label(self, cell: Any) -> int:
+        """The class number of a label."""
+        name = label_name(cell)
+        try:
+            return self.labels.index(name)
+        except ValueError:
+            shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
+            raise UnusableCellError(f"unknown label {name!r}; the labels are {shown}") from None
+
+    @property
+    def label_input(self) -> Input:
+        """Class numbers, int64 [B]."""
+        return Input(LABEL, (None,), "int64", pad=_IGNORE, ignore=_IGNORE)
+
+    def layer(self, config: ErnieConfig) -> Any:
+        """Encoder and classifier (parameters `classifier.*`)."""
+        from ernie_paddle.finetune.layers import PooledModel
+
+        return PooledModel(config, len(self.labels))
+
+    def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
+        """Cross-entropy summed over the rows, and how many were right."""
+        import paddle
+        from paddle.nn import functional as F
+
+        logits_BK, labels_B = layer(values), values[LABEL]
+        total = F.cross_entropy(logits_BK, labels_B, ignore_index=_IGNORE, reduction="sum")
+        right_B = paddle.equal(paddle.argmax(logits_BK, axis=-1), labels_B)
+        return [LossTerm("classification", total, LABEL, hits=right_B.astype("float32").sum())]
+
+    def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`logits` [B, K] and their softmax `probabilities` [B, K]."""
+        from paddle.nn import functional as F
+
+        logits_BK = layer(values)
+        return {"logits": logits_BK, "probabilities": F.softmax(logits_BK, axis=-1)}
+
+    def score(self, outputs: Arrays, data: TextDataset) -> dict[str, float]:
+        """Accuracy, F1, Matthews correlation and mean cross-entropy (nats)."""
+        assert data.labels is not None
+        logits = outputs["logits"].astype(np.float64)
+        logits -= logits.max(axis=-1, keepdims=True)
+        log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        loss = -log_probabilities[np.arange(len(data.labels)), data.labels].mean()
+        found = metrics.classification_metrics(data.labels, logits.argmax(axis=-1), len(self.labels))
+        return {**found, "loss": float(loss)}
+
+    def baseline(self, data: TextDataset) -> dict[str, float]:
+        """The metrics of always answering the most frequent class of these rows."""
+        assert data.labels is not None
+        majority = np.bincount(data.labels, minlength=len(self.labels)).argmax()
+        return metrics.classification_metrics(data.labels, np.full(len(data), majority), len(self.labels))
+
+    def answer_columns(self) -> list[str]:
+        """`prediction`, then the probability of each label."""
+        return ["prediction", *(f"p({label})" for label in self.labels)]
+
+    def answers(self, outputs: Arrays) -> list[dict[str, Any]]:
+        """The most probable label, and all probabilities."""
+        columns = self.answer_columns()
+        return [
+            dict(zip(columns, [self.labels[int(np.argmax(row))], *(float(p) for p in row)], strict=True))
+            for row in outputs["probabilities"]
+        ]
+
+
+def label_name(cell: Any) -> str:
+    """The label that a cell holds, as text (JSON numbers and booleans as JSON writes them).
+
+    Raises:
+        UnusableCellError: it holds none.
+    """
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        raise UnusableCellError("the label is missing")
+    if isinstance(cell, str):
+        return cell.strip()
+    if isinstance(cell, (bool, int, float)):
+        return json.dumps(cell)
+    raise UnusableCellError(f"a label must be a text or a number, found {type(cell).__name__}")
+
+
+def discover_labels(path: str, column: str, format: str, header: bool) -> list[str]:
+    """All labels of a table, whole numbers in numerical order, others in alphabetical order.
+
+    Raises:
+        DataError: fewer than two labels, or so many that the column cannot be a label.
+    """
+    found: dict[str, int] = {}
+    with open_table(path, format, header) as table:
+        table.require(column)
+        for row in table.rows:
+            if row.problem:
+                continue  # reading the table for training refuses the row with its line
+            try:
+                name = label_name(row.cells.get(column))
+            except UnusableCellError as error:
+                raise DataError(f"{table.name}:{row.line}: column {column!r}: {error}") from None
+            found.setdefault(name, row.line)
+            if len(found) > _MOST_CLASSES:
+                raise DataError(f"{table.name}: column {column!r} holds more than {_MOST_CLASSES:,} different labels")
+    if len(found) < 2:
+        raise DataError(f"{path}: column {column!r} holds {len(found)} label(s); classification needs at least two")
+    whole = all(re.fullmatch(r"-?\d+", name) for name in found)
+    return sorted(found, key=lambda name: (int(name) if whole else 0, name))

@@ -1,0 +1,216 @@
+"""Tables on disk (TSV, CSV, JSON lines, each also as .gz, or standard input) as rows that know their line number.
+
+A row that cannot be used is still a row: it carries the reason, so that `finetune` can refuse the file at that
+line and `predict` can answer "this row is unusable, because …" without losing count.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import gzip
+import io
+import itertools
+import json
+import re
+import sys
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from reader.errors import DataError
+
+FORMATS = ("auto", "tsv", "csv", "jsonl")
+STDIN = "-"
+_BY_SUFFIX = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl"}
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LONGEST_FIELD = 16 * 2**20
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. `cells` maps column name to value (text; in JSON lines any value); `problem` says why it is unusable."""
+
+    line: int
+    cells: dict[str, Any] = field(default_factory=dict)
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """An open table: its name for messages, its format, its columns (None for JSON lines) and its rows, read once."""
+
+    name: str
+    format: str
+    columns: list[str] | None
+    rows: Iterator[Row]
+
+    def require(self, *wanted: str | None) -> None:
+        """Check that the named columns exist (None is passed over); in JSON lines each row is checked when used.
+
+        Raises:
+            DataError: a column is missing; names the nearest one and all that exist.
+        """
+        for name in wanted:
+            if name is not None and self.columns is not None and name not in self.columns:
+                near = difflib.get_close_matches(name, self.columns, n=1)
+                hint = f"did you mean {near[0]!r}? " if near else ""
+                raise DataError(f"{self.name}:1: there is no column {name!r}; {hint}columns: {', '.join(self.columns)}")
+
+
+@contextmanager
+def open_table(path: str | Path, format: str = "auto", header: bool = True) -> Iterator[Table]:
+    """Open a table.
+
+    Args:
+        path: a file, or "-" for standard input.
+        format: one of FORMATS; "auto" goes by the extension (before .gz), on standard input by the first character.
+        header: whether the first row of a TSV or CSV names the columns; otherwise they are named "1", "2", ….
+
+    TSV fields are taken as they are (quotes have no meaning, as in GLUE); CSV follows RFC 4180.
+
+    Raises:
+        DataError: an unknown extension, UTF-16, a damaged .gz or CSV quoting, a file without rows.
+        FileNotFoundError: no such file.
+    """
+    name = "standard input" if str(path) == STDIN else str(path)
+    with _open_bytes(path) as stream:
+        lines = _decoded(stream, name)
+        if format == "auto":
+            format, lines = _detect(path, lines)
+        if format == "jsonl":
+            first = next(lines, None)
+            if first is None:
+                raise DataError(f"{name}: the file is empty")
+            yield Table(name, format, None, _json_rows(itertools.chain([first], lines)))
+            return
+        records = _csv_records(lines, name) if format == "csv" else _tsv_records(lines)
+        first_record = next(records, None)
+        if first_record is None:
+            raise DataError(f"{name}: the file is empty")
+        columns = first_record[1] if header else [str(i + 1) for i in range(len(first_record[1]))]
+        if len(set(columns)) < len(columns):
+            twice = next(column for column in columns if columns.count(column) > 1)
+            raise DataError(f"{name}:1: the header names the column {twice!r} twice")
+        if not header:
+            records = itertools.chain([first_record], records)
+        yield Table(name, format, columns, _checked(_as_rows(records, columns, header)))
+
+
+@contextmanager
+def _open_bytes(path: str | Path) -> Iterator[BinaryIO]:
+    if str(path) == STDIN:
+        yield sys.stdin.buffer
+        return
+    with open(path, "rb") as raw:
+        magic = raw.read(2)
+        raw.seek(0)
+        if magic in (b"\xff\xfe", b"\xfe\xff"):
+            raise DataError(f"{path}: this is UTF-16; convert it to UTF-8 (iconv -f utf-16 -t utf-8)")
+        try:
+            yield io.BytesIO(gzip.decompress(raw.read())) if magic == b"\x1f\x8b" else raw
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: damaged gzip file ({error})") from None
+
+
+def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:
+    """Lines with their line end; bytes that are not UTF-8 become lone surrogates, which `_checked` reports."""
+    for number, raw in enumerate(stream):
+        if number == 0:
+            raw = raw.removeprefix(b"\xef\xbb\xbf")
+        if len(raw) > _LONGEST_FIELD:
+            raise DataError(f"{name}:{number + 1}: a line of {len(raw):,} bytes; is this a table?")
+        yield raw.decode("utf-8", errors="surrogateescape")
+
+
+def _detect(path: str | Path, lines: Iterator[str]) -> tuple[str, Iterator[str]]:
+    if str(path) == STDIN:
+        first = next(lines, "")
+        rest = itertools.chain([first], lines) if first else lines
+        return ("jsonl" if first.lstrip().startswith("{") else "tsv"), rest
+    suffixes = [suffix for suffix in Path(path).suffixes if suffix != ".gz"]
+    suffix = suffixes[-1].lower() if suffixes else ""
+    if suffix not in _BY_SUFFIX:
+        raise DataError(f"{path}: cannot tell the format by the name; end it in .tsv, .csv or .jsonl, or give --format")
+    return _BY_SUFFIX[suffix], lines
+
+
+def _tsv_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
+    for number, line in enumerate(lines, 1):
+        text = line.rstrip("\r\n")
+        yield number, text.split("\t") if text else []
+
+
+def _csv_records(lines: Iterator[str], name: str) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(_LONGEST_FIELD)
+    records = csv.reader(lines, strict=True)
+    while True:
+        line = records.line_num + 1
+        try:
+            record = next(records)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataError(f"{name}:{line}: not valid CSV ({error}); check the quotes") from None
+        yield line, record
+
+
+def _as_rows(records: Iterator[tuple[int, list[str]]], columns: Sequence[str], header: bool) -> Iterator[Row]:
+    expected = "the header has" if header else "the first row has"
+    for line, record in _without_final_blanks(records):
+        if not record and len(columns) > 1:
+            yield Row(line, problem="empty line")
+        elif len(record) != len(columns) and record:
+            yield Row(line, problem=f"{len(record)} columns where {expected} {len(columns)}")
+        else:
+            yield Row(line, dict(zip(columns, record or [""], strict=True)))
+
+
+def _without_final_blanks(records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
+    """Blank lines inside the table are rows (unusable ones); those at its end are only how the file ends."""
+    held: list[tuple[int, list[str]]] = []
+    for record in records:
+        if record[1]:
+            yield from held
+            held.clear()
+            yield record
+        else:
+            held.append(record)
+
+
+def _json_rows(lines: Iterator[str]) -> Iterator[Row]:
+    def parse() -> Iterator[Row]:
+        held: list[Row] = []
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                held.append(Row(number, problem="empty line"))
+                continue
+            yield from held
+            held.clear()
+            try:
+                value = json.loads(line)
+            except (json.JSONDecodeError, RecursionError) as error:
+                reason = getattr(error, "msg", "too deeply nested")
+                yield Row(number, problem=f"not valid JSON ({reason}, column {getattr(error, 'colno', 1)})")
+                continue
+            if isinstance(value, dict):
+                yield Row(number, value)
+            else:
+                yield Row(number, problem=f"a JSON object is expected, found {type(value).__name__}")
+
+    return _checked(parse())
+
+
+def _checked(rows: Iterator[Row]) -> Iterator[Row]:
+    """Turn rows with text that is not Unicode into problems: nothing downstream could encode it."""
+    for row in rows:
+        bad = next(
+            (name for name, cell in row.cells.items() if isinstance(cell, str) and _SURROGATE.search(cell)), None
+        )
+        if bad is None:
+            yield row
+        else:
+            yield Row(row.line, problem=f"column {bad!r} is not UTF-8; convert the file (iconv -f latin1 -t utf-8)")

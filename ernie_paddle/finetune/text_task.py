@@ -1,0 +1,187 @@
+"""What classification and regression share: a table with one or two text columns and a label column."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.features import Encoded, encode_rows, pad_rows
+from ernie_paddle.finetune.table import Row, open_table
+from ernie_paddle.finetune.task_type import Arrays
+from propeller.errors import UserError
+from propeller.inputs import Input
+from reader.errors import DataError
+from reader.tokenizer import Tokenizer
+
+MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
+LABEL = "labels"
+
+
+@dataclass(frozen=True)
+class TextDataset:
+    """The usable rows of a table, encoded; `problems` are (line, reason) of the others."""
+
+    source: str
+    lines: list[int]
+    encoded: Encoded
+    labels: NDArray[Any] | None
+    problems: list[tuple[int, str]]
+    pad_id: int
+
+    def __len__(self) -> int:
+        """The number of usable rows."""
+        return len(self.lines)
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Length of each usable row in the model's input."""
+        return self.encoded.lengths
+
+
+class UnusableCellError(ValueError):
+    """A cell that is no label; the message says why. Never leaves this package."""
+
+
+@dataclass(frozen=True)
+class TextTask(ABC):
+    """Settings that all tasks on one or two texts have.
+
+    Attributes:
+        text_a: column of the (first) text.
+        text_b: column of the second text; None for single texts.
+        label: column of the label; prediction does not need it.
+        max_length: longest row, [CLS] and [SEP] included.
+        metric: the metric that decides which checkpoint is best.
+        header: whether tables have a header (otherwise columns are "1", "2", …).
+    """
+
+    type: ClassVar[str]
+    metrics: ClassVar[tuple[str, ...]]
+
+    text_a: str
+    text_b: str | None
+    label: str
+    max_length: int
+    metric: str
+    header: bool
+
+    def __post_init__(self) -> None:
+        if self.metric not in self.metrics:
+            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(self.metrics)}")
+        if self.max_length < 8:
+            raise UserError(f"max_length must be at least 8, found {self.max_length}")
+
+    @classmethod
+    def common_options(cls, options: argparse.Namespace) -> dict[str, Any]:
+        """The settings of this class from the options of `ernie finetune`."""
+        return {
+            "text_a": options.text_a,
+            "text_b": options.text_b,
+            "label": options.label,
+            "max_length": options.max_length,
+            "metric": options.metric or cls.metrics[0],
+            "header": options.header,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data, with the name of the type."""
+        return {"type": self.type, **asdict(self)}
+
+    @classmethod
+    def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of the constructor from what `to_dict` gave."""
+        return {key: value for key, value in plain.items() if key != "type"}
+
+    @abstractmethod
+    def parse_label(self, cell: Any) -> float:
+        """The number of a label cell.
+
+        Raises:
+            UnusableCellError: it is none.
+        """
+
+    @property
+    @abstractmethod
+    def label_input(self) -> Input:
+        """The label input, [B]."""
+
+    def inputs(self, labelled: bool) -> Sequence[Input]:
+        """`input_ids`, `segment_ids`, `attention_mask` [B, T], and with `labelled` the labels [B]."""
+        return (*MODEL_INPUTS, self.label_input) if labelled else MODEL_INPUTS
+
+    def read(
+        self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
+    ) -> TextDataset:
+        """Read a whole table.
+
+        Raises:
+            DataError: a column is missing; with `strict` also an unusable row (names file and line) or none at all.
+        """
+        with open_table(path, format, self.header) as table:
+            table.require(self.text_a, self.text_b, self.label if labelled else None)
+            data = self._dataset(table.name, table.rows, tokenizer, labelled)
+        if strict and data.problems:
+            line, reason = data.problems[0]
+            more = f" (and {len(data.problems) - 1} more such rows)" if len(data.problems) > 1 else ""
+            raise DataError(f"{data.source}:{line}: {reason}{more}")
+        if strict and not len(data):
+            raise DataError(f"{data.source}: no rows; a table needs at least one row under its header")
+        return data
+
+    def stream(
+        self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"
+    ) -> Iterator[TextDataset]:
+        """Read a table without labels in chunks, so that a table of any size can be answered."""
+        with open_table(path, format, self.header) as table:
+            table.require(self.text_a, self.text_b)
+            while chunk := list(itertools.islice(table.rows, chunk_rows)):
+                yield self._dataset(table.name, chunk, tokenizer, labelled=False)
+
+    def batch(self, data: TextDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
+        """Padded inputs of these rows, and with `labelled` their labels."""
+        arrays: Arrays = pad_rows(data.encoded, rows, data.pad_id)
+        if labelled:
+            assert data.labels is not None
+            arrays[LABEL] = data.labels[rows]
+        return arrays
+
+    def _dataset(self, source: str, rows: Iterable[Row], tokenizer: Tokenizer, labelled: bool) -> TextDataset:
+        texts_a, texts_b, labels, lines, problems = [], [], [], [], []
+        for row in rows:
+            problem = row.problem or self._text_problem(row)
+            if not problem and labelled:
+                try:
+                    labels.append(self.parse_label(row.cells.get(self.label)))
+                except UnusableCellError as error:
+                    problem = f"column {self.label!r}: {error}"
+            if problem:
+                problems.append((row.line, problem))
+                continue
+            lines.append(row.line)
+            texts_a.append(row.cells[self.text_a])
+            if self.text_b is not None:
+                texts_b.append(row.cells[self.text_b])
+        encoded = encode_rows(tokenizer, texts_a, None if self.text_b is None else texts_b, self.max_length)
+        numbers = np.asarray(labels, self.label_input.dtype) if labelled else None
+        return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad)
+
+    def _text_problem(self, row: Row) -> str:
+        for role, column in (("text_a", self.text_a), ("text_b", self.text_b)):
+            if column is None:
+                continue
+            cell = row.cells.get(column)
+            if cell is None:
+                return f"{role} is missing: there is no {column!r}"
+            if not isinstance(cell, str):
+                return f"{role} ({column!r}) is not a text but {type(cell).__name__}"
+            if not cell.strip():
+                return f"{role} ({column!r}) is empty"
+        return ""
