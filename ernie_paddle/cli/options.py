@@ -6,8 +6,9 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
+_T = TypeVar("_T")
 _TYPE_NAMES: dict[Any, str] = {int: "int", float: "number", str: "text", Path: "path"}
 
 
@@ -151,11 +152,11 @@ def comma_list(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _number(text: str, kind: type, good: Callable[[Any], bool], wanted: str) -> Any:
+def _number(text: str, kind: Callable[[str], _T], good: Callable[[_T], bool], wanted: str) -> _T:
     try:
         value = kind(text)
+        if good(value):
+            return value
     except ValueError:
-        value = None
-    if value is None or not good(value):
-        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
-    return value
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
