@@ -53,8 +53,8 @@ def write_quickstart_data(
 ) -> QuickstartData:
     """Write ``corpus.jsonl`` and the two tables of the task *do these two passages come from the same topic?*
 
-    A passage that stands in several topics (the manual repeats itself) is kept once, in none of the pairs. One passage in
-    five is held out for the development table; it occurs neither in the corpus nor in the training table.
+    A passage that stands in several topics (the manual repeats itself) is kept once, in none of the pairs. One in
+    five passages is held out for the development table; it occurs neither in the corpus nor in the training table.
     """
     rng = random.Random(seed)
     by_topic = {topic: passages_of(text) for topic, text in sorted(manual_topics().items())}

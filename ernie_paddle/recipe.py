@@ -62,7 +62,7 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LearningRateConfig:
-    """Shape of the learning rate; with ``per: task`` every task has a warm-up of its own (ERNIE 2.0, Pre-training Settings)."""
+    """Shape of the learning rate; ``per: task`` gives every task its own warm-up (ERNIE 2.0, Pre-training Settings)."""
 
     kind: Literal["linear", "noam", "constant", "cosine"] = "noam"
     peak: float = 5e-5
