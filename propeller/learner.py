@@ -1,91 +1,306 @@
-"""The Learner: trains, evaluates and infers tasks that share their parameters."""
+"""The Learner: trains, evaluates and infers tasks that share their parameters.
+
+It owns one scope of variables, and for each task up to five Programs over it (see ``propeller.programs``), each built
+when it is first needed. Nothing in it is random but through seeds derived from (seed, purpose, step, micro-batch,
+rank), set before every run: so the state of a run is its variables and a few counters.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import paddle
 
+from propeller import distributed, static
+from propeller.errors import UserError
+from propeller.inputs import COUNT_SUFFIX
 from propeller.optim import OptimizerConfig
 from propeller.precision import PrecisionConfig
+from propeller.programs import LR_INPUT, Built, Kind, build, discover
+from propeller.results import LoadReport, StepResult, means
+from propeller.seeds import derive_seed
+from propeller.state import export_state, import_state
 from propeller.task import Task
+from propeller.variables import Variables
 
 Batch = Mapping[str, np.ndarray]
 
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one training step did; all figures are those of the global batch (all micro-batches of all ranks).
-
-    Attributes:
-        step: number of this step, counted from 1.
-        loss: the trained loss, sum of weight times mean of each term.
-        losses: mean loss per label of each term.
-        metrics: "<term>_accuracy" of each term that has hits.
-        counts: number of labels of each term.
-        grad_norm: global norm of the gradient before clipping (of the unscaled loss).
-        finite: False where the norm was not finite, so that the update was skipped.
-        loss_scale: the loss scale that this step was computed with (1 without loss scaling).
-    """
-
-    step: int
-    loss: float
-    losses: dict[str, float]
-    metrics: dict[str, float]
-    counts: dict[str, int]
-    grad_norm: float
-    finite: bool
-    loss_scale: float
-
-
-@dataclass(frozen=True)
-class LoadReport:
-    """What became of given arrays and of the parameters: names by kind."""
-
-    matched: list[str] = field(default_factory=list)
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
-    """(name, shape of the parameter, shape of the given array)"""
+__all__ = ["Batch", "Learner", "LoadReport", "StepResult"]
 
 
 class Learner:
-    """Owns the parameters, the optimizer's state and the Programs of several tasks."""
+    """Owns the parameters, the optimizer's state and the Programs of several tasks.
+
+    Attributes:
+        step: number of training steps done, skipped ones included.
+        skipped: number of steps whose update was skipped because the gradient was not finite.
+        skipped_in_a_row: how many of the last steps were skipped without a finite one between.
+        variables: the scope that all Programs share.
+        executor: runs them.
+    """
 
     def __init__(self, optimizer: OptimizerConfig, precision: PrecisionConfig | None = None, *, seed: int) -> None:
+        """Join the other processes, if any, and check that the device can do what is asked.
+
+        Args:
+            optimizer: how parameters are updated.
+            precision: mixed precision; None for float32.
+            seed: of the initial parameters and of all dropout; the same on every rank.
+
+        Raises:
+            UserError: Paddle is too old or has PIR off, or the device cannot compute in this precision.
+        """
+        distributed.init()
+        self.optimizer = optimizer
+        self.precision = precision or PrecisionConfig()
+        self.precision.check_device()
+        self.seed = seed
         self.step = 0
-        raise NotImplementedError
+        self.skipped = 0
+        self.skipped_in_a_row = 0
+        self.variables = Variables(static.place())
+        self.executor = paddle.static.Executor(self.variables.place)
+        self._tasks: dict[str, Task] = {}
+        self._built: dict[tuple[str, Kind], Built] = {}
+        self._discovered: dict[str, tuple[str, ...]] = {}
+        self._in_step = False
+        self._equal_on_ranks = False
+
+    # ------------------------------------------------------------------------------------------------ tasks, Programs
 
     def add(self, task: Task) -> None:
-        """Make ``task`` known. Programs are built at their first use."""
-        raise NotImplementedError
+        """Make ``task`` known. Its Programs are built at their first use.
+
+        Raises:
+            UserError: there is a task of this name already.
+        """
+        if task.name in self._tasks:
+            raise UserError(f"there are two tasks called {task.name!r}")
+        self._tasks[task.name] = task
+
+    def task(self, name: str) -> Task:
+        """The task called ``name``.
+
+        Raises:
+            UserError: there is none.
+        """
+        if name not in self._tasks:
+            raise UserError(f"there is no task {name!r}; known are {sorted(self._tasks)}")
+        return self._tasks[name]
+
+    def program(self, task_name: str, kind: Kind) -> Built:
+        """The Program of one kind of a task, built if it is not yet; its parameters exist when this returns."""
+        key = (task_name, kind)
+        if key not in self._built:
+            built = build(self.task(task_name), kind, self.optimizer, self.precision, self.variables)
+            self.variables.run_startup(self.executor, built.startup, self.seed)
+            self._discovered[task_name] = built.parameters
+            self._built[key] = built
+        return self._built[key]
+
+    def _discover(self) -> list[str]:
+        """Make sure that the parameters of all tasks exist; returns their sorted names."""
+        for name, task in self._tasks.items():
+            if name not in self._discovered:
+                startup, names = discover(task, self.variables)
+                self.variables.run_startup(self.executor, startup, self.seed)
+                self._discovered[name] = names
+        return sorted({name for names in self._discovered.values() for name in names})
+
+    # -------------------------------------------------------------------------------------------------------- running
 
     def train_step(self, task_name: str, micro_batches: Sequence[Batch], lr: float) -> StepResult:
-        """One update from this rank's micro-batches."""
-        raise NotImplementedError
+        """One update from this rank's micro-batches, which are cut from the global batch in any way.
+
+        Ranks may have different numbers of micro-batches, but each at least one, and the same task.
+
+        Args:
+            task_name: what to train.
+            micro_batches: arrays by input name; the last one's run also sums over ranks and updates.
+            lr: learning rate of this update.
+
+        Raises:
+            UserError: an unknown task, no micro-batch, an array missing or of another dtype or shape than declared,
+                a learning rate that is negative or not finite; or ranks disagree about the task.
+        """
+        task = self.task(task_name)
+        if not micro_batches:
+            raise UserError(f"task {task_name!r}: a step needs at least one micro-batch on each rank")
+        if not (math.isfinite(lr) and lr >= 0):
+            raise UserError(f"learning rate {lr} must be a finite number, 0 or more")
+        last = self.program(task_name, "train" if len(micro_batches) == 1 else "apply")
+        feeds = [
+            self._feed(task, batch, f"task {task_name!r}, micro-batch {i}") for i, batch in enumerate(micro_batches)
+        ]
+        assert last.terms is not None
+        labels = last.terms.label_inputs
+        counts = self._global_counts(task, [[task.input(n).count(feed[n]) for n in labels] for feed in feeds])
+        self._check_ranks()
+        if self._in_step:  # an exception left the last step unfinished, with its gradients in the buffers
+            self._empty_buffers()
+
+        fed_counts = {name + COUNT_SUFFIX: np.array([n], np.float32) for name, n in zip(labels, counts, strict=True)}
+        self._in_step = True
+        for micro, feed in enumerate(feeds[:-1]):
+            self._run(self.program(task_name, "accumulate"), feed | fed_counts, "train", micro)
+        fed_rate = {LR_INPUT: np.array([lr], np.float32)}
+        (statistics,) = self._run(last, feeds[-1] | fed_counts | fed_rate, "train", len(feeds) - 1)
+        self._in_step = False
+
+        *sums, norm, finite, scale = statistics.tolist()
+        self.step += 1
+        if finite:
+            self.skipped_in_a_row = 0
+        else:
+            self.skipped += 1
+            self.skipped_in_a_row += 1
+        mean = means(last.terms, sums, counts)
+        return StepResult(
+            self.step, mean.loss, mean.losses, mean.metrics, mean.counts, norm, bool(finite), loss_scale=scale
+        )
 
     def evaluate(self, task_name: str, batches: Iterable[Batch]) -> dict[str, float]:
-        """Means over all labels of all batches of all ranks: "loss", "<term>", "<term>_accuracy", "<term>_count"."""
-        raise NotImplementedError
+        """Means over all labels of all batches of all ranks, without dropout, with the current parameters.
 
-    def infer(self, task_name: str, batch: Batch) -> dict[str, np.ndarray]:
-        """Outputs of a task whose forward returns them by name, with the current parameters, without dropout."""
-        raise NotImplementedError
+        Ranks may have different numbers of batches, even none; every rank must call it.
+
+        Returns:
+            "loss" (weighted as in training), "<term>", "<term>_accuracy" where the term has hits, "<term>_count".
+
+        Raises:
+            UserError: as ``train_step``; or there is not a single label in all.
+        """
+        task = self.task(task_name)
+        built = self.program(task_name, "eval")
+        assert built.terms is not None
+        labels = built.terms.label_inputs
+        size = len(built.terms.names) + sum(built.terms.has_hits)
+        sums = np.zeros(size + len(labels))
+        for number, batch in enumerate(batches):
+            feed = self._feed(task, batch, f"task {task_name!r}, evaluation batch {number}")
+            sums[:size] += self._run(built, feed, "eval", number)[0]
+            sums[size:] += [task.input(name).count(feed[name]) for name in labels]
+        sums = distributed.sum_over_ranks(sums)
+        if not sums[size:].any():
+            raise UserError(f"task {task_name!r}: the evaluation data holds not a single label")
+        mean = means(built.terms, sums[:size], sums[size:])
+        counts = {f"{name}_count": float(count) for name, count in mean.counts.items()}
+        return {"loss": mean.loss, **mean.losses, **mean.metrics, **counts}
+
+    def infer(self, task_name: str, batch: Batch, *, draw: int = 0) -> dict[str, np.ndarray]:
+        """Outputs of a task whose forward returns them by name, with the current parameters, without dropout.
+
+        It may be called between training steps, and changes nothing. Random operators in the graph (sampling) depend
+        on (seed, step, draw, rank) alone; give each call of a step its own ``draw``.
+
+        Raises:
+            UserError: as ``train_step``; or the task's forward returns losses.
+        """
+        built = self.program(task_name, "infer")
+        feed = self._feed(self.task(task_name), batch, f"task {task_name!r}")
+        return dict(zip(built.outputs, self._run(built, feed, "infer", draw), strict=True))
+
+    def _run(self, built: Built, feed: dict[str, np.ndarray], purpose: str, number: int) -> list[np.ndarray]:
+        paddle.seed(derive_seed(self.seed, purpose, self.step, number, distributed.rank()))
+        values: list[np.ndarray] = self.executor.run(
+            built.program, feed=feed, fetch_list=list(built.outputs.values()), scope=self.variables.scope
+        )
+        return values
+
+    @staticmethod
+    def _feed(task: Task, batch: Batch, where: str) -> dict[str, np.ndarray]:
+        return {item.name: item.check(batch, where) for item in task.inputs}
+
+    # ---------------------------------------------------------------------------------------------------------- ranks
+
+    def _global_counts(self, task: Task, counts: list[list[int]]) -> list[int]:
+        """Labels of the whole step, by label input: over all micro-batches and ranks."""
+        own = [sum(column) for column in zip(*counts, strict=True)]
+        if distributed.world_size() == 1:
+            return own
+        # The message has one length for all tasks, and says which one is meant, so that ranks that disagree get an
+        # error here and not a hanging collective of different lengths later.
+        number = list(self._tasks).index(task.name)
+        width = max(len(known.inputs) for known in self._tasks.values())
+        message = np.zeros(2 + width)
+        message[:2] = number, number**2
+        message[2 : 2 + len(own)] = own
+        summed = distributed.sum_over_ranks(message)
+        world = distributed.world_size()
+        if summed[0] != world * number or summed[1] != world * number**2:
+            raise UserError(
+                f"step {self.step + 1}: rank {distributed.rank()} trains {task.name!r}, another rank does not"
+            )
+        return [int(value) for value in summed[2 : 2 + len(own)]]
+
+    def _check_ranks(self) -> None:
+        """Before the first step, and after parameters were set: prove that all ranks hold the same bits."""
+        if self._equal_on_ranks or distributed.world_size() == 1:
+            return
+        digests = distributed.all_gather_bytes(self.digest())
+        if len(set(digests)) != 1:
+            raise UserError(
+                "the ranks hold different parameters or a different optimizer state: they need the same seed, the same "
+                f"configuration and the same files (SHA-256 begin {[digest.hex()[:12] for digest in digests]})"
+            )
+        self._equal_on_ranks = True
+
+    def digest(self) -> bytes:
+        """SHA-256 of the bits of all parameters and of the optimizer's state on this rank."""
+        variables = self.variables
+        names = variables.names(parameters=True) + variables.names(parameters=False)
+        return variables.digest(name for name in names if not variables.is_buffer(name))
+
+    def _empty_buffers(self) -> None:
+        self.variables.reset(name for name in self.variables.names(parameters=False) if self.variables.is_buffer(name))
+
+    # ---------------------------------------------------------------------------------------------------------- state
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters (float32) of all tasks, by name."""
-        raise NotImplementedError
+        """Copies of all parameters (float32) of all tasks, by name; initialises those that nothing has used yet."""
+        return {name: self.variables.get(name) for name in self._discover()}
 
     def load_parameters(self, arrays: Mapping[str, np.ndarray]) -> LoadReport:
-        """Set the parameters that ``arrays`` names (same shape); says what did not fit, and changes nothing there."""
-        raise NotImplementedError
+        """Set the parameters that ``arrays`` names and has the shape of; the report says what did not fit.
+
+        The optimizer's state is left alone: load before training, and resume with ``restore``.
+        """
+        names = self._discover()
+        report = LoadReport(unexpected=sorted(set(arrays) - set(names)))
+        for name in names:
+            if name not in arrays:
+                report.missing.append(name)
+                continue
+            array, shape = np.asarray(arrays[name]), self.variables.shapes[name]
+            if array.shape != shape:
+                report.mismatched.append((name, shape, array.shape))
+                continue
+            self.variables.set(name, array)
+            report.matched.append(name)
+        self._equal_on_ranks = False
+        return report
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Everything that a bit-identical resume needs: arrays by name, and a JSON-able document."""
-        raise NotImplementedError
+        """Everything that a bit-identical resume needs, between two steps: arrays by name, and a JSON-able document.
+
+        Parameters go by their names; the other arrays have an '@' in theirs.
+        """
+        self._discover()
+        counters = {"step": self.step, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
+        return export_state(self.variables, self.seed, self.precision, counters)
 
     def restore(self, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned."""
-        raise NotImplementedError
+        """Take up what ``state`` returned, in a Learner with the same tasks, seed and precision.
+
+        Raises:
+            UserError: the state is of another seed, precision or set of parameters; nothing is changed then.
+        """
+        counters = import_state(self.variables, self._discover(), self.seed, self.precision, tensors, meta)
+        self.step, self.skipped = counters["step"], counters["skipped"]
+        self.skipped_in_a_row = counters["skipped_in_a_row"]
+        self._equal_on_ranks = False
+        self._empty_buffers()
+        self._in_step = False

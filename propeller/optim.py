@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import paddle
+
+from propeller import static
 from propeller.errors import UserError
+from propeller.losses import Value
+from propeller.variables import Variables
 
 ParameterPredicate = Callable[[str, tuple[int, ...]], bool]
 ParameterRatio = Callable[[str, tuple[int, ...]], float]
@@ -60,3 +65,60 @@ class OptimizerConfig:
             raise UserError("optimizer: 'adam' has no weight decay; set weight_decay to 0 or name to 'adamw'")
         if self.clip_norm is not None and self.clip_norm <= 0:
             raise UserError(f"optimizer: clip_norm {self.clip_norm} must be above 0, or none for no clipping")
+
+
+def global_norm(gradients: Sequence[Value]) -> Value:
+    """Root of the sum of squares of all entries; shape [1], float32."""
+    squares = [paddle._C_ops.squared_l2_norm(gradient).reshape([1]) for gradient in gradients]
+    return paddle.sqrt(paddle.concat(squares).sum().reshape([1]))
+
+
+def update(
+    config: OptimizerConfig,
+    variables: Variables,
+    parameters: Sequence[Value],
+    gradients: Sequence[Value],
+    lr: Value,
+    skip: Value,
+) -> None:
+    """Append the update of every parameter to the Program being built (see OptimizerConfig for the formula).
+
+    Args:
+        config: the optimizer.
+        variables: where the moments and the powers of the betas live.
+        parameters: what is updated.
+        gradients: one for each parameter, float32, already clipped.
+        lr: learning rate, shape [1].
+        skip: bool scalar; where it is true, parameters, moments and powers of the betas stay as they are.
+    """
+    if static.on_gpu():
+        # The operator reads the flag on the host: one copy here instead of one for each parameter.
+        skip = paddle._C_ops.memcpy_d2h(skip, 0)
+    beta1, beta2 = config.betas
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        name, shape = parameter.name, tuple(parameter.shape)
+        decay = config.weight_decay if config.decays(name, shape) else 0.0
+        ratio = 1.0 if config.lr_ratio is None else float(config.lr_ratio(name, shape))
+        paddle._C_ops.adamw_(
+            parameter,
+            gradient,
+            lr,
+            variables.declare(f"{name}@moment1", shape, 0.0),
+            variables.declare(f"{name}@moment2", shape, 0.0),
+            None,  # largest second moment (AMSGrad)
+            variables.declare(f"{name}@beta1_power", (1,), beta1),
+            variables.declare(f"{name}@beta2_power", (1,), beta2),
+            None,  # master weight: the parameter itself is in float32
+            skip,
+            beta1,
+            beta2,
+            config.epsilon,
+            ratio,
+            decay,
+            decay != 0.0,
+            False,  # lazy mode
+            1000,
+            False,  # multi-precision
+            False,  # global powers of the betas
+            False,  # AMSGrad
+        )

@@ -1,0 +1,86 @@
+"""What the Learner reports: of a training step, and of loading parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from propeller.programs import Terms
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one training step did; all figures are those of the global batch (all micro-batches of all ranks).
+
+    Attributes:
+        step: number of this step, counted from 1.
+        loss: the trained loss, sum of weight times mean of each term.
+        losses: mean loss per label of each term.
+        metrics: "<term>_accuracy" of each term that has hits.
+        counts: number of labels of each term.
+        grad_norm: global norm of the gradient before clipping (of the unscaled loss).
+        finite: False where the norm was not finite, so that the update was skipped.
+        loss_scale: the loss scale that this step was computed with (1 without loss scaling).
+    """
+
+    step: int
+    loss: float
+    losses: dict[str, float]
+    metrics: dict[str, float]
+    counts: dict[str, int]
+    grad_norm: float
+    finite: bool
+    loss_scale: float
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of given arrays and of the parameters: sorted names by kind.
+
+    Attributes:
+        matched: parameters that were set.
+        missing: parameters that no array was given for; unchanged.
+        unexpected: arrays that no parameter has the name of.
+        mismatched: (name, shape of the parameter, shape of the array) where the two differ; unchanged.
+    """
+
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every parameter was set (unexpected arrays may be left over)."""
+        return not self.missing and not self.mismatched
+
+
+@dataclass(frozen=True)
+class Means:
+    """Means over labels: of the trained loss, of each term, and of the hits."""
+
+    loss: float
+    losses: dict[str, float]
+    metrics: dict[str, float]
+    counts: dict[str, int]
+
+
+def means(terms: Terms, statistics: Sequence[float] | np.ndarray, counts: Sequence[float] | np.ndarray) -> Means:
+    """Divide totals and hits (in the order of ``Built.outputs``) by the number of labels of each label input.
+
+    A term without a single label has the mean 0: it adds nothing to the trained loss.
+    """
+    by_input = dict(zip(terms.label_inputs, (int(count) for count in counts), strict=True))
+    losses: dict[str, float] = {}
+    metrics: dict[str, float] = {}
+    loss = 0.0
+    hits = iter(statistics[len(terms.names) :])
+    for index, name in enumerate(terms.names):
+        count = max(by_input[terms.labels[index]], 1)
+        losses[name] = float(statistics[index]) / count
+        loss += terms.weights[index] * losses[name]
+        if terms.has_hits[index]:
+            metrics[f"{name}_accuracy"] = float(next(hits)) / count
+    return Means(loss, losses, metrics, {name: by_input[terms.labels[index]] for index, name in enumerate(terms.names)})
