@@ -95,7 +95,7 @@ def installed_wheels() -> dict[str, str]:
 
 
 def gpu_visible(environ: MutableMapping[str, str] | None = None) -> bool:
-    """True where an NVIDIA device is present, not hidden by ``CUDA_VISIBLE_DEVICES``, and the GPU wheel is installed."""
+    """True where an NVIDIA device is there, not hidden by ``CUDA_VISIBLE_DEVICES``, and the GPU wheel is installed."""
     environ = os.environ if environ is None else environ
     hidden = environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1", "none", "NoDevFiles"):
@@ -178,7 +178,9 @@ def _decide(environ: MutableMapping[str, str], real: bool) -> list[Setting]:
         why = f"a GPU is visible; {SWITCH}=1 forces it"
         settings += [Setting(name, environ.get(name, ""), name in environ, why) for name in (SERIAL_FLAG, "mallopt")]
         return settings
-    settings.append(_set_variable(environ, SERIAL_FLAG, "1", "operators one after another: faster, a third of the memory"))
+    settings.append(
+        _set_variable(environ, SERIAL_FLAG, "1", "operators one after another: faster, a third of the memory")
+    )
     done, why = _keep_freed_memory() if real else (False, "not a real process")
     settings.append(Setting("mallopt", "", done, why))
     return settings

@@ -1,0 +1,298 @@
+"""Checkpoints: a directory per step that either is complete and intact, or is not a checkpoint.
+
+``root/step-00001500/`` holds safetensors files, JSON documents and copied files, and ``manifest.json`` with the size
+and SHA-256 of each. It is written aside as ``root/.tmp-step-…``, every file and the directory are forced to disk, and
+only then is it renamed; so a process killed at any moment leaves the previous checkpoints as they were. ``root/best.json``
+names the step that is never removed. Nothing but this module's own directories is ever deleted. No pickle anywhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from propeller.errors import UserError
+
+Arrays = Mapping[str, "np.ndarray[Any, Any]"]
+
+MANIFEST = "manifest.json"
+BEST = "best.json"
+_FORMAT = "propeller-checkpoint"
+_VERSION = 1
+_STEP_NAME = re.compile(r"step-(\d{8,})")
+_TEMPORARY_NAME = re.compile(r"\.tmp-step-\d{8,}-\d+(-removed)?")
+_BLOCK = 4 * 1024 * 1024
+
+
+class CheckpointError(UserError):
+    """A checkpoint is incomplete or damaged; the message names the file."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was verified when it was opened; tensors are read when asked for."""
+
+    path: Path
+    step: int
+    names: tuple[str, ...]
+
+    def tensors(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
+        """The arrays of one safetensors file. Raises CheckpointError if the checkpoint has no such file."""
+        try:
+            return load_file(self.file(name))
+        except SafetensorError as error:
+            raise CheckpointError(f"{self.path / name}: not a safetensors file ({error})") from error
+
+    def document(self, name: str) -> Any:
+        """One JSON document. Raises CheckpointError if the checkpoint has no such file."""
+        return json.loads(self.file(name).read_text(encoding="utf-8"))
+
+    def file(self, name: str) -> Path:
+        """Path of one file of the checkpoint. Raises CheckpointError if the checkpoint has no such file."""
+        if name not in self.names:
+            raise CheckpointError(f"{self.path}: holds no {name}; it holds {', '.join(self.names)}")
+        return self.path / name
+
+
+def step_path(root: Path, step: int) -> Path:
+    """Where the checkpoint of `step` lies under `root`."""
+    return root / f"step-{step:08d}"
+
+
+def steps(root: Path) -> list[int]:
+    """Steps that have a directory under `root`, ascending; they are not verified."""
+    if not root.is_dir():
+        return []
+    matches = (_STEP_NAME.fullmatch(entry.name) for entry in root.iterdir() if entry.is_dir())
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file as hexadecimal digits, read in blocks (memory does not grow with the file)."""
+    digest = hashlib.sha256()
+    block = memoryview(bytearray(_BLOCK))
+    with open(path, "rb", buffering=0) as stream:
+        while count := stream.readinto(block):
+            digest.update(block[:count])
+    return digest.hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Force a file or a directory to disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that it is either the old one or the whole new one, whatever happens."""
+    aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
+    try:
+        aside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        _sync(aside)
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    _sync(path.parent)
+
+
+def save(
+    root: Path,
+    step: int,
+    tensors: Mapping[str, Arrays],
+    documents: Mapping[str, Any] | None = None,
+    files: Mapping[str, Path] | None = None,
+    *,
+    keep_last: int | None = None,
+    best: Mapping[str, Any] | None = None,
+    rank: int = 0,
+) -> Path:
+    """Write the checkpoint of `step` and return its directory; ranks other than 0 write nothing.
+
+    `tensors` maps safetensors file names to arrays by name, `documents` JSON file names to values, `files` names to
+    files that are copied. `keep_last` removes all but the newest that many checkpoints up to this step (and the best);
+    None keeps all. `best` marks this one as the best so far, with facts to remember, such as the metric's value.
+    Raises UserError in one sentence if the disk is full or the place cannot be written.
+    """
+    documents, files = documents or {}, files or {}
+    names = [*tensors, *documents, *files]
+    assert len({*names, MANIFEST}) == len(names) + 1, f"names used twice in a checkpoint: {names}"
+    assert all(Path(name).name == name for name in names), f"names in a checkpoint must be plain: {names}"
+    assert keep_last is None or keep_last >= 1
+    target = step_path(root, step)
+    if rank != 0:
+        return target
+    aside = root / f".tmp-{target.name}-{os.getpid()}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(root)
+        aside.mkdir()
+        for name, arrays in tensors.items():
+            save_file(
+                {key: np.ascontiguousarray(array).reshape(array.shape) for key, array in arrays.items()}, aside / name
+            )
+        for name, value in documents.items():
+            (aside / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        for name, source in files.items():
+            shutil.copyfile(source, aside / name)
+        _finish(aside, step, names)
+        _put_in_place(aside, target)
+        _sync(root)
+        if best is not None:
+            mark_best(root, step, best)
+        if keep_last is not None:
+            _prune(root, step, keep_last)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(aside, ignore_errors=True)
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise UserError(
+            f"{target}: the checkpoint could not be written ({reason}); earlier checkpoints are untouched: "
+            "free some space or choose another output directory, then run the same command again"
+        ) from error
+    return target
+
+
+def _finish(aside: Path, step: int, names: list[str]) -> None:
+    """Force the files to disk and write the manifest."""
+    entries = {}
+    for name in names:
+        path = aside / name
+        _sync(path)
+        entries[name] = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    manifest = {"format": _FORMAT, "version": _VERSION, "step": step, "files": entries}
+    (aside / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+    _sync(aside / MANIFEST)
+    _sync(aside)
+
+
+def _put_in_place(aside: Path, target: Path) -> None:
+    """Give the finished directory its name; one of the same step is replaced, unless it is the same."""
+    if not target.exists():
+        os.rename(aside, target)
+        return
+    try:
+        verify(target)
+        same = (target / MANIFEST).read_bytes() == (aside / MANIFEST).read_bytes()
+    except CheckpointError:
+        same = False
+    if same:  # a step that was repeated after a resume: there is nothing to gain from a moment without it
+        shutil.rmtree(aside)
+        return
+    old = aside.with_name(aside.name + "-removed")
+    os.rename(target, old)
+    os.rename(aside, target)
+    shutil.rmtree(old)
+
+
+def mark_best(root: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
+    """Name the checkpoint of `step` as the best: it is not removed until another one is named."""
+    write_json(root / BEST, {"step": step, **(facts or {})})
+
+
+def best(root: Path) -> tuple[Path, dict[str, Any]] | None:
+    """(directory, facts given when it was marked) of the best checkpoint; None if none is marked or it is gone."""
+    try:
+        facts = json.loads((root / BEST).read_text(encoding="utf-8"))
+        path = step_path(root, int(facts["step"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (path, facts) if path.is_dir() else None
+
+
+def verify(path: Path) -> Checkpoint:
+    """Check every file of a checkpoint against its manifest and open it.
+
+    Raises CheckpointError naming the first file that is missing, truncated or altered.
+    """
+    label = path.name
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        if manifest["format"] != _FORMAT:
+            raise CheckpointError(f"{label}/{MANIFEST}: not a checkpoint's manifest")
+        if manifest["version"] > _VERSION:
+            raise CheckpointError(f"{label}/{MANIFEST}: version {manifest['version']} is newer than this program knows")
+        step = int(manifest["step"])
+        entries = {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in manifest["files"].items()}
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{label}/{MANIFEST}: missing, so this is not a finished checkpoint") from error
+    except OSError as error:
+        raise CheckpointError(f"{label}/{MANIFEST}: cannot be read ({error.strerror})") from error
+    except (KeyError, TypeError, AttributeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{label}/{MANIFEST}: damaged, it cannot be understood") from error
+    for name, (size, digest) in entries.items():
+        file = path / name
+        try:
+            actual = file.stat().st_size
+            if actual != size:
+                raise CheckpointError(f"{label}/{name}: {actual:,} bytes instead of {size:,} (truncated or altered)")
+            if sha256_file(file) != digest:
+                raise CheckpointError(f"{label}/{name}: SHA-256 differs from the manifest's (altered or damaged)")
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{label}/{name}: missing") from error
+        except OSError as error:
+            raise CheckpointError(f"{label}/{name}: cannot be read ({error.strerror})") from error
+    return Checkpoint(path, step, tuple(entries))
+
+
+read = verify
+
+
+def latest_valid(root: Path) -> tuple[Path | None, list[str]]:
+    """(newest intact checkpoint or None, one warning per newer damaged one: its first bad file, what is used instead)."""
+    problems: list[str] = []
+    for step in reversed(steps(root)):
+        path = step_path(root, step)
+        try:
+            verify(path)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        return path, [f"{problem}; using {path.name}" for problem in problems]
+    return None, [f"{problem}; there is no intact checkpoint to use instead" for problem in problems]
+
+
+def _is_own(path: Path) -> bool:
+    """True for a step directory that this module wrote: a real directory with one of its manifests."""
+    if path.is_symlink() or not path.is_dir():
+        return False
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        return isinstance(manifest, dict) and manifest.get("format") == _FORMAT
+    except (OSError, ValueError):
+        return False
+
+
+def _prune(root: Path, step: int, keep_last: int) -> None:
+    """Remove checkpoints before the newest `keep_last` up to `step`; later ones belong to another run and stay."""
+    marked = best(root)
+    for old in [s for s in steps(root) if s <= step][:-keep_last]:
+        path = step_path(root, old)
+        if (marked is not None and path == marked[0]) or not _is_own(path):
+            continue
+        # Renamed first, so that a kill in the middle of the removal leaves no damaged checkpoint behind.
+        aside = root / f".tmp-{path.name}-{os.getpid()}-removed"
+        os.rename(path, aside)
+        shutil.rmtree(aside)
+
+
+def _remove_leftovers(root: Path) -> None:
+    """Remove what a killed save left: this module's own temporary directories and marker files."""
+    for entry in root.iterdir():
+        if _TEMPORARY_NAME.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        elif re.fullmatch(rf"\.tmp-{re.escape(BEST)}-\d+", entry.name) and entry.is_file():
+            entry.unlink()
