@@ -135,12 +135,14 @@ def select_units(
 ) -> NDArray[np.int64]:
     """Flat positions b * T + t, ascending, of the tokens of the units taken in each row [B, T] by steps 1 and 2."""
     n_rows, length = maskable.shape
+    tokens = np.flatnonzero(maskable)
+    if not tokens.size:
+        return tokens
     begins = starts & maskable
     begins[:, 1:] |= maskable[:, 1:] & ~maskable[:, :-1]  # after something that stays, a new unit begins
     begins[:, 0] = maskable[:, 0]
 
     # Tokens and units in the flattened order; a unit's tokens are neighbours there.
-    tokens = np.flatnonzero(maskable)
     first = np.flatnonzero(begins[maskable])
     sizes = np.diff(first, append=len(tokens))
     unit_row, unit_start = np.divmod(tokens[first], length)
@@ -149,7 +151,7 @@ def select_units(
     ordinal = np.arange(len(first)) - row_first[unit_row]  # number of the unit in its row
 
     # A random order of each row's units: sort hashes that carry the unit's number in their lowest bits.
-    width = int(units_in_row.max(initial=0))
+    width = int(units_in_row.max())
     low = np.uint64((1 << width.bit_length()) - 1)
     hashes = np.full((n_rows, width), ~np.uint64(0))
     noise = bits(fold(keys, _ORDER)[unit_row], unit_start)
@@ -158,13 +160,12 @@ def select_units(
     order_BU = row_first[:, None] + (hashes & low).astype(np.int64)  # number of the unit in the batch
     real_BU = np.arange(width) < units_in_row[:, None]
     order_BU[~real_BU] = 0
-    sizes_BU = np.where(real_BU, sizes[order_BU], length + 1) if width else np.zeros((n_rows, 0), dtype=np.int64)
+    sizes_BU = np.where(real_BU, sizes[order_BU], length + 1)  # what fills up a row never fits
 
     budgets = np.maximum(1, np.rint(rate * maskable.sum(axis=1))).astype(np.int64)
     taken_BU = _fill(sizes_BU, budgets)
-    taken_BU &= real_BU
     empty = np.flatnonzero(~taken_BU.any(axis=1) & (units_in_row > 0))
-    taken_BU[empty, sizes_BU[empty].argmin(axis=1) if width else 0] = True
+    taken_BU[empty, sizes_BU[empty].argmin(axis=1)] = True
 
     taken = np.zeros(len(first), dtype=np.bool_)
     taken[order_BU[taken_BU]] = True
