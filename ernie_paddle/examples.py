@@ -1,0 +1,391 @@
+"""From a plan to the arrays that one step is fed: rows drawn, cut into micro-batches, arranged, padded, labelled.
+
+Everything is a pure function of (settings, step number, rank, number of ranks) and needs no Paddle, so worker processes
+make steps ahead of time, and resuming is asking for another step number.
+
+Shapes: B rows of a micro-batch, T tokens of its longest row rounded up to a multiple of 8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.objectives.base import AnyObjective, Objective, ObjectiveSettings
+from ernie_paddle.objectives.example import Batch, Data, Example, Feeds, Row, SampleSource
+from ernie_paddle.objectives.registry import make_objectives
+from ernie_paddle.schedules import Schedule
+from propeller.errors import UserError
+from propeller.inputs import Input
+from reader.batching import padded_length
+from reader.corpus import read_corpus_info
+from reader.errors import DataError
+from reader.plan import BatchPlan, BatchRows, shard_rows
+from reader.random import fold, key
+from reader.report import SkipReport
+from reader.samples import SampleIndex
+from reader.tokenizer import load_tokenizer
+from reader.vocab import Vocab
+
+_MULTIPLE = 8
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """What one rank is fed at one step.
+
+    Attributes:
+        number: the step, counted from 0 in the task's own data.
+        task: name of the task.
+        micro_batches: arrays by Input name; as many on every rank.
+        rows: rows of this rank, those of a blank micro-batch not counted.
+        global_rows: rows of all ranks.
+        real_tokens: tokens of this rank, [CLS] and [SEP] included, padding not.
+        padded_tokens: the same with padding.
+        samples: which samples the rows were made from, for messages.
+        skipped: what the objectives could not do.
+    """
+
+    number: int
+    task: str
+    micro_batches: list[Feeds]
+    rows: int
+    global_rows: int
+    real_tokens: int
+    padded_tokens: int
+    samples: str
+    skipped: SkipReport
+
+
+def model_inputs(use_task_id: bool) -> list[Input]:
+    """The arrays that the encoder is fed, int64 [B, T] each."""
+    names = ["input_ids", "segment_ids", "attention_mask", *(["task_ids"] if use_task_id else [])]
+    return [Input(name, (None, None), "int64") for name in names]
+
+
+def task_inputs(objectives: Sequence[AnyObjective], use_task_id: bool) -> list[Input]:
+    """All arrays that a task's Program is fed: the model's, then its objectives'.
+
+    Raises:
+        UserError: two objectives both need an array of the same name, so they cannot share a batch.
+    """
+    inputs = {item.name: item for item in model_inputs(use_task_id)}
+    owner: dict[str, str] = {}
+    for objective in objectives:
+        for item in objective.inputs:
+            if item.name in owner:
+                raise UserError(
+                    f"objectives {owner[item.name]!r} and {objective.name!r} both define {item.name!r}, "
+                    "so they cannot share a task; put them into two tasks"
+                )
+            owner[item.name] = objective.name
+            inputs[item.name] = item
+    return list(inputs.values())
+
+
+def arranger(objectives: Sequence[AnyObjective], where: str) -> AnyObjective:
+    """The objective that arranges the rows; a plain one (``[CLS] sample [SEP]``) if none of them does.
+
+    Raises:
+        UserError: there is no objective, one is named twice, or more than one arranges. ``where`` begins the message.
+    """
+    names = [objective.name for objective in objectives]
+    if not names or len(set(names)) != len(names):
+        raise UserError(f"{where}: needs at least one objective, and each once; found {names}")
+    arranging = [objective for objective in objectives if objective.arranges]
+    if len(arranging) > 1:
+        raise UserError(
+            f"{where}: {' and '.join(o.name for o in arranging)} each arrange the input in their own way; "
+            "put them into separate tasks"
+        )
+    return arranging[0] if arranging else Objective(ObjectiveSettings())
+
+
+class StepReader:
+    """Makes the batches of one task.
+
+    Args:
+        task: its name; every task goes through the data in an order of its own.
+        objectives: those that share the task's rows.
+        plan: which samples make step n.
+        data: corpora and vocabulary.
+        seed: of the random numbers of arranging, masking etc.
+        task_id: what ``task_ids`` is filled with; None feeds no task ids.
+        micro_batch_tokens: most padded tokens of a micro-batch (one row at least); None never cuts a batch.
+    """
+
+    def __init__(
+        self,
+        task: str,
+        objectives: Sequence[AnyObjective],
+        plan: BatchPlan,
+        data: Data,
+        *,
+        seed: int,
+        task_id: int | None = None,
+        micro_batch_tokens: int | None = None,
+    ) -> None:
+        self.task = task
+        self.objectives = list(objectives)
+        self.plan = plan
+        self.data = data
+        self.inputs = task_inputs(objectives, task_id is not None)
+        self._arranger = arranger(objectives, f"task {task!r}")
+        self._seed = seed
+        self._task_id = task_id
+        self._micro_batch_tokens = micro_batch_tokens
+        for objective in self.objectives:
+            objective.bind(data)
+
+    @property
+    def skipped(self) -> SkipReport:
+        """What packing the corpora into samples left out or cut."""
+        report = SkipReport()
+        for source in self.data.sources:
+            if isinstance(source, SampleIndex):
+                report.merge(source.skipped)
+        return report
+
+    def step(self, number: int, rank: int = 0, world: int = 1) -> StepBatch:
+        """What ``rank`` is fed at step ``number`` (from 0). All ranks together get the same rows for any ``world``."""
+        everyone = self.plan.batch(number)
+        mine = shard_rows(everyone, rank, world)
+        parts = self._micro_batches(everyone, world)
+        skipped = SkipReport()
+        micro_batches: list[Feeds] = []
+        real = padded = 0
+        for part in range(parts):
+            rows = shard_rows(mine, part, parts)
+            blank = len(rows) == 0
+            # Every rank must run the same Programs: one without rows takes the first row of all and erases its labels.
+            if blank:
+                batch = self._batch(shard_rows(everyone, 0, len(everyone)), SkipReport())
+            else:
+                batch = self._batch(rows, skipped)
+            micro_batches.append(self._feeds(batch, blank))
+            padded += batch.ids.size
+            real += 0 if blank else int(batch.real.sum())
+        return StepBatch(
+            number=number,
+            task=self.task,
+            micro_batches=micro_batches,
+            rows=len(mine) * self._arranger.rows_per_sample,
+            global_rows=len(everyone) * self._arranger.rows_per_sample,
+            real_tokens=real,
+            padded_tokens=padded,
+            samples=_describe(mine, self.data.paths),
+            skipped=skipped,
+        )
+
+    def _micro_batches(self, everyone: BatchRows, world: int) -> int:
+        """Into how many micro-batches every rank cuts its rows, found from the rank with the most."""
+        if self._micro_batch_tokens is None:
+            return 1
+        most = -(-len(everyone) // world)
+        fitting = self._micro_batch_tokens // (everyone.max_tokens * self._arranger.rows_per_sample)
+        return -(-most // max(fitting, 1))
+
+    def _batch(self, rows: BatchRows, skipped: SkipReport) -> Batch:
+        """Draw, arrange and pad."""
+        keys = key(self._seed, self.task, rows.epoch, rows.corpus, rows.sample)
+        drawn = []
+        numbers = zip(rows.epoch.tolist(), rows.corpus.tolist(), rows.sample.tolist(), keys.tolist(), strict=True)
+        for epoch, corpus, sample, row_key in numbers:
+            source = self.data.sources[corpus]
+            drawn.append(
+                Row(source.sample(sample), epoch, corpus, sample, rows.max_tokens, self.data, row_key, skipped)
+            )
+        arranged = [self._arranger.arrange(row) for row in drawn]
+        copies = self._arranger.rows_per_sample
+        # The first rows of all samples, then all the second ones.
+        examples = list(chain.from_iterable(zip(*arranged, strict=True)))
+        keys = np.concatenate([keys] + [fold(keys, copy) for copy in range(1, copies)])
+        return _pad(examples, drawn * copies, self.data, keys, rows.max_tokens, copies)
+
+    def _feeds(self, batch: Batch, blank: bool) -> Feeds:
+        """Let the objectives label and corrupt the batch, and collect what the Program is fed."""
+        feeds: Feeds = {}
+        for objective in self.objectives:
+            feeds.update(objective.label(batch))
+        ours: Feeds = {
+            "input_ids": batch.ids,
+            "segment_ids": batch.segments,
+            "attention_mask": batch.real.astype(np.int64),
+        }
+        if self._task_id is not None:
+            ours["task_ids"] = np.full(batch.ids.shape, self._task_id, dtype=np.int64)
+        feeds = ours | feeds
+        for item in self.inputs:
+            array = feeds[item.name]
+            empty = len(array) == 0
+            if empty or (blank and item.ignore is not None):
+                # A Program is never fed an array without entries: one that does not count stands in.
+                shape = (1, *array.shape[1:]) if empty else array.shape
+                feeds[item.name] = np.full(shape, item.pad if item.ignore is None else item.ignore, dtype=item.dtype)
+        return feeds
+
+
+def _pad(
+    examples: Sequence[Example], rows: Sequence[Row], data: Data, keys: Any, limit: int, rows_per_sample: int
+) -> Batch:
+    """Rows of different lengths as arrays [B, T]."""
+    lengths = np.array([len(example.ids) for example in examples])
+    longest = int(lengths.max())
+    assert longest <= limit, f"an arranged row has {longest} tokens, at most {limit} are allowed"
+    real = np.arange(padded_length(longest, _MULTIPLE, limit)) < lengths[:, None]
+
+    def stacked(parts: list[Any], pad: int, dtype: type) -> Any:
+        array: NDArray[Any] = np.full(real.shape, pad, dtype=dtype)
+        array[real] = np.concatenate(parts)
+        return array
+
+    ids = stacked([example.ids for example in examples], data.vocab.pad, np.int64)
+    return Batch(
+        ids=ids,
+        original=ids.copy(),
+        segments=stacked([example.segments for example in examples], 0, np.int64),
+        flags=stacked([example.flags for example in examples], 0, np.uint8),
+        real=real,
+        special=stacked([example.special for example in examples], False, np.bool_),
+        corrupted=np.zeros(real.shape, np.bool_),
+        rows=rows,
+        examples=examples,
+        data=data,
+        keys=keys,
+        rows_per_sample=rows_per_sample,
+    )
+
+
+def _describe(rows: BatchRows, paths: Sequence[str]) -> str:
+    """ "corpora/en: 17 (pass 0), 204 (pass 0); ..." """
+    texts = []
+    for corpus in np.unique(rows.corpus).tolist():
+        where = rows.corpus == corpus
+        uses = zip(rows.sample[where].tolist(), rows.epoch[where].tolist(), strict=True)
+        texts.append(f"{paths[corpus]}: " + ", ".join(f"{sample} (pass {epoch})" for sample, epoch in uses))
+    return "; ".join(texts)
+
+
+# ------------------------------------------------------------------------------------------------ from settings
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """Settings that a :class:`StepReader` is opened from, small enough to be sent to worker processes.
+
+    Attributes:
+        task: name of the task.
+        objectives: settings of each objective by name.
+        corpora: (directory, weight) of each prepared corpus.
+        max_length: tokens of the longest row, [CLS] and [SEP] included.
+        batch_tokens, batch_rows: size of the global batch of one step; exactly one is given.
+        micro_batch_tokens: most padded tokens of one micro-batch; None never cuts.
+        min_tokens: samples with fewer tokens are left out.
+        bin_width: rows are put together with others of about their length; width of the bins in tokens.
+        task_id: id of the task for the task embedding; None feeds none.
+        split: of the corpora.
+        seed: of the order and of all random numbers.
+    """
+
+    task: str
+    objectives: Mapping[str, Mapping[str, Any]]
+    corpora: Sequence[tuple[str, float]]
+    max_length: int
+    batch_tokens: int | None = None
+    batch_rows: int | None = None
+    micro_batch_tokens: int | None = None
+    min_tokens: int = 8
+    bin_width: int = 32
+    task_id: int | None = None
+    split: str = "train"
+    seed: int = 0
+
+    def open(self) -> StepReader:
+        """The reader of these settings; the same one for equal settings within a process.
+
+        Raises:
+            DataError, UserError: a corpus or a setting is unusable.
+        """
+        return open_step_reader(self)
+
+    def __hash__(self) -> int:
+        # The generated one would fail on the mappings; these fields are enough to tell most settings apart.
+        return hash((self.task, self.max_length, self.split, self.seed))
+
+
+@lru_cache(maxsize=64)
+def open_step_reader(settings: TaskData) -> StepReader:
+    """Open the corpora and build the plan of a task.
+
+    Raises:
+        DataError: a corpus is missing or unusable, or has another vocabulary than the first.
+        UserError: an unknown objective or setting, or objectives that cannot share a task.
+    """
+    where = f"task {settings.task!r}"
+    objectives = make_objectives(settings.objectives, where)
+    arranging = arranger(objectives, where)
+    paths = [path for path, _ in settings.corpora]
+    overhead = 1 + arranging.max_parts
+    sources: list[SampleSource] = [
+        arranging.open(path, settings.split, settings.max_length - overhead, settings.min_tokens) for path in paths
+    ]
+    plan = BatchPlan(
+        cast(list[SampleIndex], sources),
+        [weight for _, weight in settings.corpora],
+        batch_tokens=settings.batch_tokens,
+        batch_rows=settings.batch_rows,
+        bin_width=settings.bin_width,
+        seed=int(key(settings.seed, "plan", settings.task)),
+        overhead=overhead,
+    )
+    return StepReader(
+        settings.task,
+        objectives,
+        plan,
+        Data(common_vocab(paths), sources, paths, settings.max_length),
+        seed=settings.seed,
+        task_id=settings.task_id,
+        micro_batch_tokens=settings.micro_batch_tokens,
+    )
+
+
+def common_vocab(paths: Sequence[str]) -> Vocab:
+    """The vocabulary of all these corpora.
+
+    Raises:
+        DataError: a corpus is unusable, or was prepared with another vocabulary than the first.
+    """
+    hashes = {path: read_corpus_info(path)["vocab_sha256"] for path in paths}
+    for path, found in hashes.items():
+        if found != hashes[paths[0]]:
+            raise DataError(
+                f"{path} was prepared with another vocabulary than {paths[0]}; prepare both with the same one"
+            )
+    return load_tokenizer(paths[0]).vocab
+
+
+@dataclass(frozen=True)
+class RunReader:
+    """Makes the batch of any step of a run with several tasks; calling it is what ``reader.prefetch`` does in workers.
+
+    Attributes:
+        schedule: which task is trained at which step.
+        tasks: the data of each of its tasks.
+        rank, world: of the process that is fed.
+    """
+
+    schedule: Schedule
+    tasks: Mapping[str, TaskData]
+    rank: int = 0
+    world: int = 1
+
+    def __call__(self, step: int) -> StepBatch:
+        """The batch of ``step`` (from 0) of the run."""
+        place = self.schedule.at(step)
+        return self.tasks[place.task].open().step(place.task_step, self.rank, self.world)

@@ -1,0 +1,164 @@
+"""The unit of ERNIE 2.0 pre-training: an objective says how its examples are made (NumPy) and what its loss is (graph).
+
+A new objective is one new file in this package with one subclass of :class:`Objective`; nothing else changes.
+Worker processes make examples, so modules here must be importable without Paddle: import it in ``heads`` and ``loss``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+
+from ernie_paddle.objectives.example import Batch, Data, Example, Feeds, Part, Row, SampleSource, assemble
+from propeller.inputs import Input
+from propeller.losses import LossTerm, Value
+from reader.corpus import Corpus
+from reader.samples import SampleIndex
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ernie_paddle.models.config import ErnieConfig
+    from ernie_paddle.models.encoder import Encoder, EncoderOutput
+    from ernie_paddle.pretraining_model import PretrainingModel
+
+IGNORE = -100
+"""The value of an integer label that does not count."""
+
+
+@dataclass(frozen=True)
+class ObjectiveSettings:
+    """Settings that every objective has.
+
+    Attributes:
+        weight: factor of this objective's mean loss in the sum that is trained.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise ValueError(f"weight must be above 0, found {self.weight}")
+
+
+S = TypeVar("S", bound=ObjectiveSettings)
+
+
+class Objective(Generic[S]):
+    """One pre-training objective with its settings. Stateless but for what :meth:`bind` computes from the data.
+
+    A task trains several objectives on the same rows and sums their losses (ERNIE 2.0, "Continual Multi-task
+    Learning": one sentence-level loss together with several token-level ones). An objective may
+
+    * *arrange* the input, that is decide how a sample becomes ``[CLS] A [SEP] B [SEP]``: set ``arranges`` and
+      override :meth:`arrange`. At most one objective of a task does; without one, a row is ``[CLS] sample [SEP]``;
+    * *label* tokens, and corrupt them: override :meth:`label`;
+    * read samples of its own (labelled pairs, say): override :meth:`open`. Only the arranging objective is asked.
+
+    Attributes:
+        name: by which recipes name it.
+        summary: one line for ``ernie list objectives``.
+        settings_type: frozen dataclass of its settings.
+        arranges: whether it arranges the input.
+        rows_per_sample: rows that :meth:`arrange` makes of one sample. All first rows of a micro-batch lie before
+            all second rows, so that a loss over the two halves of the batch finds its pairs.
+        pooled: whether its loss reads ``outputs.pooled_BH``; the pooler is built where some objective does.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    settings_type: ClassVar[type[ObjectiveSettings]]
+    arranges: ClassVar[bool] = False
+    rows_per_sample: ClassVar[int] = 1
+    pooled: ClassVar[bool] = False
+
+    def __init__(self, settings: S) -> None:
+        self.settings = settings
+
+    # ---------------------------------------------------------------- data (NumPy, in worker processes)
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """Arrays that it adds to a batch. A label input has an ``ignore`` value. Names start with the objective's name.
+
+        An Input that is named like one of the model's replaces it (another shape of ``attention_mask``, say).
+        """
+        raise NotImplementedError
+
+    @property
+    def max_parts(self) -> int:
+        """Most parts (texts closed by [SEP]) of a row that it arranges; part i has segment id i."""
+        return 1
+
+    def open(self, path: str, split: str, max_tokens: int, min_tokens: int) -> SampleSource:
+        """The samples of the corpus at ``path``, each of at most ``max_tokens`` tokens without [CLS] and [SEP].
+
+        Raises:
+            DataError: the corpus is unusable.
+        """
+        return _sample_index(path, split, max_tokens, min_tokens)
+
+    def bind(self, data: Data) -> None:
+        """Called once in every process before rows are made: read statistics, check that the data will do.
+
+        Raises:
+            UserError: the data can never serve this objective.
+        """
+
+    def arrange(self, row: Row) -> Sequence[Example]:
+        """Make the ``rows_per_sample`` rows of a sample. Must not loop without a bound; what it cannot do it notes.
+
+        Returns:
+            Examples of at most ``row.room`` tokens, with ``labels`` by Input name. Without a label, the row does
+            not count for this objective.
+        """
+        return [default_arrangement(row)]
+
+    def label(self, batch: Batch) -> Feeds:
+        """Arrays of all :attr:`inputs` for a micro-batch; may corrupt ``batch.ids`` (then marks ``batch.corrupted``).
+
+        Random numbers come from ``batch.uniforms``. Here: the labels that :meth:`arrange` gave to the rows.
+        """
+        return {item.name: row_labels(batch, item) for item in self.inputs if item.ignore is not None}
+
+    # ---------------------------------------------------------------- graph (Paddle)
+
+    def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
+        """Layers on top of the encoder by name. Objectives of a task share a head of the same name."""
+        raise NotImplementedError
+
+    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+        """Terms of the loss; each total is a float32 sum over the labels of the micro-batch that do not say ignore.
+
+        Args:
+            model: has ``encoder`` and ``heads`` (by the names of :meth:`heads`).
+            outputs: of the encoder on the batch.
+            feeds: every fed variable of the Program, by Input name.
+        """
+        raise NotImplementedError
+
+
+AnyObjective = Objective[Any]
+"""An objective with whatever settings it has."""
+
+
+@lru_cache(maxsize=8)
+def _sample_index(path: str, split: str, max_tokens: int, min_tokens: int) -> SampleIndex:
+    """Tasks that cut a corpus alike share its index."""
+    return SampleIndex(Corpus.open(path, split), max_tokens, min_tokens)
+
+
+def default_arrangement(row: Row) -> Example:
+    """``[CLS] sample [SEP]`` without labels."""
+    return assemble([Part(row.sample.tokens, row.sample.flags)], row.data.vocab)
+
+
+def row_labels(batch: Batch, item: Input) -> np.ndarray[Any, Any]:
+    """One label per row [B] from the examples; ``item.ignore`` where there is none."""
+    assert item.ignore is not None
+    values = [example.labels.get(item.name, item.ignore) for example in batch.examples]
+    return np.asarray(values, dtype=item.dtype)

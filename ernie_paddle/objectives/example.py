@@ -1,0 +1,182 @@
+"""What the NumPy half of an objective sees: the data of a run, one row being arranged, and a batch of rows.
+
+Shapes: B rows of a micro-batch, T tokens of its longest row, n tokens of one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.random import UInts, fold, generator, uniforms_at
+from reader.report import SkipReport
+from reader.samples import Sample
+from reader.vocab import Vocab
+
+Feeds = dict[str, NDArray[Any]]
+"""Arrays of one micro-batch by the name of their Input."""
+
+
+class SampleSource(Protocol):
+    """Where samples come from: ``reader.samples.SampleIndex``, or what an objective's ``open`` returns."""
+
+    max_tokens: int
+    """Tokens of the longest sample that there may be."""
+    lengths: NDArray[np.int32]
+    """Tokens of every sample."""
+
+    def __len__(self) -> int: ...
+
+    def sample(self, k: int) -> Sample:
+        """Sample ``k``."""
+
+
+@dataclass(frozen=True)
+class Data:
+    """What every row of a task has in common.
+
+    Attributes:
+        vocab: the pieces, and the ids of [PAD], [CLS], [SEP] and [MASK].
+        sources: one per corpus. An objective may draw further samples from them.
+        paths: directory of each corpus, where statistics may lie beside the shards.
+        max_length: tokens of the longest row, [CLS] and [SEP] included.
+    """
+
+    vocab: Vocab
+    sources: Sequence[SampleSource]
+    paths: Sequence[str]
+    max_length: int
+
+
+@dataclass(frozen=True)
+class Example:
+    """One row before it is padded: tokens in their final order, [CLS] and [SEP] included.
+
+    Attributes:
+        ids: token ids int32 [n].
+        segments: segment ids int8 [n].
+        flags: per-token flags uint8 [n] (``reader.flags``), 0 on specials.
+        special: bool [n], True on [CLS] and [SEP].
+        labels: labels of the whole row by Input name; a missing one becomes that Input's ``ignore``.
+    """
+
+    ids: NDArray[np.int32]
+    segments: NDArray[np.int8]
+    flags: NDArray[np.uint8]
+    special: NDArray[np.bool_]
+    labels: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Consecutive tokens of one text: ids int [n] and flags uint8 [n]."""
+
+    tokens: NDArray[np.integer[Any]]
+    flags: NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+def sentences(sample: Sample, start: int, stop: int) -> Part:
+    """Sentences ``start`` to ``stop`` (not included) of a sample."""
+    first, last = int(sample.sentence_offsets[start]), int(sample.sentence_offsets[stop])
+    return Part(sample.tokens[first:last], sample.flags[first:last])
+
+
+def assemble(parts: Sequence[Part], vocab: Vocab, labels: dict[str, float] | None = None) -> Example:
+    """``[CLS] part 0 [SEP] part 1 [SEP] ...``; segment id i on part i and its [SEP] (BERT 3; ERNIE 2.0, Figure 3)."""
+    total = 1 + sum(len(part) + 1 for part in parts)
+    ids = np.empty(total, np.int32)
+    segments = np.zeros(total, np.int8)
+    flags = np.zeros(total, np.uint8)
+    special = np.zeros(total, np.bool_)
+    ids[0], special[0] = vocab.cls, True
+    at = 1
+    for number, part in enumerate(parts):
+        end = at + len(part)
+        ids[at:end] = part.tokens
+        flags[at:end] = part.flags
+        segments[at : end + 1] = number
+        ids[end], special[end] = vocab.sep, True
+        at = end + 1
+    return Example(ids, segments, flags, special, labels or {})
+
+
+@dataclass(frozen=True)
+class Row:
+    """One drawn sample, and what an objective may use to arrange it.
+
+    Attributes:
+        sample: the drawn sample.
+        epoch: how often the plan went through the corpus before.
+        corpus: index into ``data.sources``.
+        number: number of the sample in its source.
+        room: tokens that the arranged row may have at most, [CLS] and [SEP] included.
+        data: what all rows have in common.
+        key: hash of (seed, epoch, corpus, number).
+        skipped: counts of what could not be done; add to it through :meth:`note`.
+    """
+
+    sample: Sample
+    epoch: int
+    corpus: int
+    number: int
+    room: int
+    data: Data
+    key: int
+    skipped: SkipReport
+
+    def generator(self, name: str) -> np.random.Generator:
+        """Random numbers that depend on (seed, epoch, corpus, sample, name) and nothing else."""
+        return generator(self.key, name)
+
+    def note(self, reason: str) -> None:
+        """Count something that was left out or replaced; it is reported at the end of the run."""
+        self.skipped.add(reason, f"{self.data.paths[self.corpus]}: sample {self.number}")
+
+
+@dataclass
+class Batch:
+    """The padded rows of one micro-batch. Objectives label it in turn; those that corrupt tokens change ``ids``.
+
+    Attributes:
+        ids: token ids int64 [B, T] as they will be fed; ``original`` keeps those before any corruption.
+        segments: segment ids int64 [B, T].
+        flags: uint8 [B, T], 0 on specials and padding.
+        real: bool [B, T], True on tokens and specials, False on padding.
+        special: bool [B, T], True on [CLS] and [SEP].
+        corrupted: bool [B, T], True where an objective chose the token to corrupt it (also if it then kept it).
+        rows: what each row was made from, B entries.
+        examples: the rows before padding, B entries.
+        data: what all rows have in common.
+        keys: uint64 [B], hash of (seed, epoch, corpus, sample, row of the sample).
+        rows_per_sample: rows that one sample made: row i and row i + B / rows_per_sample belong together.
+    """
+
+    ids: NDArray[np.int64]
+    original: NDArray[np.int64]
+    segments: NDArray[np.int64]
+    flags: NDArray[np.uint8]
+    real: NDArray[np.bool_]
+    special: NDArray[np.bool_]
+    corrupted: NDArray[np.bool_]
+    rows: Sequence[Row]
+    examples: Sequence[Example]
+    data: Data
+    keys: UInts
+    rows_per_sample: int = 1
+
+    def uniforms(self, name: str, n: int) -> NDArray[np.float64]:
+        """Uniform numbers in [0, 1), [B, n]; number i of a row depends on the row's key, ``name`` and i alone."""
+        return uniforms_at(fold(self.keys, name)[:, None], np.arange(n))
+
+    @cached_property
+    def tokens(self) -> NDArray[np.bool_]:
+        """bool [B, T]: True on tokens of the text, that is neither on specials nor on padding."""
+        return self.real & ~self.special

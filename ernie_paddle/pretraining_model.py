@@ -1,0 +1,75 @@
+"""The model of a pre-training task: one encoder, and the heads of the objectives that the task trains together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from paddle import nn
+
+from ernie_paddle.examples import arranger, task_inputs
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.encoder import Encoder, EncoderOutput
+from ernie_paddle.objectives.base import AnyObjective
+from propeller.errors import UserError
+from propeller.losses import LossTerm, Value
+from propeller.task import Task
+
+_ENCODER_INPUTS = ("input_ids", "segment_ids", "position_ids", "task_ids", "attention_mask")
+
+
+class PretrainingModel(nn.Layer):
+    """The encoder (with a pooler where an objective reads it) and the objectives' heads by name.
+
+    Parameters have the same names in every task, so that tasks of one run share the encoder and equal heads.
+    """
+
+    def __init__(self, config: ErnieConfig, objectives: Sequence[AnyObjective]) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, add_pooler=any(objective.pooled for objective in objectives))
+        heads: dict[str, nn.Layer] = {}
+        for objective in objectives:
+            for name, head in objective.heads(config, self.encoder).items():
+                heads.setdefault(name, head)
+        self.heads = nn.LayerDict(heads)
+
+    def forward(self, feeds: Mapping[str, Value]) -> EncoderOutput:
+        """Encode a batch given by input name."""
+        outputs: EncoderOutput = self.encoder(**{name: feeds[name] for name in _ENCODER_INPUTS if name in feeds})
+        return outputs
+
+
+def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, *, max_length: int) -> Task:
+    """What a Learner trains: the sum of the objectives' losses over one encoding of a shared batch.
+
+    ("Continual Multi-task Learning" in ERNIE 2.0: a sentence-level loss together with token-level ones.)
+
+    Args:
+        name: of the task.
+        objectives: at most one of them arranges the input.
+        config: the architecture.
+        max_length: tokens of the longest row that will be fed.
+
+    Raises:
+        UserError: the objectives cannot share a task, or the architecture is too small for them.
+    """
+    objectives = list(objectives)
+    parts = arranger(objectives, f"task {name!r}").max_parts
+    if config.type_vocab_size and parts > config.type_vocab_size:
+        raise UserError(
+            f"task {name!r} makes rows of up to {parts} parts with a segment id each, but the model has only "
+            f"type_vocab_size: {config.type_vocab_size}; set it to {parts} or more"
+        )
+    if max_length > config.max_length:
+        raise UserError(
+            f"rows of up to {max_length} tokens do not fit into the model's {config.max_length} positions; "
+            "lower max_length or raise max_position_embeddings"
+        )
+
+    def forward(model: Any, feeds: dict[str, Value]) -> list[LossTerm]:
+        outputs = model(feeds)
+        return [term for objective in objectives for term in objective.loss(model, outputs, feeds)]
+
+    return Task(
+        name, task_inputs(objectives, config.use_task_id), lambda: PretrainingModel(config, objectives), forward
+    )
