@@ -2,8 +2,9 @@
 
 ``root/step-00001500/`` holds safetensors files, JSON documents and copied files, and ``manifest.json`` with the size
 and SHA-256 of each. It is written aside as ``root/.tmp-step-…``, every file and the directory are forced to disk, and
-only then is it renamed; so a process killed at any moment leaves the previous checkpoints as they were. ``root/best.json``
-names the step that is never removed. Nothing but this module's own directories is ever deleted. No pickle anywhere.
+only then is it renamed; so a process killed at any moment leaves the previous checkpoints as they were.
+``root/best.json`` names the step that is never removed. Nothing but this module's own directories is ever deleted.
+No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -160,7 +161,7 @@ def save(
         shutil.rmtree(aside, ignore_errors=True)
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise UserError(
-            f"{target}: the checkpoint could not be written ({reason}); earlier checkpoints are untouched: "
+            f"{target}: the checkpoint could not be written ({reason}); earlier ones are untouched: "
             "free some space or choose another output directory, then run the same command again"
         ) from error
     return target
@@ -252,7 +253,7 @@ read = verify
 
 
 def latest_valid(root: Path) -> tuple[Path | None, list[str]]:
-    """(newest intact checkpoint or None, one warning per newer damaged one: its first bad file, what is used instead)."""
+    """(newest intact checkpoint or None, a warning per newer damaged one: its first bad file, what is used instead)."""
     problems: list[str] = []
     for step in reversed(steps(root)):
         path = step_path(root, step)
