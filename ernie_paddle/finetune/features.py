@@ -79,7 +79,8 @@ def encode_rows(
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers start, start + 1, … of every row behind each other: int64 [sum of lengths]."""
     ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    numbers: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return numbers
 
 
 def pad_rows(encoded: Encoded, rows: NDArray[np.int64], pad_id: int) -> dict[str, NDArray[Any]]:

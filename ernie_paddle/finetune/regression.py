@@ -41,11 +41,15 @@ class Regression(TextTask):
     def parse_label(self, cell: Any) -> float:
         """The score of a cell; it must be a finite number."""
         if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
-            raise UnusableCellError("the score is missing" if cell is None else f"a {type(cell).__name__} is not a score")
+            raise UnusableCellError(
+                "the score is missing" if cell is None else f"a {type(cell).__name__} is not a score"
+            )
         try:
             score = float(cell)
         except ValueError:
-            raise UnusableCellError(f"{cell!r} is not a number" if str(cell).strip() else "the score is missing") from None
+            raise UnusableCellError(
+                f"{cell!r} is not a number" if str(cell).strip() else "the score is missing"
+            ) from None
         if not math.isfinite(score):
             raise UnusableCellError(f"the score is {cell}; it must be a finite number")
         return score

@@ -43,6 +43,10 @@ class Dataset(Protocol):
         """The number of usable rows."""
         ...
 
+    def content(self) -> Sequence[NDArray[Any]]:
+        """All arrays that training depends on, to recognise the same data again."""
+        ...
+
 
 class TaskType(Protocol):
     """One kind of downstream task with its settings (columns, labels, length)."""

@@ -45,6 +45,11 @@ class TextDataset:
         """Length of each usable row in the model's input."""
         return self.encoded.lengths
 
+    def content(self) -> list[NDArray[Any]]:
+        """Pieces, segments and labels of all rows."""
+        arrays: list[NDArray[Any]] = [self.encoded.ids, self.encoded.segments]
+        return arrays if self.labels is None else [*arrays, self.labels]
+
 
 class UnusableCellError(ValueError):
     """A cell that is no label; the message says why. Never leaves this package."""

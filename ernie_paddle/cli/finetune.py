@@ -1,0 +1,148 @@
+"""Train a model for a task on a labelled table, and keep the best checkpoint.
+
+Rerun the same command to continue an interrupted run. Under fleetrun every device trains on its share of each batch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from ernie_paddle.cli import options as opt
+from ernie_paddle.finetune.table import FORMATS
+from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
+from propeller.errors import UserError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    data = parser.add_argument_group("data")
+    opt.option(data, "--train", str, opt.REQUIRED, "training table")
+    opt.option(data, "--dev", str, opt.REQUIRED, "development table; decides which checkpoint is best")
+    opt.option(data, "--type", str, "classification", "task type", choices=sorted(TASK_TYPES))
+    opt.option(data, "--text_a", str, opt.REQUIRED, "column of the (first) text")
+    opt.option(data, "--text_b", str, None, "column of the second text, for pairs")
+    opt.option(data, "--label", str, "label", "column of the label or score")
+    opt.option(data, "--labels", opt.comma_list, None, "the labels in order", shown_default="all in the training table")
+    opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
+    opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
+    model = parser.add_argument_group("model")
+    opt.option(model, "--model", Path, None, "checkpoint to start from; none: random weights of --size")
+    opt.option(model, "--size", str, "small", "without --model: small, base, large, or a name in configs/arch")
+    opt.option(model, "--vocab", Path, None, "without --model: vocabulary file or tokenizer folder")
+    opt.option(model, "--max_length", opt.positive_int, 128, "longest input, special pieces included; longer is cut")
+    training = parser.add_argument_group("training")
+    opt.option(training, "--epochs", opt.positive_int, 3, "passes over the training table")
+    opt.option(training, "--batch_size", opt.positive_int, 32, "rows of one update, over all devices")
+    opt.option(training, "--lr", opt.positive_number, 5e-5, "peak learning rate")
+    opt.option(training, "--warmup", opt.fraction, 0.1, "share of the updates over which the rate grows; then it falls")
+    opt.option(training, "--weight_decay", opt.non_negative_number, 0.01, "decoupled weight decay, none on vectors")
+    opt.option(training, "--clip_norm", opt.positive_number, 1.0, "largest global gradient norm")
+    opt.option(training, "--seed", opt.count, 0, "seed of everything random")
+    opt.option(training, "--metric", str, None, "metric that decides", shown_default="the first of the task type")
+    opt.option(training, "--patience", opt.positive_int, None, "end after so many evaluations without improvement")
+    opt.option(
+        training, "--precision", str, "float32", "type of computation", choices=("float32", "bfloat16", "float16")
+    )
+    running = parser.add_argument_group("running")
+    opt.option(running, "--output", Path, opt.REQUIRED, "folder of the run")
+    opt.flag(running, "--overwrite", False, "throw away the run in --output and start anew")
+    opt.option(running, "--micro_batch", opt.positive_int, 64, "most rows of one forward pass; more are accumulated")
+    opt.option(running, "--eval_batch", opt.positive_int, 64, "rows of a batch in evaluation")
+    opt.option(running, "--save_steps", opt.positive_int, 1000, "updates between checkpoints inside an epoch")
+    opt.option(running, "--log_every", opt.positive_int, 50, "updates between progress lines")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, report, and return the exit code."""
+    from ernie_paddle.finetune.model_dir import find_model_dir
+    from ernie_paddle.finetune.start import describe_load, start_at_random, start_from_model
+    from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
+    from propeller import distributed
+    from propeller.precision import PrecisionConfig
+
+    say = _say if distributed.rank() == 0 else lambda text: None
+    start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
+    if args.model is None:
+        say(f"WARNING: no --model given: the encoder starts from RANDOM weights of size {args.size}, not pre-trained")
+    if args.max_length > start.config.max_length:
+        raise UserError(f"--max_length {args.max_length} is more than the model's {start.config.max_length}")
+    task = task_class(args.type).from_options(args)
+    train = task.read(args.train, start.tokenizer, labelled=True, strict=True, format=args.format)
+    dev = task.read(args.dev, start.tokenizer, labelled=True, strict=True, format=args.format)
+    say(f"{len(train):,} rows to train on, {len(dev):,} to evaluate on")
+    if distributed.rank() == 0:
+        if args.overwrite:
+            discard_run(args.output)
+        args.output.mkdir(parents=True, exist_ok=True)
+    distributed.init()
+    distributed.barrier()
+
+    config = FinetuneConfig(
+        epochs=args.epochs,
+        batch_size=args.batch_size,
+        lr=args.lr,
+        warmup=args.warmup,
+        weight_decay=args.weight_decay,
+        clip_norm=args.clip_norm,
+        seed=args.seed,
+        patience=args.patience,
+        precision=PrecisionConfig(dtype=args.precision),
+    )
+    carried = RunOptions(args.output, args.micro_batch, args.eval_batch, args.save_steps, args.log_every)
+    tuner = Finetuner(task, start.config, start.tokenizer, train, dev, config, carried, start.name)
+    if not tuner.resume() and start.arrays is not None:
+        say(f"weights of {find_model_dir(args.model)}:")
+        for line in describe_load(tuner.load(start.arrays)):
+            say(f"  {line}")
+    result = tuner.run()
+    if distributed.rank() == 0:
+        if not result.finished:
+            say(f"stopped; run the same command again to continue from {args.output}")
+            return result.exit_code
+        baseline = task.baseline(dev)
+        print(result_table({"baseline": baseline, **_by_epoch(result.evaluations, result.step)}))
+        print(f"best checkpoint: {result.path}")
+        report = {"best": {"step": result.step, "path": result.path.name, **result.metrics}, "baseline": baseline}
+        text = json.dumps({**report, "evaluations": result.evaluations}, indent=1)
+        (args.output / "results.json").write_text(text + "\n", encoding="utf-8")
+    return result.exit_code
+
+
+def result_table(rows: dict[str, dict[str, float]]) -> str:
+    """Metrics as columns, one line for each named row; a metric that a row lacks is shown as a dash."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    width = max(map(len, rows)) + 2
+    lines = [" " * width + "".join(f"{name:>10}" for name in names)]
+    for title, row in rows.items():
+        cells = (f"{row[name]:>10.4f}" if name in row else f"{'-':>10}" for name in names)
+        lines.append(f"{title:<{width}}" + "".join(cells))
+    return "\n".join(lines)
+
+
+def discard_run(folder: Path) -> None:
+    """Remove what an earlier run left in its folder, and nothing else."""
+    from propeller import checkpoint
+
+    for step in checkpoint.steps(folder):
+        path = checkpoint.step_path(folder, step)
+        if (path / checkpoint.MANIFEST).is_file():
+            shutil.rmtree(path)
+    for name in (checkpoint.BEST, "log.jsonl", "results.json"):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _by_epoch(evaluations: list[dict[str, float]], best_step: int) -> dict[str, dict[str, float]]:
+    return {
+        f"epoch {found['epoch']:g}{' (best)' if found['step'] == best_step else ''}": {
+            name: value for name, value in found.items() if name not in ("step", "epoch")
+        }
+        for found in evaluations
+    }
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

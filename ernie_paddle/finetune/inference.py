@@ -1,0 +1,54 @@
+"""Running a model over a whole dataset: length-sorted batches, several ranks, answers back in the order of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load, save
+
+from ernie_paddle.finetune.order import evaluation_batches
+from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
+
+Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+"""Inputs of one batch -> outputs of it (first axis: rows)."""
+
+_ROWS = "@rows"
+
+
+def run_dataset(run: Run, task: TaskType, data: Dataset, batch_rows: int, *, rank: int = 0, world: int = 1) -> Arrays:
+    """The model's outputs for every row of the data, each row once, whatever the number of ranks.
+
+    Args:
+        run: the model.
+        task: makes the batches.
+        data: at least one row.
+        batch_rows: rows of a batch.
+        rank: this process; every process must call this.
+        world: the number of processes.
+
+    Returns:
+        Output arrays by name, rows in the order of the data, the same on all ranks.
+    """
+    mine: list[tuple[NDArray[np.int64], Arrays]] = []
+    for rows in evaluation_batches(data.lengths, batch_rows, rank, world):
+        outputs = run(task.batch(data, rows, labelled=False))
+        mine.append((rows, {name: np.asarray(array) for name, array in outputs.items()}))
+    parts = [_joined(mine)] if mine else []
+    if world > 1:
+        from propeller import distributed
+
+        messages = distributed.all_gather_bytes(save(parts[0]) if parts else b"")
+        parts = [load(message) for message in messages if message]
+    together = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    back = np.argsort(together.pop(_ROWS), kind="stable")
+    assert len(back) == len(data), f"{len(back)} answers for {len(data)} rows"
+    return {name: array[back] for name, array in together.items()}
+
+
+def _joined(batches: list[tuple[NDArray[np.int64], Arrays]]) -> Arrays:
+    names = batches[0][1]
+    joined: Arrays = {name: np.concatenate([outputs[name] for _, outputs in batches]) for name in names}
+    return {_ROWS: np.concatenate([rows for rows, _ in batches]), **joined}

@@ -1,0 +1,159 @@
+"""Model directories: a checkpoint, the output folder of a run (its best checkpoint), or an exported model.
+
+All of them hold `config.json` (the encoder), the tokenizer's files, and for a fine-tuned model `task.json`. A
+checkpoint holds the parameters in `model.safetensors`; an exported model holds Paddle Inference's files.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from ernie_paddle.finetune.task_type import TaskType, task_from_dict
+from ernie_paddle.models.config import ErnieConfig
+from propeller import checkpoint
+from propeller.errors import UserError
+from reader.tokenizer import Tokenizer, load_tokenizer
+
+CONFIG = "config.json"
+TASK = "task.json"
+PARAMETERS = "model.safetensors"
+EXPORTED = "model.pdiparams"
+
+
+@dataclass(frozen=True)
+class ModelDir:
+    """An opened model directory. `task` is None for a model that was only pre-trained."""
+
+    path: Path
+    kind: Literal["checkpoint", "exported"]
+    config: ErnieConfig
+    tokenizer: Tokenizer
+    task: TaskType | None
+
+    def require_task(self) -> TaskType:
+        """The task of a fine-tuned model.
+
+        Raises:
+            UserError: the model was never fine-tuned.
+        """
+        if self.task is None:
+            raise UserError(
+                f"{self.path}: this model is pre-trained only (no {TASK}); run `ernie finetune` on it first"
+            )
+        return self.task
+
+    def parameters(self) -> dict[str, NDArray[Any]]:
+        """All parameters by name.
+
+        Raises:
+            UserError: an exported model (its parameters are inside the program), or a damaged file.
+        """
+        if self.kind == "exported":
+            raise UserError(f"{self.path}: an exported model cannot be trained or exported again; give its checkpoint")
+        try:
+            arrays: dict[str, NDArray[Any]] = load_file(self.path / PARAMETERS)
+        except (SafetensorError, FileNotFoundError) as error:
+            raise UserError(f"{self.path / PARAMETERS}: cannot be read ({error})") from None
+        return arrays
+
+
+def find_model_dir(path: str | Path) -> Path:
+    """The directory meant by `path`: itself, or the best (else newest intact) checkpoint of a run's output folder.
+
+    Raises:
+        UserError: there is nothing like a model.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise UserError(
+            f"{path}: no such directory; give a checkpoint, the output folder of a run or an exported model"
+        )
+    if (path / EXPORTED).is_file() or (path / checkpoint.MANIFEST).is_file() or (path / PARAMETERS).is_file():
+        return path
+    for root in (path, path / "checkpoints"):
+        marked = checkpoint.best(root)
+        if marked is not None:
+            return marked[0]
+        newest, problems = checkpoint.latest_valid(root)
+        if newest is not None:
+            return newest
+        if problems:
+            raise UserError(f"{root}: {problems[0]}")
+    raise UserError(
+        f"{path}: no model in it; expected a checkpoint ({checkpoint.MANIFEST}, {PARAMETERS}), step-… folders, "
+        f"or an exported model ({EXPORTED})"
+    )
+
+
+def open_model_dir(path: str | Path) -> ModelDir:
+    """Open a model directory; a checkpoint is verified against its hashes.
+
+    Raises:
+        UserError: not a model directory, a damaged file, or a file that is missing.
+        DataError: the vocabulary is unusable.
+    """
+    found = find_model_dir(path)
+    if (found / checkpoint.MANIFEST).is_file():
+        checkpoint.verify(found)
+    config = ErnieConfig.from_json(found / CONFIG)
+    tokenizer = load_tokenizer(found)
+    if tokenizer.vocab.size > config.vocab_size:
+        raise UserError(
+            f"{found}: the vocabulary has {tokenizer.vocab.size} pieces but the model only {config.vocab_size} ids"
+        )
+    kind: Literal["checkpoint", "exported"] = "exported" if (found / EXPORTED).is_file() else "checkpoint"
+    return ModelDir(found, kind, config, tokenizer, _read_task(found / TASK))
+
+
+def _read_task(path: Path) -> TaskType | None:
+    if not path.is_file():
+        return None
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        return task_from_dict(settings, str(path))
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
+        raise UserError(f"{path}: damaged or of another version ({error!r})") from None
+
+
+def model_documents(config: ErnieConfig, task: TaskType | None) -> dict[str, Any]:
+    """The JSON documents that every model directory holds, by file name."""
+    documents: dict[str, Any] = {CONFIG: config.to_dict()}
+    if task is not None:
+        documents[TASK] = task.to_dict()
+    return documents
+
+
+@contextmanager
+def tokenizer_files(tokenizer: Tokenizer) -> Iterator[dict[str, Path]]:
+    """The tokenizer's files by name, to be copied into a model directory inside the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save(Path(folder))
+        yield {file.name: file for file in sorted(Path(folder).iterdir())}
+
+
+def write_model_files(folder: Path, config: ErnieConfig, task: TaskType | None, tokenizer: Tokenizer) -> None:
+    """Write all files of a model directory but the parameters."""
+    for name, document in model_documents(config, task).items():
+        (folder / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with tokenizer_files(tokenizer) as files:
+        for name, source in files.items():
+            shutil.copyfile(source, folder / name)
+
+
+def as_float32(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
+    """Floating-point arrays as float32; others are left out."""
+    return {
+        name: np.asarray(array, np.float32) for name, array in arrays.items() if np.issubdtype(array.dtype, np.floating)
+    }

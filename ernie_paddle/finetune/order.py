@@ -1,0 +1,56 @@
+"""Which rows make which batch, as pure functions: nothing to remember for a resume, the same on any number of ranks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.random import generator
+
+_POOL_BATCHES = 16
+_EPOCH_STREAM = 0xF17E
+
+
+def epoch_batches(lengths: NDArray[np.int32], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+    """All rows once, in random batches of `batch_size` (the last may be smaller), rows of a batch similar in length.
+
+    Rows are shuffled, each pool of 16 batches is sorted by length (which leaves the make-up of a pool random but
+    saves most of the padding), and the batches are shuffled.
+    """
+    rng = generator(seed, _EPOCH_STREAM, epoch)
+    rows = rng.permutation(len(lengths)).astype(np.int64)
+    pool = batch_size * _POOL_BATCHES
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(rows), pool):
+        part = rows[start : start + pool]
+        part = part[np.argsort(lengths[part], kind="stable")]
+        batches += [part[i : i + batch_size] for i in range(0, len(part), batch_size)]
+    return [batches[i] for i in rng.permutation(len(batches))]
+
+
+def steps_per_epoch(rows: int, batch_size: int) -> int:
+    """The number of batches of `epoch_batches`."""
+    return math.ceil(rows / batch_size)
+
+
+def evaluation_batches(
+    lengths: NDArray[np.int32], batch_rows: int, rank: int = 0, world: int = 1
+) -> Iterator[NDArray[np.int64]]:
+    """All rows, longest first, in batches of similar length; with several ranks, this rank's share of the batches."""
+    order = np.argsort(-lengths, kind="stable").astype(np.int64)
+    for number, start in enumerate(range(0, len(order), batch_rows)):
+        if number % world == rank:
+            yield order[start : start + batch_rows]
+
+
+def rank_share(rows: NDArray[np.int64], rank: int, world: int, micro_rows: int) -> list[NDArray[np.int64]]:
+    """This rank's rows of a global batch, cut into micro-batches; every rank gets the same number of micro-batches.
+
+    A micro-batch may be empty where there are fewer rows than places.
+    """
+    mine = rows[rank::world]
+    pieces = math.ceil(math.ceil(len(rows) / world) / micro_rows)
+    return [part.astype(np.int64) for part in np.array_split(mine, pieces)]

@@ -1,0 +1,94 @@
+"""What a fine-tuning run starts from: a model directory, or random weights of a named size."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.model_dir import PARAMETERS, open_model_dir
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.recipe import configs_dir
+from propeller import checkpoint
+from propeller.errors import UserError
+from propeller.learner import LoadReport
+from propeller.settings import unknown_name
+from reader.tokenizer import Tokenizer, load_tokenizer
+
+SIZES = {"small": "ernie2_small_en", "base": "ernie2_base_en", "large": "ernie2_large_en"}
+
+
+@dataclass(frozen=True)
+class Start:
+    """The encoder's configuration, the tokenizer, the weights (None: random) and a name that identifies them."""
+
+    config: ErnieConfig
+    tokenizer: Tokenizer
+    arrays: dict[str, NDArray[Any]] | None
+    name: str
+
+
+def start_from_model(path: str | Path) -> Start:
+    """The weights of a checkpoint (pre-trained or fine-tuned).
+
+    Raises:
+        UserError: no model there, or an exported one.
+    """
+    model = open_model_dir(path)
+    arrays = model.parameters()
+    manifest = model.path / checkpoint.MANIFEST
+    if manifest.is_file():
+        name = json.loads(manifest.read_text(encoding="utf-8"))["files"][PARAMETERS]["sha256"]
+    else:
+        name = checkpoint.sha256_file(model.path / PARAMETERS)
+    return Start(model.config, model.tokenizer, arrays, f"sha256:{name[:16]}")
+
+
+def start_at_random(size: str, vocab: str | Path | None) -> Start:
+    """Random weights of a size: small, base, large, or the name of a file in configs/arch.
+
+    Raises:
+        UserError: no such size, or no vocabulary given.
+    """
+    if vocab is None:
+        raise UserError("without --model, --vocab is needed: a vocabulary file, or a folder that holds a tokenizer")
+    folder = configs_dir() / "arch"
+    path = folder / f"{SIZES.get(size, size)}.yaml"
+    if not path.is_file():
+        raise unknown_name("size", size, [*SIZES, *(file.stem for file in folder.glob("*.yaml"))], "--size")
+    tokenizer = load_tokenizer(Path(vocab))
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    config = ErnieConfig.from_dict({**values, "vocab_size": tokenizer.vocab.size}, str(path))
+    config = dataclasses.replace(config, pad_token_id=tokenizer.vocab.pad)
+    return Start(config, tokenizer, None, f"random:{size}")
+
+
+def describe_load(report: LoadReport) -> list[str]:
+    """What became of the given weights, in lines.
+
+    Raises:
+        UserError: a parameter of the encoder is absent or has another shape: the result would be half random.
+    """
+    wrong = [name for name in report.missing if name.startswith("ernie.")]
+    shapes = [item for item in report.mismatched if item[0].startswith("ernie.")]
+    if shapes:
+        name, wanted, found = shapes[0]
+        raise UserError(f"the checkpoint's {name} has shape {found}, the configuration says {wanted}")
+    if wrong and not all("pooler" in name for name in wrong):
+        raise UserError(f"the checkpoint lacks {len(wrong)} parameters of the encoder ({', '.join(wrong[:3])}, …)")
+    fresh = report.missing + [name for name, _, _ in report.mismatched]
+    lines = [f"{len(report.matched)} parameters loaded"]
+    if fresh:
+        lines.append(f"freshly initialised: {_named(fresh)}")
+    if report.unexpected:
+        lines.append(f"in the checkpoint but not in this model: {_named(report.unexpected)}")
+    return lines
+
+
+def _named(names: list[str]) -> str:
+    return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
