@@ -43,8 +43,10 @@ class MlmBatches:
         samples = [self.plan.indexes[c].sample(k) for c, k in triples]
         lengths = np.array([len(sample.tokens) + 2 for sample in samples])
         length = padded_length(int(lengths.max()), 8, rows.max_tokens)
-        ids = stack([np.concatenate(([CLS], sample.tokens, [SEP])) for sample in samples], PAD, np.int64, length)
-        flags = stack([np.concatenate((_NONE, sample.flags, _NONE)) for sample in samples], 0, np.uint8, length)
+        ids = stack([sample.tokens for sample in samples], PAD, np.int64, length, start=1)
+        ids[:, 0] = CLS
+        ids[np.arange(len(ids)), lengths - 1] = SEP
+        flags = stack([sample.flags for sample in samples], 0, np.uint8, length, start=1)
         places = np.arange(length)
         maskable = (places > 0) & (places < lengths[:, None] - 1)
         keys = key(self.plan.seed, "mlm", rows.epoch, rows.corpus, rows.sample)
@@ -57,9 +59,6 @@ class MlmBatches:
             "mask_positions": masked.positions,
             "mask_labels": masked.labels,
         }
-
-
-_NONE = np.zeros(1, dtype=np.uint8)
 
 
 def synthetic_corpus(path: Path, n_tokens: int, seed: int = 0) -> Corpus:

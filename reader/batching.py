@@ -16,14 +16,23 @@ def padded_length(longest: int, multiple: int = 1, limit: int | None = None) -> 
     return length if limit is None else max(longest, min(length, limit))
 
 
-def stack(rows: Sequence[NDArray[Any]], pad: float, dtype: DTypeLike = np.int64, length: int | None = None) -> NDArray[Any]:
-    """Rows (1-D, of any lengths) as one array [B, T], filled up with `pad`; T is `length`, else that of the longest row."""
-    longest = max(map(len, rows), default=0)
+def stack(
+    rows: Sequence[NDArray[Any]],
+    pad: float,
+    dtype: DTypeLike = np.int64,
+    length: int | None = None,
+    start: int = 0,
+) -> NDArray[Any]:
+    """Rows (1-D, of any lengths) as one array [B, T], filled up with `pad`.
+
+    T is `length`, else what the longest row needs. Rows begin in column `start`: 1 leaves room for [CLS].
+    """
+    longest = max(map(len, rows), default=0) + start
     length = longest if length is None else length
     assert longest <= length, f"a row of {longest} does not fit into {length}"
     batch = np.full((len(rows), length), pad, dtype=dtype)
     for i, row in enumerate(rows):
-        batch[i, : len(row)] = row
+        batch[i, start : start + len(row)] = row
     return batch
 
 

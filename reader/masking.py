@@ -142,33 +142,36 @@ def select_units(
     begins[:, 1:] |= maskable[:, 1:] & ~maskable[:, :-1]  # after something that stays, a new unit begins
     begins[:, 0] = maskable[:, 0]
 
-    # Tokens and units in the flattened order; a unit's tokens are neighbours there.
-    first = np.flatnonzero(begins[maskable])
+    # Units in the flattened order; the tokens of one are neighbours in `tokens`.
+    first = np.flatnonzero(begins.reshape(-1)[tokens])
     sizes = np.diff(first, append=len(tokens))
-    unit_row, unit_start = np.divmod(tokens[first], length)
-    units_in_row = np.bincount(unit_row, minlength=n_rows)
-    row_first = np.cumsum(units_in_row) - units_in_row
-    ordinal = np.arange(len(first)) - row_first[unit_row]  # number of the unit in its row
+    units_B = begins.sum(axis=1)
+    width = int(units_B.max())
+    real_BU = np.arange(width) < units_B[:, None]
+    row_first_B = np.cumsum(units_B) - units_B
+    unit_row = np.repeat(np.arange(n_rows), units_B)
+    ordinal = np.arange(len(first)) - row_first_B[unit_row]  # number of the unit in its row
+    place = tokens[first] - unit_row * length
 
-    # A random order of each row's units: sort hashes that carry the unit's number in their lowest bits.
-    width = int(units_in_row.max())
-    low = np.uint64((1 << width.bit_length()) - 1)
-    hashes = np.full((n_rows, width), ~np.uint64(0))
-    noise = bits(fold(keys, _ORDER)[unit_row], unit_start)
-    hashes[unit_row, ordinal] = (noise & ~low) | ordinal.astype(np.uint64)
-    hashes.sort(axis=1)
-    order_BU = row_first[:, None] + (hashes & low).astype(np.int64)  # number of the unit in the batch
-    real_BU = np.arange(width) < units_in_row[:, None]
-    order_BU[~real_BU] = 0
-    sizes_BU = np.where(real_BU, sizes[order_BU], length + 1)  # what fills up a row never fits
+    # A random order of each row's units: sort hashes that carry the unit's number and size in their lowest bits.
+    # What fills a row up is all ones: it comes last, with a size that never fits.
+    size_bits, ordinal_bits = (length + 1).bit_length(), width.bit_length()
+    cargo = (ordinal << size_bits) | sizes
+    low = np.uint64((1 << (size_bits + ordinal_bits)) - 1)
+    order_BU = np.full((n_rows, width), ~np.uint64(0))
+    order_BU[real_BU] = (bits(fold(keys, _ORDER)[unit_row], place) & ~low) | cargo.astype(np.uint64)
+    order_BU.sort(axis=1)
+    cargo_BU = (order_BU & low).astype(np.int64)
+    sizes_BU = cargo_BU & ((1 << size_bits) - 1)
 
-    budgets = np.maximum(1, np.rint(rate * maskable.sum(axis=1))).astype(np.int64)
-    taken_BU = _fill(sizes_BU, budgets)
-    empty = np.flatnonzero(~taken_BU.any(axis=1) & (units_in_row > 0))
+    budgets_B = np.maximum(1, np.rint(rate * maskable.sum(axis=1))).astype(np.int64)
+    taken_BU = _fill(sizes_BU, budgets_B)
+    empty = np.flatnonzero(~taken_BU.any(axis=1) & (units_B > 0))
     taken_BU[empty, sizes_BU[empty].argmin(axis=1)] = True
 
+    row, column = np.nonzero(taken_BU)
     taken = np.zeros(len(first), dtype=np.bool_)
-    taken[order_BU[taken_BU]] = True
+    taken[row_first_B[row] + (cargo_BU[row, column] >> size_bits)] = True
     return tokens[np.repeat(taken, sizes)]
 
 
@@ -179,18 +182,23 @@ def _fill(sizes_BU: NDArray[np.int64], budgets_B: NDArray[np.int64]) -> NDArray[
     one larger than what is left, could never be taken later: closed. So rounds, not units, are walked through; few are needed.
     """
     taken = np.zeros(sizes_BU.shape, dtype=np.bool_)
-    rows = np.arange(len(sizes_BU))
-    left = budgets_B.copy()
-    sizes, open_ = sizes_BU, sizes_BU <= budgets_B[:, None]
-    while rows.size:
-        reach = np.cumsum(np.where(open_, sizes, 0), axis=1)
-        fits = open_ & (reach <= left[:, None])
-        taken[rows] |= fits
-        left = left - np.where(fits, sizes, 0).sum(axis=1)
-        open_ = open_ & ~fits & (sizes <= left[:, None])
+    # The first round needs no more columns than the largest budget: units have a token at least.
+    head = sizes_BU[:, : budgets_B.max()]
+    fits = np.cumsum(head, axis=1) <= budgets_B[:, None]
+    taken[:, : head.shape[1]] = fits
+    left = budgets_B - np.where(fits, head, 0).sum(axis=1)
+    rows = np.flatnonzero(left)
+    left, sizes = left[rows], sizes_BU[rows]
+    open_ = ~taken[rows] & (sizes <= left[:, None])
+    while True:
         more = open_.any(axis=1)
         rows, left, sizes, open_ = rows[more], left[more], sizes[more], open_[more]
-    return taken
+        if not rows.size:
+            return taken
+        fits = open_ & (np.cumsum(np.where(open_, sizes, 0), axis=1) <= left[:, None])
+        taken[rows] |= fits
+        left = left - np.where(fits, sizes, 0).sum(axis=1)
+        open_ &= ~fits & (sizes <= left[:, None])
 
 
 def replace_tokens(

@@ -1,6 +1,6 @@
 """Samples: stretches of whole consecutive sentences of one document, packed up to a length, as an index over a corpus.
 
-The index holds a start and a length for each sample (about 28 bytes); the tokens stay in the memory-mapped shards.
+The index holds a start and a length for each sample (28 bytes with the rest); the tokens stay in the memory-mapped shards.
 """
 
 from __future__ import annotations
@@ -65,9 +65,10 @@ class SampleIndex:
         self._sentence_counts = _join([part.sentence_counts for part in parts], np.int32)
         self.lengths: NDArray[np.int32] = _join([part.lengths for part in parts], np.int32)
         """Tokens of each sample, int32 [len(self)]."""
-        # Samples of document d are _document_samples[d] to _document_samples[d+1].
+        # Samples of document d are _document_samples[d] to _document_samples[d+1]; _documents says it the other way round.
         per_document = _join([part.samples_per_document for part in parts], np.int64)
         self._document_samples = np.concatenate([[0], np.cumsum(per_document)])
+        self._documents = np.repeat(np.arange(len(per_document), dtype=np.int32), per_document)
         self._arrays = _arrays(corpus)
 
     def __len__(self) -> int:
@@ -79,17 +80,18 @@ class SampleIndex:
         shard = bisect_right(self._shard_samples, k) - 1
         tokens, flags, sentence_offsets, languages = self._arrays[shard]
         start, length = self._starts.item(k), self.lengths.item(k)
-        first = self._first_sentences.item(k)
-        offsets = sentence_offsets[first : first + self._sentence_counts.item(k) + 1] - start
-        if offsets[0] < 0 or offsets[-1] > length:  # a piece of a long sentence
-            offsets = np.array([0, length])
-        document = self.document_of(k)
+        first, count = self._first_sentences.item(k), self._sentence_counts.item(k)
+        if count:
+            offsets = (sentence_offsets[first : first + count + 1] - start).astype(np.int32)
+        else:
+            offsets = np.array([0, length], dtype=np.int32)
+        document = self._documents.item(k)
         return Sample(
             index=k,
             document=document,
             tokens=tokens[start : start + length],
             flags=flags[start : start + length],
-            sentence_offsets=offsets.astype(np.int32),
+            sentence_offsets=offsets,
             language=languages.item(document - self._shard_documents[shard]),
         )
 
@@ -100,7 +102,8 @@ class SampleIndex:
 
     def document_of(self, k: int) -> int:
         """The document (numbered through the whole split) that sample k is from."""
-        return int(self._document_samples.searchsorted(k, side="right")) - 1
+        assert 0 <= k < len(self), f"sample {k} of {len(self)}"
+        return self._documents.item(k)
 
     def samples_of_document(self, d: int) -> range:
         """The samples of document d, in the order of the text; empty where all of it was left out."""
@@ -145,7 +148,7 @@ class SampleIndex:
             starts[keep],
             lengths[keep],
             first[link],
-            (ends[first] - first)[link],
+            np.where(packed, ends[first] - first, 0)[link],
             np.bincount(document[link], minlength=len(documents) - 1),
         )
 
@@ -162,7 +165,7 @@ class _Packed:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     first_sentences: NDArray[np.int64]
-    sentence_counts: NDArray[np.int64]
+    sentence_counts: NDArray[np.int64]  # 0 for a piece of a sentence
     samples_per_document: NDArray[np.int64]
 
 
