@@ -49,8 +49,11 @@ class EarlyStop(Hook):
             self.best_value, self.best_step, self.waited = value, record.step, 0
             return
         self.waited += 1
+        self._judge()
+
+    def _judge(self) -> None:
         if self.patience is not None and self.waited >= self.patience:
-            self.stop_reason = f"{self.metric} has not improved for {self.waited} evaluations" + (
+            self.stop_reason = f"stopped early: {self.metric} has not improved for {self.waited} evaluations" + (
                 f"; the best was {self.best_value:.6g} at step {self.best_step}" if self.best_value is not None else ""
             )
 
@@ -71,3 +74,4 @@ class EarlyStop(Hook):
         self.best_value = state.get("best_value")
         self.best_step = int(state.get("best_step", 0))
         self.waited = int(state.get("waited", 0))
+        self._judge()

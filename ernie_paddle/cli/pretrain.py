@@ -1,0 +1,61 @@
+"""Pre-train a model on prepared corpora, as a recipe says. Run the same command again to continue a run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ernie_paddle.cli.options import flag, option
+from ernie_paddle.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `ernie pretrain`."""
+    names = ", ".join(recipe_names())
+    option(parser, "--recipe", str, DEFAULT_RECIPE, f"a .yaml file, or one of {names}")
+    option(parser, "--data", str, None, "a prepared corpus that replaces the recipe's corpora", repeat=True)
+    option(parser, "--output", Path, None, "folder of the run", shown_default="runs/ and the recipe's name")
+    option(parser, "--set", str, None, "a setting of the recipe to replace, as section.key=value", repeat=True)
+    flag(
+        parser,
+        "--dry_run",
+        False,
+        "build everything, train each task for two steps, print time and memory, write nothing",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Carry out `ernie pretrain`."""
+    recipe = load_recipe(args.recipe, args.set or [], args.data or [])
+    folder = args.output or Path("runs") / recipe.name
+
+    from ernie_paddle.pretrain import Pretraining
+
+    training = Pretraining(recipe, folder)
+    first = training.rank == 0
+    if first:
+        print("\n".join(training.describe()), file=sys.stderr)
+    if args.dry_run:
+        lines = training.dry_run()
+        if first:
+            print("\n".join(lines))
+        return 0
+    outcome = training.run()
+    if not first:
+        return outcome.exit_code
+    if not outcome.finished:
+        print(f"stopped after step {outcome.step}; the same command continues from {outcome.checkpoint}")
+        return outcome.exit_code
+    entropy = training.heldout_entropy()
+    last = {record.name: record for record in outcome.evaluations}
+    for name, record in last.items():
+        figures = "  ".join(f"{key} {value:.4g}" for key, value in record.metrics.items())
+        print(f"held-out {name} (step {record.step}): {figures}")
+    if entropy is not None:
+        print(
+            f"held-out unigram entropy: {entropy:.4f} nats (a model without context has at least this loss per token)"
+        )
+    print(f"checkpoint: {outcome.checkpoint}   best: {outcome.best}")
+    print(f"curves: {folder / 'curves.png'}   log: {folder / 'log.jsonl'}   VisualDL: {folder / 'vdl'}")
+    return 0

@@ -1,0 +1,301 @@
+"""Pre-training: a recipe and prepared corpora become checkpoints (ERNIE 2.0, "Continual Multi-task Learning")."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import resource
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ernie_paddle.examples import RunReader, StepBatch, TaskData
+from ernie_paddle.finetune.model_dir import CONFIG, tokenizer_files
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.pretraining_model import build_task
+from ernie_paddle.recipe import Recipe
+from ernie_paddle.schedules import Place, Schedule, cmtl, from_table, multi_task, sequential
+from propeller import distributed
+from propeller.hooks import EarlyStop, Hook
+from propeller.learner import Learner
+from propeller.lr import LrConfig, lr_at
+from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
+from reader.corpus import Corpus, read_corpus_info
+from reader.errors import DataError
+from reader.prefetch import prefetch
+from reader.report import SkipReport
+from reader.statistics import entropy, unigram_counts
+from reader.tokenizer import load_tokenizer
+
+EVALUATION_SEED = 20190729
+"""Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""
+
+
+def make_schedule(recipe: Recipe) -> Schedule:
+    """The stages of a recipe's tasks.
+
+    Raises:
+        UserError: the table does not add up.
+    """
+    tasks, settings, seed = list(recipe.tasks), recipe.schedule, recipe.train.seed
+    if settings.kind == "table":
+        return from_table(tasks, settings.stages, seed=seed)
+    make = {"cmtl": cmtl, "multi_task": multi_task, "sequential": sequential}[settings.kind]
+    return make(tasks, steps_per_task=settings.steps_per_task, seed=seed)
+
+
+def task_data(recipe: Recipe, split: str, config: ErnieConfig) -> dict[str, TaskData]:
+    """What each task of a recipe reads from one split of the corpora."""
+    train, data = recipe.train, recipe.data
+    heldout = split != "train"
+    return {
+        name: TaskData(
+            task=name,
+            objectives=task.objectives,
+            corpora=[(corpus.path, corpus.weight) for corpus in data.corpora],
+            max_length=data.max_length,
+            batch_tokens=train.batch_tokens,
+            batch_rows=train.batch_rows,
+            micro_batch_tokens=train.micro_batch_tokens,
+            min_tokens=data.min_tokens,
+            bin_width=data.bin_width,
+            task_id=task.task_id if config.use_task_id else None,
+            split=split,
+            seed=EVALUATION_SEED if heldout else train.seed,
+        )
+        for name, task in recipe.tasks.items()
+    }
+
+
+def learning_rate(recipe: Recipe, schedule: Schedule, place: Place) -> float:
+    """Learning rate of the step at ``place``: by the run's steps, or by those of its task (each its own warm-up)."""
+    settings = recipe.train.learning_rate
+    per_task = settings.per == "task"
+    total = schedule.steps_of(place.task) if per_task else schedule.total_steps
+    step = (place.task_step if per_task else place.step) + 1
+    return lr_at(step, LrConfig(settings.kind, settings.peak, settings.warmup_steps, total))
+
+
+@dataclass
+class SkippedData(Hook):
+    """Counts over a whole run what the objectives could not do with the samples; a resumed run goes on counting."""
+
+    report: SkipReport = dataclasses.field(default_factory=SkipReport)
+
+    def state(self) -> dict[str, Any]:
+        """The counts so far."""
+        return self.report.to_dict()
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up the counts of the run that is resumed."""
+        self.report = SkipReport.from_dict(state)
+
+
+class Pretraining:
+    """One pre-training run: the Programs of its tasks, its data, and its folder."""
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        """Open the corpora and declare the Programs.
+
+        Raises:
+            DataError: a corpus is missing, unusable or too small.
+            UserError: the recipe cannot be carried out (see the message).
+        """
+        distributed.init()
+        self.recipe, self.folder = recipe, folder
+        self.rank, self.world = distributed.rank(), distributed.world_size()
+        paths = [corpus.path for corpus in recipe.data.corpora]
+        _require_corpora(recipe.name, paths)
+        self.tokenizer = load_tokenizer(Path(paths[0]))
+        self.config = architecture(recipe, paths[0], self.tokenizer.vocab.size, self.tokenizer.vocab.pad)
+        self.schedule = make_schedule(recipe)
+        self.train_data = task_data(recipe, "train", self.config)
+        self.readers = {name: data.open() for name, data in self.train_data.items()}
+        self.heldout = _open_heldout(recipe, paths, self.config)
+        self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
+        for name, reader in self.readers.items():
+            self.learner.add(build_task(name, reader.objectives, self.config, max_length=recipe.data.max_length))
+        self.skipped = SkippedData()
+
+    # -------------------------------------------------------------------------------------------------------- whole run
+
+    def run(self) -> Outcome:
+        """Train to the end of the schedule, from the newest checkpoint of the folder if there is one.
+
+        Raises:
+            UserError: the folder holds another run; or training failed in a way that the message explains.
+        """
+        train = self.recipe.train
+        trainer = Trainer(
+            learner=self.learner,
+            folder=self.folder,
+            total_steps=self.schedule.total_steps,
+            identity=identity(self.recipe, self.tokenizer.vocab.sha256),
+            documents={CONFIG: self.config.to_dict(), "recipe.json": self.recipe.to_dict()},
+            files=lambda: tokenizer_files(self.tokenizer),
+            options=TrainerOptions(
+                checkpoint_every=train.checkpoint_every,
+                eval_every=train.eval_every,
+                keep_last=train.keep_last,
+                log_every=train.log_every,
+                non_finite_limit=train.non_finite_limit,
+                unit="tok",
+            ),
+            watch=EarlyStop("loss", "min", train.early_stop_patience, name=next(iter(self.recipe.tasks))),
+            memory={"skipped_data": self.skipped},
+        )
+        trainer.resume()
+        with contextlib.closing(self._inputs(self.learner.step)) as inputs:
+            outcome = trainer.run(inputs, self.evaluate)
+        for line in self.skipped.report.lines():
+            trainer.say(line)
+        return outcome
+
+    def _inputs(self, start: int) -> Generator[StepInput, None, None]:
+        steps = range(start, self.schedule.total_steps)
+        make = RunReader(self.schedule, self.train_data, self.rank, self.world)
+        batches = prefetch(make, steps, self.recipe.train.workers, ahead=4 * max(1, self.recipe.train.workers))
+        with contextlib.closing(batches):
+            for step, batch in zip(steps, batches, strict=True):
+                yield self._step_input(step, batch)
+
+    def _step_input(self, step: int, batch: StepBatch) -> StepInput:
+        self.skipped.report.merge(batch.skipped)
+        rate = learning_rate(self.recipe, self.schedule, self.schedule.at(step))
+        return StepInput(batch.task, batch.micro_batches, rate, batch.real_tokens, batch.padded_tokens, batch.samples)
+
+    def evaluate(self) -> list[tuple[str, dict[str, float]]]:
+        """Losses and accuracies of every task that was introduced, on the first batches of the held-out text."""
+        results = []
+        for name, data in self.heldout.items():
+            if self.schedule.count_before(self.learner.step, name) == 0:
+                continue
+            reader = data.open()
+            count = min(self.recipe.train.eval_batches, reader.plan.batches_per_epoch)
+            batches = (
+                micro for number in range(count) for micro in reader.step(number, self.rank, self.world).micro_batches
+            )
+            results.append((name, self.learner.evaluate(name, batches)))
+        return results
+
+    # ------------------------------------------------------------------------------------------------------ information
+
+    def describe(self) -> list[str]:
+        """What will be trained on what, in lines."""
+        lines = [f"{self.recipe.name}: {self.recipe.description}"]
+        config = self.config
+        lines.append(
+            f"model: {config.num_hidden_layers} layers, hidden {config.hidden_size}, "
+            f"{config.num_attention_heads} heads, vocabulary {config.vocab_size:,}"
+        )
+        for name, reader in self.readers.items():
+            objectives = " + ".join(objective.name for objective in reader.objectives)
+            steps = " / ".join(str(stage.get(name, 0)) for stage in self.schedule.table())
+            lines.append(
+                f"task {name} ({objectives}): steps per stage {steps}; {reader.plan.samples_per_epoch:,} samples in "
+                f"{reader.plan.batches_per_epoch:,} batches an epoch, padding {reader.plan.padding_ratio(8):.1%}"
+            )
+            lines += [f"  {line}" for line in reader.skipped.lines()]
+        return lines
+
+    def heldout_entropy(self) -> float | None:
+        """Unigram entropy of the held-out text in nats; None where there is none."""
+        if not self.heldout:
+            return None
+        counts = np.zeros(self.tokenizer.vocab.size, dtype=np.int64)
+        for corpus in self.recipe.data.corpora:
+            counts += unigram_counts(Corpus.open(corpus.path, "heldout"), len(counts))
+        return entropy(counts)
+
+    def dry_run(self) -> list[str]:
+        """Build everything, train each task for two steps, and tell the time of the second one and the memory.
+
+        Nothing is written.
+        """
+        lines = []
+        for name in self.recipe.tasks:
+            reader = RunReader(self.schedule, self.train_data, self.rank, self.world)
+            steps = (step for step in range(self.schedule.total_steps) if self.schedule.task_at(step) == name)
+            given = self._step_input(step := next(steps), reader(step))
+            began = time.perf_counter()
+            self.learner.train_step(name, given.micro_batches, given.lr)
+            first = time.perf_counter() - began
+            began = time.perf_counter()
+            result = self.learner.train_step(name, given.micro_batches, given.lr)
+            second = time.perf_counter() - began
+            losses = " ".join(f"{term} {value:.3f}" for term, value in result.losses.items())
+            tokens = given.units * self.world
+            lines.append(
+                f"task {name}: {len(given.micro_batches)} micro-batches, {tokens:,} tokens; first step {first:.2f} s "
+                f"(with building), second {second:.2f} s, {tokens / second:,.0f} tok/s; {losses}"
+            )
+        count = sum(array.size for array in self.learner.parameters().values())
+        lines.append(f"{count:,} parameters; peak memory of the process {peak_memory_mib():,.0f} MiB{gpu_memory()}")
+        return lines
+
+
+def architecture(recipe: Recipe, corpus: str, vocab_size: int, pad: int) -> ErnieConfig:
+    """The recipe's architecture; a ``vocab_size`` of null takes that of the corpus.
+
+    Raises:
+        UserError: an unknown or impossible setting.
+        DataError: the corpus was prepared with a larger vocabulary than the model has ids.
+    """
+    settings = {"vocab_size": vocab_size, "pad_token_id": pad} | {k: v for k, v in recipe.arch.items() if v is not None}
+    config = ErnieConfig.from_dict(settings, f"{recipe.name}: arch")
+    if vocab_size > config.vocab_size:
+        raise DataError(
+            f"{corpus} was prepared with a vocabulary of {vocab_size:,} pieces, but arch.vocab_size is "
+            f"{config.vocab_size:,}; set it to {vocab_size} or more"
+        )
+    return config
+
+
+def identity(recipe: Recipe, vocab_sha256: str) -> dict[str, Any]:
+    """The settings that decide the result of a run: all of the recipe but how it is watched and fed."""
+    plain = recipe.to_dict()
+    plain.pop("description")
+    for key in ("checkpoint_every", "keep_last", "log_every", "eval_every", "eval_batches", "workers"):
+        plain["train"].pop(key)
+    return {**plain, "vocab_sha256": vocab_sha256}
+
+
+def peak_memory_mib() -> float:
+    """Largest resident size of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
+
+
+def gpu_memory() -> str:
+    """Largest memory held on the GPU so far, as words; empty on a CPU."""
+    import paddle
+
+    if not paddle.device.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
+        return ""
+    return f", of the GPU {paddle.device.cuda.max_memory_reserved() / 2**20:,.0f} MiB"
+
+
+def _require_corpora(recipe: str, paths: list[str]) -> None:
+    """Say everything that is needed at once where a corpus is not there at all."""
+    missing = [path for path in paths if not Path(path).is_dir()]
+    if missing:
+        raise DataError(
+            f"recipe {recipe} reads the prepared corpora {', '.join(paths)}; not there: {', '.join(missing)}. Make "
+            f"them with `ernie prepare TEXT --vocab VOCAB --heldout 0.01 --output {missing[0]}`, or name others with "
+            "--data"
+        )
+
+
+def _open_heldout(recipe: Recipe, paths: list[str], config: ErnieConfig) -> dict[str, TaskData]:
+    """The tasks on the held-out split; none where a corpus has no such split (the run then has no evaluations)."""
+    if any("heldout" not in read_corpus_info(path)["splits"] for path in paths):
+        return {}
+    data = task_data(recipe, "heldout", config)
+    for item in data.values():
+        item.open()
+    return data
