@@ -95,14 +95,18 @@ def update(
         # The operator reads the flag on the host: one copy here instead of one for each parameter.
         skip = paddle._C_ops.memcpy_d2h(skip, 0)
     beta1, beta2 = config.betas
+    # The operator's own ratio argument is not used: on a CPU (Paddle 3.3) it reaches the decay but not the step.
+    rates = {1.0: lr}
     for parameter, gradient in zip(parameters, gradients, strict=True):
         name, shape = parameter.name, tuple(parameter.shape)
         decay = config.weight_decay if config.decays(name, shape) else 0.0
         ratio = 1.0 if config.lr_ratio is None else float(config.lr_ratio(name, shape))
+        if ratio not in rates:
+            rates[ratio] = lr * ratio
         paddle._C_ops.adamw_(
             parameter,
             gradient,
-            lr,
+            rates[ratio],
             variables.declare(f"{name}@moment1", shape, 0.0),
             variables.declare(f"{name}@moment2", shape, 0.0),
             None,  # largest second moment (AMSGrad)
@@ -113,7 +117,7 @@ def update(
             beta1,
             beta2,
             config.epsilon,
-            ratio,
+            1.0,  # ratio of the learning rate
             decay,
             decay != 0.0,
             False,  # lazy mode

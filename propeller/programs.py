@@ -14,6 +14,7 @@ infer         forward without dropout; the outputs by name
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -205,13 +206,15 @@ def _train_graph(
     variables: Variables,
 ) -> None:
     scale = LossScale(precision, variables) if precision.scales_loss else None
-    loss = paddle.zeros([1], "float32")
+    loss, one = paddle.zeros([1], "float32"), paddle.ones([1], "float32")
     for term in terms:
-        count = paddle.clip(inputs[term.labels + COUNT_SUFFIX], min=1.0)
+        count = paddle.maximum(inputs[term.labels + COUNT_SUFFIX], one)
         loss = loss + _scalar(term.total) / count * term.weight
     if scale is not None:
         loss = loss * scale.scale
-    pairs = [(p, g) for p, g in paddle.static.append_backward(loss) if g is not None]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*do not have 'place' interface")  # Paddle about its own code
+        pairs = [(p, g) for p, g in paddle.static.append_backward(loss) if g is not None]
     assert pairs, "no parameter has a gradient"
     # By name: all ranks, and all Programs of a task, have them in the same order.
     pairs.sort(key=lambda pair: str(pair[0].name))
@@ -240,12 +243,12 @@ def _train_graph(
     # The norm decides, not the loss: a CPU softmax turns NaN into a uniform distribution, and the loss looks healthy.
     finite = paddle.isfinite(norm)
     if optimizer.clip_norm is not None:
-        clip = optimizer.clip_norm / paddle.clip(norm, min=optimizer.clip_norm)
+        clip = optimizer.clip_norm / paddle.maximum(norm, paddle.full([1], optimizer.clip_norm, "float32"))
         factor = clip if factor is None else factor * clip
     if factor is not None:
         gradients = [gradient * factor for gradient in gradients]
     optim.update(optimizer, variables, parameters, gradients, inputs[LR_INPUT], paddle.logical_not(finite))
-    used_scale = paddle.ones([1], "float32") if scale is None else paddle.assign(scale.scale)
+    used_scale = one if scale is None else paddle.assign(scale.scale)
     outputs["statistics"] = paddle.concat([statistics, norm, paddle.cast(finite, "float32"), used_scale])
     if scale is not None:
         scale.update(finite)
