@@ -58,8 +58,12 @@ def init() -> None:
     if static.on_gpu():
         paddle.set_device(f"gpu:{static.place().get_device_id()}")
     fleet.init(is_collective=True)
-    collective._init_parallel_env("nccl" if static.on_gpu() else "gloo")
     _job.store = core.create_or_get_global_tcp_store()
+    if static.on_gpu():
+        collective._init_parallel_env("nccl")
+    else:
+        # Not by the same function: it asks for the number of a device, which a CPU worker does not have.
+        core.CommContextManager.create_gloo_comm_context(_job.store, "0", rank(), world_size())
 
 
 def all_gather_bytes(data: bytes) -> list[bytes]:
