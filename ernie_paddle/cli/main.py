@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from types import ModuleType
 
 from ernie_paddle.cli.options import Parser
@@ -83,6 +84,9 @@ def main(argv: list[str] | None = None) -> int:
     if verb not in VERBS:
         print(f"ernie: there is no verb {verb!r}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
         return EXIT_MISTAKE
+    # Paddle's C++ side logs every executor it makes; errors still come through.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", module=r"paddle\.")
     try:
         args = build_parser(verb).parse_args(rest)
         code = load_verb(verb).run(args)

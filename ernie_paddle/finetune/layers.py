@@ -14,12 +14,13 @@ from ernie_paddle.models.heads import PooledClassifier
 
 def encode(encoder: Encoder, values: Mapping[str, Value]) -> EncoderOutput:
     """Run an encoder on a Program's inputs."""
-    return encoder(
+    output: EncoderOutput = encoder(
         values["input_ids"],
         values["segment_ids"],
         task_ids=values.get("task_ids"),
         attention_mask=values["attention_mask"],
     )
+    return output
 
 
 class PooledModel(nn.Layer):

@@ -12,6 +12,7 @@ from reader.random import generator
 
 _POOL_BATCHES = 16
 _EPOCH_STREAM = 0xF17E
+_SIMILAR = 0.9
 
 
 def epoch_batches(lengths: NDArray[np.int32], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
@@ -39,11 +40,20 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 def evaluation_batches(
     lengths: NDArray[np.int32], batch_rows: int, rank: int = 0, world: int = 1
 ) -> Iterator[NDArray[np.int64]]:
-    """All rows, longest first, in batches of similar length; with several ranks, this rank's share of the batches."""
+    """All rows, longest first; with several ranks, this rank's share of the batches.
+
+    A batch ends after `batch_rows` rows, or before a row shorter than 0.9 times its longest: so no batch has more than
+    a tenth of padding, and all together have about half of that.
+    """
     order = np.argsort(-lengths, kind="stable").astype(np.int64)
-    for number, start in enumerate(range(0, len(order), batch_rows)):
+    falling = -lengths[order].astype(np.float64)
+    start = number = 0
+    while start < len(order):
+        similar = int(np.searchsorted(falling, _SIMILAR * falling[start], side="right"))
+        end = min(start + batch_rows, similar)
         if number % world == rank:
-            yield order[start : start + batch_rows]
+            yield order[start:end]
+        start, number = end, number + 1
 
 
 def rank_share(rows: NDArray[np.int64], rank: int, world: int, micro_rows: int) -> list[NDArray[np.int64]]:

@@ -1,0 +1,39 @@
+"""Score a fine-tuned checkpoint or an exported model on a labelled table, beside an answer that looks at no input."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from ernie_paddle.cli import options as opt
+from ernie_paddle.finetune.table import FORMATS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.option(parser, "--model", Path, opt.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
+    opt.option(parser, "--data", str, opt.REQUIRED, "labelled table with the columns of the training table")
+    opt.option(parser, "--format", str, "auto", "format of the table; auto goes by the extension", choices=FORMATS)
+    opt.option(parser, "--batch", opt.positive_int, 64, "rows computed at once")
+    opt.option(parser, "--output", Path, None, "JSON file that gets the metrics too")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate, print the table."""
+    from ernie_paddle.cli.finetune import result_table
+    from ernie_paddle.finetune.inference import run_dataset
+    from ernie_paddle.finetune.model_dir import open_model_dir
+    from ernie_paddle.finetune.runner import model_runner
+
+    model = open_model_dir(args.model)
+    task = model.require_task()
+    data = task.read(args.data, model.tokenizer, labelled=True, strict=True, format=args.format)
+    scores = task.score(run_dataset(model_runner(model), task, data, args.batch), data)
+    baseline = task.baseline(data)
+    print(f"{model.path} ({model.kind}) on {len(data):,} rows of {args.data}")
+    print(result_table({"baseline": baseline, "model": scores}))
+    if args.output is not None:
+        report = {"model": scores, "baseline": baseline, "rows": len(data)}
+        args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return 0

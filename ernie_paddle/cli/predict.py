@@ -1,0 +1,124 @@
+"""Answer the rows of a table with a fine-tuned checkpoint or an exported model.
+
+Every row of the input gives one row of output, in order: its line number, the prediction, probabilities, and for a
+row that cannot be used the reason instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO
+
+from ernie_paddle.cli import options as opt
+from ernie_paddle.finetune.table import FORMATS, STDIN
+from reader.errors import DataError
+
+_CHUNK_ROWS = 4096
+_SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "tsv"}
+_SHOWN_PROBLEMS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.option(parser, "--model", Path, opt.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
+    opt.option(parser, "--input", str, STDIN, "table with the text columns of the training table; - is standard input")
+    opt.option(
+        parser, "--format", str, "auto", "format of the input; auto goes by extension or content", choices=FORMATS
+    )
+    opt.option(parser, "--output", Path, None, "file for the answers", shown_default="standard output")
+    opt.option(
+        parser,
+        "--output_format",
+        str,
+        "auto",
+        "format of the answers; auto goes by extension, else tsv",
+        choices=FORMATS,
+    )
+    opt.option(parser, "--batch", opt.positive_int, 64, "rows computed at once")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict, write one answer for each row, and report unusable rows on stderr."""
+    from ernie_paddle.finetune.inference import run_dataset
+    from ernie_paddle.finetune.model_dir import open_model_dir
+    from ernie_paddle.finetune.runner import model_runner
+
+    model = open_model_dir(args.model)
+    task = model.require_task()
+    runner = None
+    columns = ["line", *task.answer_columns(), "problem"]
+    rows = 0
+    problems: list[tuple[int, str]] = []
+    with _open_output(args.output) as stream:
+        write = _writer(stream, _output_format(args), columns)
+        for data in task.stream(args.input, model.tokenizer, chunk_rows=_CHUNK_ROWS, format=args.format):
+            answers: list[dict[str, Any]] = []
+            if len(data):
+                runner = runner or model_runner(model)
+                answers = task.answers(run_dataset(runner, task, data, args.batch))
+            by_line = {
+                **{line: {"line": line, "problem": reason} for line, reason in data.problems},
+                **{line: {"line": line, **answer} for line, answer in zip(data.lines, answers, strict=True)},
+            }
+            for line in sorted(by_line):
+                write(by_line[line])
+            rows += len(by_line)
+            problems += data.problems
+        if rows == 0:
+            raise DataError(f"{args.input}: no rows to answer")
+    if problems:
+        print(f"ernie predict: {len(problems)} of {rows} rows could not be used:", file=sys.stderr)
+        for line, reason in problems[:_SHOWN_PROBLEMS]:
+            print(f"  line {line}: {reason}", file=sys.stderr)
+        if len(problems) > _SHOWN_PROBLEMS:
+            print(f"  and {len(problems) - _SHOWN_PROBLEMS} more (column `problem` of the output)", file=sys.stderr)
+    return 2 if problems and len(problems) == rows else 0
+
+
+def _output_format(args: argparse.Namespace) -> str:
+    if args.output_format != "auto":
+        return str(args.output_format)
+    return "tsv" if args.output is None else _SUFFIXES.get(args.output.suffix, "tsv")
+
+
+@contextmanager
+def _open_output(path: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that gets its name only when it is complete."""
+    if path is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    aside = path.with_name(f".tmp-{path.name}")
+    try:
+        with open(aside, "w", encoding="utf-8", newline="") as stream:
+            yield stream
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _writer(stream: TextIO, format: str, columns: list[str]) -> Any:
+    """A function that writes one answer; TSV and CSV get a header and numbers with 8 digits."""
+    if format == "jsonl":
+        return lambda answer: stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
+
+    def cells(answer: dict[str, Any]) -> list[str]:
+        values = (answer.get(column, "") for column in columns)
+        return [f"{value:.8g}" if isinstance(value, float) else str(value) for value in values]
+
+    if format == "csv":
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(columns)
+        return lambda answer: table.writerow(cells(answer))
+    stream.write("\t".join(columns) + "\n")
+    # A TSV has no quotes: whatever would end a cell becomes a space.
+    return lambda answer: stream.write(
+        "\t".join(" ".join(cell.splitlines()).replace("\t", " ") for cell in cells(answer)) + "\n"
+    )

@@ -1,0 +1,53 @@
+"""A model directory of either kind as one function: inputs of a batch -> outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.inference import Run
+from ernie_paddle.finetune.model_dir import ModelDir
+from propeller.errors import UserError
+
+ANSWER_TASK = "answer"
+
+
+def model_runner(model: ModelDir) -> Run:
+    """The outputs of the model's task, computed by a static Program (checkpoint) or Paddle Inference (exported).
+
+    Raises:
+        UserError: the model was not fine-tuned, or its parameters do not fit its configuration.
+    """
+    task = model.require_task()
+    if model.kind == "exported":
+        return _exported(model)
+    from propeller.learner import Learner
+    from propeller.optim import OptimizerConfig
+    from propeller.task import Task
+
+    learner = Learner(OptimizerConfig(), seed=0)
+    learner.add(Task(ANSWER_TASK, task.inputs(False), lambda: task.layer(model.config), task.outputs))
+    report = learner.load_parameters(model.parameters())
+    wrong = [*report.missing, *(name for name, _, _ in report.mismatched)]
+    if wrong:
+        raise UserError(
+            f"{model.path}: {len(wrong)} parameters are absent or have another shape ({', '.join(wrong[:3])})"
+        )
+
+    def run(batch: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        return learner.infer(ANSWER_TASK, batch)
+
+    return run
+
+
+def _exported(model: ModelDir) -> Run:
+    from propeller.predictor import Predictor
+
+    predictor = Predictor(model.path)
+
+    def run(batch: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        return predictor.run(batch)
+
+    return run

@@ -1,0 +1,134 @@
+"""Task types: labels, bad rows with file and line, scores and answers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ernie_paddle.finetune.classification import Classification, discover_labels
+from ernie_paddle.finetune.regression import Regression
+from ernie_paddle.finetune.task_type import task_class, task_from_dict
+from propeller.errors import UserError
+from reader.errors import DataError
+from reader.tokenizer import Tokenizer, load_tokenizer
+
+COMMON = {"text_a": "a", "text_b": None, "label": "label", "max_length": 16, "header": True}
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "x", "y", "z"]) + "\n")
+    return load_tokenizer(path)
+
+
+def classification(**changes: object) -> Classification:
+    return Classification(**{**COMMON, "metric": "accuracy", "labels": ("no", "yes"), **changes})  # type: ignore[arg-type]
+
+
+def regression(**changes: object) -> Regression:
+    return Regression(**{**COMMON, "metric": "pearson", **changes})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("task", "content", "line", "message"),
+    [
+        (classification(), "a\tlabel\nx\tyes\nx\tmaybe\n", 3, "unknown label 'maybe'; the labels are no, yes"),
+        (classification(), "a\tlabel\nx\t\n", 2, "the label is missing"),
+        (classification(), "a\tlabel\n \tyes\n", 2, "text_a .'a'. is empty"),
+        (classification(), "a\tlabel\nx\tyes\nx\n", 3, "1 columns where the header has 2"),
+        (classification(text_b="b"), "a\tb\tlabel\nx\t\tyes\n", 2, "text_b .'b'. is empty"),
+        (regression(), "a\tlabel\nx\t1.5\ny\tnan\n", 3, "the score is nan; it must be a finite number"),
+        (regression(), "a\tlabel\nx\t1e999\n", 2, "it must be a finite number"),
+        (regression(), "a\tlabel\nx\thigh\n", 2, "'high' is not a number"),
+        (regression(), "a\tlabel\nx\t\n", 2, "the score is missing"),
+        (classification(), b"a\tlabel\nx\tyes\ncaf\xe9\tno\n", 3, "not UTF-8; convert"),
+    ],
+)
+def test_bad_rows_are_refused_with_file_and_line(
+    tmp_path: Path, tokenizer: Tokenizer, task: Classification, content: str | bytes, line: int, message: str
+) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(DataError, match=message) as error:
+        task.read(path, tokenizer, labelled=True, strict=True)
+    assert str(error.value).startswith(f"{path}:{line}: ")
+
+
+def test_other_unusable_tables(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "table.tsv"
+    path.write_text("a\tlabel\n")
+    with pytest.raises(DataError, match="no rows"):
+        classification().read(path, tokenizer, labelled=True, strict=True)
+    with pytest.raises(DataError, match="no column 'text'"):
+        classification(text_a="text").read(path, tokenizer, labelled=True, strict=True)
+    path.write_text("a\tlabel\nx\tmaybe\nx\tyes\n\nx\tnever\n")
+    with pytest.raises(DataError, match="and 2 more such rows"):
+        classification().read(path, tokenizer, labelled=True, strict=True)
+    json_path = tmp_path / "table.jsonl"
+    json_path.write_text(
+        '{"a": "x", "label": "yes"}\n{"a": 3, "label": "yes"}\n{"label": "no"}\n{"a": "x", "label": []}\n'
+    )
+    data = classification().read(json_path, tokenizer, labelled=True, strict=False)
+    assert data.lines == [1]
+    assert [line for line, _ in data.problems] == [2, 3, 4]
+    assert "not a text but int" in data.problems[0][1]
+    assert "text_a is missing" in data.problems[1][1]
+    assert "found list" in data.problems[2][1]
+
+
+def test_labels_are_discovered_in_a_fixed_order(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tlabel\n" + "".join(f"x\t{label}\n" for label in ["10", "2", "-1", "2"]))
+    assert discover_labels(str(path), "label", "auto", True) == ["-1", "2", "10"]
+    path.write_text("a\tlabel\n" + "".join(f"x\t{label}\n" for label in ["b", "10", "a", "2"]))
+    assert discover_labels(str(path), "label", "auto", True) == ["10", "2", "a", "b"]
+    json_path = tmp_path / "t.jsonl"
+    json_path.write_text("".join(json.dumps({"a": "x", "label": label}) + "\n" for label in [1, 0, True]))
+    assert discover_labels(str(json_path), "label", "auto", True) == ["0", "1", "true"]
+    path.write_text("a\tlabel\nx\tsame\nx\tsame\n")
+    with pytest.raises(DataError, match="1 label"):
+        discover_labels(str(path), "label", "auto", True)
+
+
+def test_settings_survive_json() -> None:
+    for task in (classification(text_b="b", labels=("ä", "b", "c")), regression(max_length=77)):
+        assert task_from_dict(json.loads(json.dumps(task.to_dict())), "task.json") == task
+
+
+def test_wrong_settings_are_refused() -> None:
+    with pytest.raises(UserError, match="metric 'acc' is not one of classification: accuracy, f1, mcc"):
+        classification(metric="acc")
+    with pytest.raises(UserError, match="at least two labels"):
+        classification(labels=("only",))
+    with pytest.raises(UserError, match="did you mean 'regression'"):
+        task_class("regresion")
+    options = argparse.Namespace(**COMMON, metric=None, labels=["a"])
+    with pytest.raises(UserError, match="--labels is for classification"):
+        Regression.from_options(options)
+
+
+def test_scores_answers_and_baseline(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tlabel\nx\tyes\ny\tno\nz\tyes\n")
+    task = classification()
+    data = task.read(path, tokenizer, labelled=True, strict=True)
+    logits = np.array([[0.0, 1.0], [0.0, 2.0], [-1.0, 3.0]], np.float32)
+    scores = task.score({"logits": logits}, data)
+    assert scores["accuracy"] == pytest.approx(2 / 3)
+    wanted = -np.mean([1 - np.log(1 + np.e), -np.log(1 + np.exp(2)), -np.log(1 + np.exp(-4))])
+    assert scores["loss"] == pytest.approx(wanted, rel=1e-6)
+    assert task.baseline(data)["accuracy"] == pytest.approx(2 / 3)
+    answers = task.answers({"probabilities": np.array([[0.25, 0.75]], np.float32)})
+    assert answers == [{"prediction": "yes", "p(no)": 0.25, "p(yes)": 0.75}]
+
+    path.write_text("a\tlabel\nx\t1\ny\t2\nz\t4\n")
+    numbers = regression().read(path, tokenizer, labelled=True, strict=True)
+    scores = regression().score({"scores": np.array([1.0, 2.0, 3.0])}, numbers)
+    assert scores["loss"] == pytest.approx(1 / 3)
+    assert scores["spearman"] == pytest.approx(1)
+    assert regression().baseline(numbers)["loss"] == pytest.approx(np.var([1, 2, 4]))
