@@ -28,6 +28,8 @@ from reader.vocab import SPECIALS, Vocab, read_vocab, write_vocab
 # The bulk of what the library surrounds with spaces; rarer blocks are left to the library itself.
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df"
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
+CJK_RUN = re.compile(f"[{_CJK}]+")
+"""Chinese characters in a row: those whose tokens have the flag CJK."""
 _CJK_SPACED = r" \g<0> "
 _MARKS = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + "“”‘’—–…"
 _WORDS = re.compile(f"[{_MARKS}]|[^{_MARKS}]+")

@@ -1,0 +1,165 @@
+"""Documents: lists of sentences, read from plain text or JSON lines, one block at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reader.blocks import Block, find_sources, scan_blocks
+from reader.report import SkipReport
+from reader.sentences import split_sentences
+
+MAX_LINE_BYTES = 1 << 20
+"""Longer lines of plain text are skipped: no sentence and no paragraph is that long."""
+_BLOCK_BYTES = 1 << 22
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Document:
+    """Consecutive sentences of one text.
+
+    `source` is `file:line` of its beginning, `line` the same line's number, `language` a code or None.
+    """
+
+    sentences: list[str]
+    language: str | None
+    source: str
+    line: int
+
+
+def read_documents(
+    inputs: Sequence[str | Path], format: str = "auto", *, language: str | None = None, report: SkipReport | None = None
+) -> Iterator[Document]:
+    """All documents of some files, one after the other; memory does not grow with the files.
+
+    Raises:
+        DataError: as `find_sources` and `scan_blocks`.
+    """
+    report = SkipReport() if report is None else report
+    for source in find_sources(inputs, format, report):
+        for block in scan_blocks(source, _BLOCK_BYTES, report):
+            yield from parse_block(block, report, language)
+
+
+def parse_block(block: Block, report: SkipReport, language: str | None = None) -> list[Document]:
+    """The documents of a block.
+
+    Formats: "lines" (one sentence per line, blank line between documents), "paragraphs" (one paragraph per line, cut
+    into sentences), "jsonl" (an object per line with `text`, whose line ends are paragraph ends, or `paragraphs`, a
+    list of texts or of lists of sentences; `language` or `lang` optional).
+
+    Args:
+        block: from `scan_blocks`.
+        report: what is unusable is counted here with file and line.
+        language: of documents that do not name their own.
+    """
+    lines = _decode(block, report)
+    if block.source.format == "jsonl":
+        return _parse_jsonl(block, lines, report, language)
+    return _parse_text(block, lines, report, language)
+
+
+def _decode(block: Block, report: SkipReport) -> list[str | None]:
+    """The lines of a block; None for those that cannot be used."""
+    try:
+        lines: list[str | None] = list(block.data.decode("utf-8").split("\n"))
+    except UnicodeDecodeError:
+        lines = []
+        for number, raw in enumerate(block.data.split(b"\n")):
+            try:
+                lines.append(raw.decode("utf-8"))
+            except UnicodeDecodeError:
+                report.add(
+                    "line with undecodable bytes (not UTF-8)", f"{block.source.path}:{block.first_line + number}"
+                )
+                lines.append(None)
+    return lines
+
+
+def _parse_text(block: Block, lines: list[str | None], report: SkipReport, language: str | None) -> list[Document]:
+    path = block.source.path
+    one_per_line = block.source.format == "lines"
+    documents: list[Document] = []
+    sentences: list[str] = []
+    begin: int | None = None
+
+    def finish() -> None:
+        nonlocal sentences, begin
+        if sentences:
+            documents.append(Document(sentences, language, f"{path}:{begin}", begin or 0))
+        elif begin is not None:
+            report.add("document without sentences", f"{path}:{begin}")
+        sentences, begin = [], None
+
+    for number, line in enumerate(lines, start=block.first_line):
+        line = None if line is None else line.strip()
+        if line == "":
+            finish()
+            continue
+        begin = number if begin is None else begin
+        if line is None:
+            continue
+        if len(line) * 4 > MAX_LINE_BYTES and len(line.encode("utf-8")) > MAX_LINE_BYTES:
+            report.add(f"line longer than {MAX_LINE_BYTES} bytes", f"{path}:{number}")
+        elif one_per_line:
+            sentences.append(line)
+        else:
+            sentences += split_sentences(line)
+    finish()
+    return documents
+
+
+def _parse_jsonl(block: Block, lines: list[str | None], report: SkipReport, language: str | None) -> list[Document]:
+    documents = []
+    for number, line in enumerate(lines, start=block.first_line):
+        if line is None or not line.strip():
+            continue
+        where = f"{block.source.path}:{number}"
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            report.add("line that is not valid JSON", where)
+            continue
+        sentences = _json_sentences(entry)
+        if isinstance(sentences, str):
+            report.add(sentences, where)
+            continue
+        if "\\ud" in line or "\\uD" in line:
+            # Halves of surrogate pairs are no characters; nothing after this can encode them.
+            sentences = [_SURROGATE.sub("\ufffd", sentence) for sentence in sentences]
+        if not sentences:
+            report.add("document without sentences", where)
+            continue
+        own = entry.get("language", entry.get("lang"))
+        documents.append(Document(sentences, own if isinstance(own, str) and own else language, where, number))
+    return documents
+
+
+def _json_sentences(entry: Any) -> list[str] | str:
+    """The sentences of one entry, or why there are none."""
+    if not isinstance(entry, dict):
+        return "JSON line that is not an object"
+    paragraphs = entry.get("paragraphs")
+    if paragraphs is None:
+        text = entry.get("text")
+        if text is None:
+            return "JSON line without `text` or `paragraphs`"
+        if not isinstance(text, str):
+            return "JSON line whose `text` is not a string"
+        paragraphs = text.split("\n")
+    if not isinstance(paragraphs, list):
+        return "JSON line whose `paragraphs` is not a list"
+    sentences: list[str] = []
+    for paragraph in paragraphs:
+        if isinstance(paragraph, str):
+            sentences += split_sentences(paragraph)
+        elif isinstance(paragraph, list) and all(isinstance(sentence, str) for sentence in paragraph):
+            sentences += [stripped for stripped in (sentence.strip() for sentence in paragraph) if stripped]
+        else:
+            return "JSON line with a paragraph that is neither a text nor a list of sentences"
+    return sentences
