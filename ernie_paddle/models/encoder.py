@@ -61,14 +61,14 @@ class EncoderOutput:
         attention_probs: [B, heads, T, T] of every block, before dropout, if asked for.
     """
 
-    hidden_BTH: Value
+    hidden_BTH: Value  # noqa: N815
     all_hidden: list[Value] = field(default_factory=list)
     attention_probs: list[Value] = field(default_factory=list)
     _pool: Callable[[Value], Value] | None = None
     _pooled: Value | None = None
 
     @property
-    def pooled_BH(self) -> Value:
+    def pooled_BH(self) -> Value:  # noqa: N802
         """[B, H] of the pooler; computed at the first use, so a graph that does not need it does not hold it."""
         assert self._pool is not None, "this encoder was built with add_pooler=False"
         if self._pooled is None:

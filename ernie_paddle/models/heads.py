@@ -83,7 +83,7 @@ class TokenClassifier(nn.Layer):
 
 
 def span_logits(logits_BT2: Value) -> tuple[Value, Value]:
-    """Start and end scores of an answer span, [B, T] each, of a `TokenClassifier` with two outputs (BERT section 4.2)."""
+    """Start and end scores of an answer span, [B, T] each, of a two-output `TokenClassifier` (BERT section 4.2)."""
     start_BT, end_BT = logits_BT2.unbind(-1)
     return start_BT, end_BT
 

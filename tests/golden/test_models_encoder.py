@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 import pytest
 from model_harness import Golden, largest_difference, run_eager, run_static
 
-import paddle
 from ernie_paddle.models import forms
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.heads import MaskedLMHead, PooledClassifier, gather_positions

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 import pytest
 from model_harness import Golden, largest_difference, run_static
 
-import paddle
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
 from ernie_paddle.models.heads import PooledClassifier, TokenClassifier, choice_logits, span_logits
 from ernie_paddle.models.losses import (
