@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from reader.errors import DataError
 from reader.ngrams import MAX_WORDS, NgramCounter, NgramTable, span_keys
 from reader.tokenizer import Tokenizer
-from reader.words import SentenceWords
+from reader.words import SentenceWords, word_keys
 
 PHRASES_FILE = "phrases.tsv"
 TOP_BIGRAMS = 200_000
@@ -97,12 +97,12 @@ def read_phrases(file: Path) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
                 words[len(gram)] += gram
             except (ValueError, KeyError, AssertionError) as error:
                 raise DataError(f"{file}:{number}: damaged; prepare the corpus again") from error
-    bigrams, trigrams = (span_keys(_keys(words[order]).reshape(-1, order)) for order in (2, 3))
+    bigrams, trigrams = (span_keys(word_keys(words[order]).reshape(-1, order)) for order in (2, 3))
     return bigrams, trigrams
 
 
 def breaking_words(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """bool [vocabulary size]: pieces without a letter or digit (punctuation), and [UNK]: no phrase reaches over them."""
+    """bool [vocabulary size]: [UNK] and pieces without a letter or digit; no phrase reaches over them."""
     breaking = [not any(character.isalnum() for character in piece) for piece in tokenizer.vocab.pieces]
     breaking[tokenizer.vocab.unk] = True
     if "▁" in tokenizer.vocab.ids:

@@ -31,7 +31,8 @@ from reader.words import SentenceWords, member
 NAMES = ("phrases", "capitals", "gazetteer:FILE", "jieba")
 _LONGEST_ENTITY = 8
 # Capitalised at the beginning of a sentence, but no part of a name.
-_FUNCTION_WORDS = """a an the this that these those he she it they we you i his her its their our my your in on at by for
+_FUNCTION_WORDS = """
+a an the this that these those he she it they we you i his her its their our my your in on at by for
 from to of with as and but or nor so yet if when while after before since because although though there here what who
 whom whose which why how where not no is was are were be been do does did have has had will would can could may might
 must shall should then thus however also some many most all each every both one two three more such only even now
@@ -97,7 +98,7 @@ def describe_segmenters(specs: Sequence[str]) -> list[str]:
 
 def mark(sentences: SentenceWords, found: Sequence[Spans]) -> NDArray[np.uint8]:
     """The sentences' flags with the bits of phrases and entities; earlier spans win over overlapping later ones."""
-    flags = sentences.flags.copy()
+    flags: NDArray[np.uint8] = sentences.flags.copy()
     bits = {"phrase": (F.IN_PHRASE, F.PHRASE_CONT), "entity": (F.IN_ENTITY, F.ENTITY_CONT)}
     n_words = len(sentences.starts)
     for level, (inside_bit, continue_bit) in bits.items():

@@ -50,9 +50,7 @@ class SentenceWords:
         """uint64 [W]: a hash of each word's token ids; equal words have equal keys."""
         if not len(self.starts):
             return np.zeros(0, np.uint64)
-        place = np.arange(len(self.ids)) - np.repeat(self.starts, self.lengths)
-        mixed = mix(self.ids.astype(np.uint64) + (place.astype(np.uint64) << np.uint64(32)))
-        return np.add.reduceat(mixed, self.starts)
+        return _hash_runs(self.ids, self.starts, self.lengths)
 
     @cached_property
     def capital(self) -> NDArray[np.bool_]:
@@ -66,9 +64,23 @@ class SentenceWords:
         return [int(i) for i in self.ids[begin : begin + int(self.lengths[word])]]
 
 
+def word_keys(words: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
+    """uint64 [W]: the keys of words given by their token ids (at least one each), as `SentenceWords.keys` has them."""
+    lengths = np.array([len(word) for word in words], dtype=np.int64)
+    ids = np.array([i for word in words for i in word], dtype=np.int32)
+    return _hash_runs(ids, np.cumsum(lengths) - lengths, lengths) if len(words) else np.zeros(0, np.uint64)
+
+
+def _hash_runs(ids: NDArray[np.int32], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.uint64]:
+    place = np.arange(len(ids)) - np.repeat(starts, lengths)
+    mixed = mix(ids.astype(np.uint64) + (place.astype(np.uint64) << np.uint64(32)))
+    keys: NDArray[np.uint64] = np.add.reduceat(mixed, starts)
+    return keys
+
+
 def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """A 64-bit hash of each entry (the finaliser of splitmix64); one-to-one."""
-    x = values + np.uint64(0x9E3779B97F4A7C15)
+    x: NDArray[np.uint64] = values + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     x ^= x >> np.uint64(31)
