@@ -77,17 +77,21 @@ def write_quickstart_data(
             documents.append(document)
     folder.mkdir(parents=True, exist_ok=True)
     corpus = folder / "corpus.jsonl"
-    with corpus.open("w", encoding="utf-8") as file:
-        for document in documents:
-            file.write(json.dumps({"text": "\n\n".join(document), "language": "en"}) + "\n")
+    _write(corpus, [json.dumps({"text": "\n\n".join(document), "language": "en"}) for document in documents])
     n_pairs = 0
     for name, part in (("train", train), ("dev", dev)):
         rows = _pairs(part, rng, pairs_per_passage)
         n_pairs += len(rows)
-        lines = ["passage_a\tpassage_b\tlabel", *("\t".join(row) for row in rows)]
-        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        _write(folder / f"{name}.tsv", ["passage_a\tpassage_b\tlabel", *("\t".join(row) for row in rows)])
     n_passages = sum(len(document) for document in documents)
     return QuickstartData(corpus, folder / "train.tsv", folder / "dev.tsv", len(documents), n_passages, n_pairs)
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    """Write the lines, unless the file holds them already: a new date would make `ernie prepare` start anew."""
+    text = "\n".join(lines) + "\n"
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
 
 
 def _pairs(passages: dict[str, list[str]], rng: random.Random, per_passage: int) -> list[tuple[str, str, str]]:

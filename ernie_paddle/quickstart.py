@@ -1,0 +1,125 @@
+"""The main job end to end on real text: Python's own manual, from raw text to answers of the exported model.
+
+Runs the same `ernie` commands that a person would type, prints each of them, and ends with what came out of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ernie_paddle.quickstart_data import write_quickstart_data
+
+RECIPE = "quickstart"
+VOCAB_SIZE = 4000
+_FINETUNE = ["--epochs", "4", "--batch_size", "32", "--lr", "2e-4", "--max_length", "128", "--log_every", "100"]
+
+
+class StepFailedError(RuntimeError):
+    """A step of the quickstart ended with this exit code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
+def ernie(*arguments: str | Path) -> str:
+    """Run one `ernie` command in a fresh process, shown as it would be typed; returns what it printed.
+
+    Raises:
+        StepFailedError: it ended with another exit code than 0.
+    """
+    words = [str(argument) for argument in arguments]
+    print(f"\n$ ernie {shlex.join(words)}", flush=True)
+    command = [sys.executable, "-m", "ernie_paddle.cli.main", *words]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    print(result.stdout, end="", flush=True)
+    if result.returncode != 0:
+        raise StepFailedError(result.returncode)
+    return result.stdout
+
+
+def quickstart(folder: Path) -> None:
+    """Do everything inside ``folder``; steps that a run before has finished are not done again."""
+    began = time.monotonic()
+    _heading("1. Text: Python's own manual")
+    data = write_quickstart_data(folder / "text")
+    print(
+        f"{data.corpus}: {data.documents} documents, {data.passages:,} passages to pre-train on\n"
+        f"{data.train}, {data.dev}: {data.pairs:,} pairs; do two passages come from the same topic? (the passages of "
+        "the dev table occur nowhere else)"
+    )
+
+    _heading("2. A WordPiece vocabulary, and shards")
+    vocab, corpus = folder / "vocab", folder / "corpus"
+    ernie("vocab", data.corpus, "--size", str(VOCAB_SIZE), "--output", vocab)
+    ernie(
+        "prepare", data.corpus, "--vocab", vocab, "--entities", "capitalized", "--heldout", "0.05", "--output", corpus
+    )
+
+    _heading("3. Pre-training: continual multi-task learning in two stages")
+    run = folder / "pretrain"
+    ernie("pretrain", "--recipe", RECIPE, "--data", corpus, "--output", run)
+
+    _heading("4. Fine-tuning on the pairs, from the pre-trained model and from random weights")
+    table = ["--train", str(data.train), "--dev", str(data.dev), "--text_a", "passage_a", "--text_b", "passage_b"]
+    tuned, fresh = folder / "finetune", folder / "finetune_from_random"
+    ernie("finetune", "--model", run, *table, *_FINETUNE, "--output", tuned)
+    ernie("finetune", "--size", RECIPE, "--vocab", vocab, *table, *_FINETUNE, "--output", fresh)
+
+    _heading("5. Export for Paddle Inference, and answers of the exported model")
+    exported = folder / "exported"
+    ernie("export", "--model", tuned, "--output", exported)
+    questions = folder / "questions.tsv"
+    rows = data.dev.read_text(encoding="utf-8").splitlines()
+    questions.write_text("\n".join(rows[:6]) + "\n", encoding="utf-8")
+    ernie("predict", "--model", exported, "--input", questions)
+
+    _heading("What came out")
+    _summary(folder, time.monotonic() - began)
+
+
+def _summary(folder: Path, seconds: float) -> None:
+    results = {
+        name: json.loads((folder / name / "results.json").read_text(encoding="utf-8"))
+        for name in ("finetune", "finetune_from_random")
+    }
+    print("accuracy on the dev pairs (same topic or not):")
+    for title, accuracy in (
+        ("majority class", results["finetune"]["baseline"]["accuracy"]),
+        ("without pre-training", results["finetune_from_random"]["best"]["accuracy"]),
+        ("pre-trained", results["finetune"]["best"]["accuracy"]),
+    ):
+        print(f"  {title:<22} {accuracy:.3f}")
+    run = folder / "pretrain"
+    print(f"loss curves: {run / 'curves.png'}   log: {run / 'log.jsonl'}   VisualDL: visualdl --logdir {run / 'vdl'}")
+    print(f"pre-trained: {run}   fine-tuned: {folder / 'finetune'}   exported: {folder / 'exported'}")
+    print(f"{seconds / 60:.1f} minutes")
+
+
+def _heading(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def main() -> int:
+    """`python -m ernie_paddle.quickstart [DIR]`."""
+    parser = argparse.ArgumentParser(prog="run.sh quickstart", description=__doc__)
+    parser.add_argument("folder", nargs="?", type=Path, default=Path("quickstart"), help="where everything goes")
+    folder = parser.parse_args().folder
+    try:
+        quickstart(folder)
+    except StepFailedError as failure:
+        return failure.code
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; `bash run.sh quickstart {folder}` goes on from here", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
