@@ -44,5 +44,11 @@ def test_the_same_seed_gives_the_same_files_and_leaves_them_alone(tmp_path: Path
 
 
 def test_passages_are_prose() -> None:
-    text = 'Title\n*****\n\n   stmt ::= "if" test\n\nThis is a line of prose that\ngoes on over two lines.\n\n>>> a = 1 + 2 and so on for ever and ever\n'
-    assert passages_of(text) == ["This is a line of prose that goes on over two lines."]
+    blocks = [
+        "Title\n*****",
+        '   stmt ::= "if" test and other things that a grammar says',
+        "This is a line of prose that\ngoes on over two lines.",
+        ">>> a = 1 and so on for ever and ever",
+        "Too short.",
+    ]
+    assert passages_of("\n\n".join(blocks)) == ["This is a line of prose that goes on over two lines."]
