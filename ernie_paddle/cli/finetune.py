@@ -58,23 +58,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit code."""
-    from ernie_paddle.finetune.model_dir import find_model_dir
-    from ernie_paddle.finetune.start import describe_load, start_at_random, start_from_model
+    from ernie_paddle.finetune.start import start_at_random, start_from_model
     from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
     from propeller import distributed
     from propeller.precision import PrecisionConfig
 
-    say = _say if distributed.rank() == 0 else lambda text: None
+    chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
-    if args.model is None:
-        say(f"WARNING: no --model given: the encoder starts from RANDOM weights of size {args.size}, not pre-trained")
     if args.max_length > start.config.max_length:
         raise UserError(f"--max_length {args.max_length} is more than the model's {start.config.max_length}")
     task = task_class(args.type).from_options(args)
     train = task.read(args.train, start.tokenizer, labelled=True, strict=True, format=args.format)
     dev = task.read(args.dev, start.tokenizer, labelled=True, strict=True, format=args.format)
-    say(f"{len(train):,} rows to train on, {len(dev):,} to evaluate on")
-    if distributed.rank() == 0:
+    if chief:
+        _say(f"{len(train):,} rows to train on, {len(dev):,} to evaluate on")
+        _say(start.description)
         if args.overwrite:
             discard_run(args.output)
         args.output.mkdir(parents=True, exist_ok=True)
@@ -92,24 +90,25 @@ def run(args: argparse.Namespace) -> int:
         patience=args.patience,
         precision=PrecisionConfig(dtype=args.precision),
     )
-    carried = RunOptions(args.output, args.micro_batch, args.eval_batch, args.save_steps, args.log_every)
-    tuner = Finetuner(task, start.config, start.tokenizer, train, dev, config, carried, start.name)
-    if not tuner.resume() and start.arrays is not None:
-        say(f"weights of {find_model_dir(args.model)}:")
-        for line in describe_load(tuner.load(start.arrays)):
-            say(f"  {line}")
-    result = tuner.run()
-    if distributed.rank() == 0:
-        if not result.finished:
-            say(f"stopped; run the same command again to continue from {args.output}")
-            return result.exit_code
+    options = RunOptions(args.output, args.micro_batch, args.eval_batch, args.save_steps, args.log_every)
+    tuner = Finetuner(task, start, train, dev, config, options)
+    tuner.prepare()
+    outcome = tuner.run()
+    if chief and outcome.finished:
         baseline = task.baseline(dev)
-        print(result_table({"baseline": baseline, **_by_epoch(result.evaluations, result.step)}))
-        print(f"best checkpoint: {result.path}")
-        report = {"best": {"step": result.step, "path": result.path.name, **result.metrics}, "baseline": baseline}
-        text = json.dumps({**report, "evaluations": result.evaluations}, indent=1)
-        (args.output / "results.json").write_text(text + "\n", encoding="utf-8")
-    return result.exit_code
+        best_step = int(outcome.best.name.partition("-")[2])
+        rows = {"baseline": baseline}
+        for found in outcome.evaluations:
+            title = f"epoch {tuner.epoch_of(found.step):g}" + (" (best)" if found.step == best_step else "")
+            rows[title] = found.metrics
+        print(result_table(rows))
+        print(f"best checkpoint: {outcome.best}")
+        best = next((found.metrics for found in outcome.evaluations if found.step == best_step), {})
+        report = {"step": best_step, "best": best, "baseline": baseline, "rows": len(dev), "steps": outcome.step}
+        (args.output / "results.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    elif chief:
+        _say(f"stopped after step {outcome.step}; run the same command again to continue")
+    return outcome.exit_code
 
 
 def result_table(rows: dict[str, dict[str, float]]) -> str:
@@ -127,21 +126,13 @@ def discard_run(folder: Path) -> None:
     """Remove what an earlier run left in its folder, and nothing else."""
     from propeller import checkpoint
 
-    for step in checkpoint.steps(folder):
-        path = checkpoint.step_path(folder, step)
+    checkpoints = folder / "checkpoints"
+    for step in checkpoint.steps(checkpoints):
+        path = checkpoint.step_path(checkpoints, step)
         if (path / checkpoint.MANIFEST).is_file():
             shutil.rmtree(path)
-    for name in (checkpoint.BEST, "log.jsonl", "results.json"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _by_epoch(evaluations: list[dict[str, float]], best_step: int) -> dict[str, dict[str, float]]:
-    return {
-        f"epoch {found['epoch']:g}{' (best)' if found['step'] == best_step else ''}": {
-            name: value for name, value in found.items() if name not in ("step", "epoch")
-        }
-        for found in evaluations
-    }
+    for path in (checkpoints / checkpoint.BEST, folder / "log.jsonl", folder / "results.json"):
+        path.unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:

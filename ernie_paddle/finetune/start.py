@@ -25,12 +25,13 @@ SIZES = {"small": "ernie2_small_en", "base": "ernie2_base_en", "large": "ernie2_
 
 @dataclass(frozen=True)
 class Start:
-    """The encoder's configuration, the tokenizer, the weights (None: random) and a name that identifies them."""
+    """Configuration, tokenizer and weights (None: random); a name that identifies them, and a line that tells them."""
 
     config: ErnieConfig
     tokenizer: Tokenizer
     arrays: dict[str, NDArray[Any]] | None
     name: str
+    description: str
 
 
 def start_from_model(path: str | Path) -> Start:
@@ -46,7 +47,7 @@ def start_from_model(path: str | Path) -> Start:
         name = json.loads(manifest.read_text(encoding="utf-8"))["files"][PARAMETERS]["sha256"]
     else:
         name = checkpoint.sha256_file(model.path / PARAMETERS)
-    return Start(model.config, model.tokenizer, arrays, f"sha256:{name[:16]}")
+    return Start(model.config, model.tokenizer, arrays, f"sha256:{name[:16]}", f"weights of {model.path}")
 
 
 def start_at_random(size: str, vocab: str | Path | None) -> Start:
@@ -65,7 +66,8 @@ def start_at_random(size: str, vocab: str | Path | None) -> Start:
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
     config = ErnieConfig.from_dict({**values, "vocab_size": tokenizer.vocab.size}, str(path))
     config = dataclasses.replace(config, pad_token_id=tokenizer.vocab.pad)
-    return Start(config, tokenizer, None, f"random:{size}")
+    said = f"WARNING: no --model given: the encoder starts from RANDOM weights of size {size!r}; it is not pre-trained"
+    return Start(config, tokenizer, None, f"random:{size}", said)
 
 
 def describe_load(report: LoadReport) -> list[str]:
