@@ -112,7 +112,9 @@ def measure(corpus: Corpus, length: int, batch_tokens: int, workers: int, second
 def main(argv: list[str] | None = None) -> None:
     """Print a Markdown table of lengths and workers."""
     parser = argparse.ArgumentParser(prog="bench.loader", description=main.__doc__)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[512, 128], help="sequence lengths (default: 512 128)")
+    parser.add_argument(
+        "--lengths", type=int, nargs="+", default=[512, 128], help="sequence lengths (default: 512 128)"
+    )
     parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2], help="worker processes (default: 0 1 2)")
     parser.add_argument("--batch_tokens", type=int, default=16384, help="token budget of a batch (default: 16384)")
     parser.add_argument("--corpus_tokens", type=int, default=4_000_000, help="size of the corpus (default: 4000000)")
@@ -130,7 +132,9 @@ def main(argv: list[str] | None = None) -> None:
                 single = rate if workers == 1 else single
                 ratio = f"{rate / single:.2f}" if single and workers else ""
                 name = workers or "0 (in this process)"
-                print(f"| {length} | {name} | {rate:,.0f} | {rate / max(1, workers):,.0f} | {ratio} | {one.padding:.1%} |")
+                print(
+                    f"| {length} | {name} | {rate:,.0f} | {rate / max(1, workers):,.0f} | {ratio} | {one.padding:.1%} |"
+                )
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from reader.errors import DataError
 from reader.flags import GRANULARITIES, unit_starts
-from reader.random import fold, bits, uniforms_at
+from reader.random import bits, fold, uniforms_at
 
 _ORDER, _ACTION, _TOKEN, _GRANULARITY = 1, 2, 3, 4  # independent streams of a row's key
 
@@ -178,8 +178,8 @@ def select_units(
 def _fill(sizes_BU: NDArray[np.int64], budgets_B: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which units a greedy walk from left to right takes when it passes over whatever exceeds the rest of the budget.
 
-    In each round every row takes its longest prefix of open units that fits. The unit after that prefix, and every other
-    one larger than what is left, could never be taken later: closed. So rounds, not units, are walked through; few are needed.
+    In each round every row takes its longest prefix of open units that fits. The unit after that prefix, and every
+    other one larger than what is left, could never be taken later: closed. So the loop is over rounds, which are few.
     """
     taken = np.zeros(sizes_BU.shape, dtype=np.bool_)
     # The first round needs no more columns than the largest budget: units have a token at least.
@@ -207,7 +207,7 @@ def replace_tokens(
     """A copy of ids [B, T] in which the tokens at the flat positions [M] are masked, replaced or kept (step 3)."""
     rows, places = np.divmod(positions, ids.shape[1])
     draw = uniforms_at(fold(keys, _ACTION)[rows], places)
-    result = ids.copy()
+    result: NDArray[Any] = ids.copy()
     flat = result.reshape(-1)
     flat[positions[draw < rule.mask]] = rule.mask_id
     swap = (draw >= rule.mask) & (draw < rule.mask + rule.random)

@@ -1,8 +1,9 @@
 """A pseudo-random order of n things, computed and not stored: the position of each is a function of the seed alone.
 
-A Feistel network permutes pairs (left, right) of numbers below a, with a*a the first square not below n; indices that land
-outside range(n) are sent through again until they are inside ("cycle walking"), which keeps the map one-to-one.
-Because a*a is barely above n, second walks are rare. (Black and Rogaway, "Ciphers with arbitrary finite domains", 2002.)
+A Feistel network permutes pairs (left, right) of numbers below a, with a*a the first square not below n; indices that
+land outside range(n) are sent through again until they are inside ("cycle walking"), which keeps the map one-to-one.
+Because a*a is barely above n, second walks are rare. See Black and Rogaway, "Ciphers with arbitrary finite domains",
+2002.
 """
 
 from __future__ import annotations

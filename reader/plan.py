@@ -77,14 +77,14 @@ class BatchPlan:
         batch_tokens: budget of a batch: rows times the bin's upper bound, padding and special symbols included, is at
             most this (one row at least, however long). Or else
         batch_rows: the number of rows of a batch.
-        bin_width: lengths up to a multiple of it share a bin. A bin with too few samples for one batch is joined with the next
-            longer one.
+        bin_width: lengths up to a multiple of it share a bin. A bin with too few samples for one batch is joined with
+            the next longer one (the last with the one before).
         seed: of all permutations.
-        overhead: special symbols that an objective will add to a sample at most ([CLS] … [SEP]: 2; with a second [SEP]: 3).
-            They count for bins and budget: the upper bounds are of arranged rows.
+        overhead: special symbols that an objective will add to a sample at most ([CLS] … [SEP]: 2; with a second
+            [SEP]: 3). They count for bins and budget: the upper bounds are of arranged rows.
 
-    The rows of a bin rarely fill its last batch. Nothing is dropped: they are spread over the bin's batches, so that these
-    differ by one row at most and none is over the budget.
+    The rows of a bin rarely fill its last batch. Nothing is dropped: they are spread over the bin's batches, so that
+    these differ by one row at most and none is over the budget.
 
     Raises:
         DataError: no samples at all, or arguments that make no sense.
@@ -188,7 +188,9 @@ def _check(
         raise DataError(f"bin_width must be at least 1, not {bin_width}")
     if not any(len(index) and weight for index, weight in zip(indexes, weights, strict=True)):
         names = ", ".join(str(index.corpus.path) for index in indexes)
-        raise DataError(f"no samples in {names or 'the list of corpora'}: is the text too short for the least sample length?")
+        raise DataError(
+            f"no samples in {names or 'the list of corpora'}: is the text too short for the least sample length?"
+        )
 
 
 def _make_bins(

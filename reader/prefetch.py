@@ -51,9 +51,9 @@ def prefetch(
         ahead: results that may be in the making or waiting at any time; 0 means 2 per worker.
         initializer: called as `initializer(*initargs)` in each worker (or here, with 0) before the first `make`.
 
-    The processes start with the first `next` and are gone when the generator is exhausted, closed, or left by an exception;
-    close it (`contextlib.closing`) where it is not read to the end. Workers import the main script of the program
-    again: it must guard its work by `if __name__ == "__main__"` and should keep its imports light.
+    The processes start with the first `next` and are gone when the generator is exhausted, closed, or left by an
+    exception; close it (`contextlib.closing`) where it is not read to the end. Workers import the main script of the
+    program again: it must guard its work by `if __name__ == "__main__"` and should keep its imports light.
 
     Raises:
         RuntimeError: a worker died; says which, how, and on what item.
@@ -90,11 +90,9 @@ class _Workers:
                     theirs.close()  # the worker's end now lives in the worker alone
                     self.pipes.append(ours)
                     self.processes.append(process)
-            for number, pipe in enumerate(self.pipes):
-                try:
+            for pipe in self.pipes:
+                with suppress(OSError):  # a dead worker is noticed when its result is wanted
                     pipe.send_bytes(payload)
-                except OSError:
-                    raise self._death(number, "at its start") from None
         except BaseException:
             self.close()
             raise
@@ -110,10 +108,9 @@ class _Workers:
                     more = False
                     break
                 number = sent % len(self.pipes)
-                try:
+                # A worker may be dead by now with good results in its pipe: these are still read, in their turn.
+                with suppress(OSError):
                     self.pipes[number].send(index)
-                except OSError:
-                    raise self._death(number, f"before item {index}") from None
                 waiting.append((number, index))
                 sent += 1
             if not waiting:
@@ -122,12 +119,12 @@ class _Workers:
             try:
                 error, value, trace = self.pipes[number].recv()
             except (EOFError, OSError):
-                raise self._death(number, f"before item {index} arrived") from None
+                raise self._death(number, index) from None
             if error is not None:
                 raise error from _WorkerTraceback(trace)
             yield value
 
-    def _death(self, number: int, when: str) -> RuntimeError:
+    def _death(self, number: int, index: int) -> RuntimeError:
         process = self.processes[number]
         process.join(_PATIENCE)
         code = process.exitcode
@@ -139,8 +136,8 @@ class _Workers:
         else:
             how = f"ended with exit code {code} (its last words are above)"
         return RuntimeError(
-            f"data worker {number} of {len(self.processes)} (process {process.pid}) {how} {when}; "
-            "try fewer workers, or none to see its errors in this process"
+            f"data worker {number} of {len(self.processes)} (process {process.pid}) {how} before item {index} "
+            "arrived; try fewer workers, or none to see its errors in this process"
         )
 
     def close(self) -> None:
@@ -181,7 +178,7 @@ def _quiet_start() -> Iterator[None]:
 
 def _work(pipe: Connection[Any, Any]) -> None:
     """The life of a worker: the job, then item numbers, until the pipe ends."""
-    # Ctrl-C and a scheduler's SIGTERM go to the whole group: the parent decides what they mean, and may need its batches.
+    # Ctrl-C and a scheduler's SIGTERM go to the whole group: the parent decides what they mean, and may need batches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

@@ -1,8 +1,8 @@
-"""Random numbers that are computed, not drawn: every one is a function of a seed and of counters (epoch, sample, position…).
+"""Random numbers that are computed, not drawn: each is a function of a seed and of counters (epoch, sample, position…).
 
-Nothing here has a state to save, so resuming costs nothing and the order of the work does not matter.
-A key is a hash of (seed, counters): 64 bits, one stream of numbers. `bits` gives the numbers of a stream at any positions.
-The mixing function is the finaliser of splitmix64, the walk through a stream is splitmix64 itself (Steele, Lea and Flood, 2014).
+Nothing here has a state to save, so resuming costs nothing and the order of the work does not matter. A key is a hash
+of (seed, counters): 64 bits, one stream of numbers. `bits` gives the numbers of a stream at any positions. The mixing
+function is the finaliser of splitmix64, and the walk through a stream is splitmix64 (Steele, Lea and Flood, 2014).
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def uniforms(seed: int, *counters: Counter, n: int) -> Floats:
 
 
 def generator(seed: int, *counters: int | str | np.integer[Any]) -> np.random.Generator:
-    """A NumPy generator (Philox) for one stream, for what needs shuffles or special distributions (about 20 µs each)."""
+    """A NumPy generator (Philox) for one stream, for what needs shuffles or special distributions; about 20 µs."""
     first = int(key(seed, *counters))
     second = int(key(seed, *counters, _SECOND_HALF))
     # Philox as a counter-based generator: all its state is this key and a counter that starts at zero.
@@ -98,7 +98,7 @@ def _as_int(counter: int | str) -> int:
 
 
 def _as_uint64(counter: Ints | int | np.integer[Any]) -> UInts:
-    """A new array of unsigned 64-bit numbers, never 0-d: NumPy warns of the wanted overflow where it computes with scalars."""
+    """A new array of unsigned 64-bit numbers; never 0-d, as NumPy would warn of the wanted overflow of scalars."""
     if isinstance(counter, int):
         return np.array([counter & _ALL], dtype=np.uint64)
     array = np.asarray(counter)

@@ -1,6 +1,7 @@
 """Samples: stretches of whole consecutive sentences of one document, packed up to a length, as an index over a corpus.
 
-The index holds a start and a length for each sample (28 bytes with the rest); the tokens stay in the memory-mapped shards.
+The index holds a start, a length and a few more numbers for each sample (28 bytes); the tokens stay in the
+memory-mapped shards.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ class SampleIndex:
     """All samples of a corpus, in the order of the text.
 
     Sentences are packed greedily: a sample takes the next sentences of its document while they fit into `max_tokens`.
-    A sentence that alone is longer is cut into equal pieces that fit, each a sample. Samples below `min_tokens` are left
-    out. `skipped` counts the cut sentences and the samples left out, naming the first places of each.
+    A sentence that alone is longer is cut into equal pieces that fit, each a sample. Samples below `min_tokens` are
+    left out. `skipped` counts the cut sentences and the samples left out, naming the first places of each.
 
     The same corpus and numbers give the same samples on every machine. An index pickles as its numbers and the path of
     its corpus, so worker processes neither pack again nor copy text.
@@ -50,8 +51,8 @@ class SampleIndex:
     def __init__(self, corpus: Corpus, max_tokens: int, min_tokens: int = 1) -> None:
         if max_tokens < 1 or not 1 <= min_tokens <= max_tokens:
             raise DataError(
-                f"samples of {min_tokens} to {max_tokens} tokens are impossible: the least must be at least 1 and at most "
-                "the longest (check the sequence length less its special symbols)"
+                f"samples of {min_tokens} to {max_tokens} tokens are impossible: the least must be at least 1 and at "
+                "most the longest (check the sequence length less its special symbols)"
             )
         self.corpus = corpus
         self.max_tokens = max_tokens
@@ -65,7 +66,7 @@ class SampleIndex:
         self._sentence_counts = _join([part.sentence_counts for part in parts], np.int32)
         self.lengths: NDArray[np.int32] = _join([part.lengths for part in parts], np.int32)
         """Tokens of each sample, int32 [len(self)]."""
-        # Samples of document d are _document_samples[d] to _document_samples[d+1]; _documents says it the other way round.
+        # Samples of document d are _document_samples[d] to _document_samples[d+1]; _documents is the other direction.
         per_document = _join([part.samples_per_document for part in parts], np.int64)
         self._document_samples = np.concatenate([[0], np.cumsum(per_document)])
         self._documents = np.repeat(np.arange(len(per_document), dtype=np.int32), per_document)
@@ -170,7 +171,7 @@ class _Packed:
 
 
 def _chain(ends: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
-    """First sentences of the greedy packing, sorted: from each document's first sentence on, s → ends[s] until its end."""
+    """First sentences of the greedy packing, sorted: from each document's first one on, s → ends[s] until its end."""
     found: list[NDArray[np.int64]] = []
     at, stop = documents[:-1], documents[1:]
     while at.size > _FEW:  # one step of all documents at once

@@ -19,8 +19,6 @@ _MASK = 2**64 - 1
 seeds = st.integers(-(2**63), 2**64 - 1)
 
 
-
-
 def test_a_stream_is_splitmix64() -> None:
     # The first outputs of splitmix64 from state 0, as published with the generator.
     published = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F, 0xF88BB8A8724C81EC, 0x1B39896A51A8749B]
@@ -87,7 +85,14 @@ def test_streams_are_independent_of_each_other() -> None:
         assert abs(np.corrcoef(a[1:], b[:-1])[0, 1]) < 5 / np.sqrt(n)
 
 
-_NEIGHBOURS = [(0, "mlm", 0, 0), (1, "mlm", 0, 0), (0, "nsp", 0, 0), (0, "mlm", 1, 0), (0, "mlm", 0, 1), (0, "mlm", 1, 1)]
+_NEIGHBOURS = [
+    (0, "mlm", 0, 0),
+    (1, "mlm", 0, 0),
+    (0, "nsp", 0, 0),
+    (0, "mlm", 1, 0),
+    (0, "mlm", 0, 1),
+    (0, "mlm", 1, 1),
+]
 
 
 def test_each_bit_of_a_counter_changes_half_of_the_bits() -> None:

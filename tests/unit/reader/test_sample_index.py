@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from reader.samples import CUT, SHORT, SampleIndex
 documents = st.lists(st.lists(st.integers(0, 30), max_size=12), max_size=25)
 
 
-def slow_samples(shards: list[list[list[int]]], longest: int, least: int) -> tuple[list[tuple[int, int, list[int]]], int, int]:
+def slow_samples(
+    shards: list[list[list[int]]], longest: int, least: int
+) -> tuple[list[tuple[int, int, list[int]]], int, int]:
     """(first token, document, sentence lengths) of each sample, cut sentences, and samples left out; by plain loops."""
     found: list[tuple[int, int, list[int]]] = []
     cut = short = token = document = 0
@@ -32,7 +35,8 @@ def slow_samples(shards: list[list[list[int]]], longest: int, least: int) -> tup
 
     for shard in shards:
         for sentences in shard:
-            start, sizes = token, []
+            start = token
+            sizes: list[int] = []
             for size in sentences:
                 if sizes and sum(sizes) + size > longest:
                     close(start, sizes)
@@ -41,7 +45,7 @@ def slow_samples(shards: list[list[list[int]]], longest: int, least: int) -> tup
                     cut += 1
                     pieces = -(-size // longest)
                     edges = [size * i // pieces for i in range(pieces + 1)]
-                    for a, b in zip(edges, edges[1:], strict=False):
+                    for a, b in pairwise(edges):
                         close(token + a, [b - a])
                     start, sizes = token + size, []
                 else:
@@ -99,7 +103,12 @@ def test_documents_and_samples_point_at_each_other() -> None:
     index = SampleIndex(corpus_of([[5, 5, 5], [], [1]], [[2, 2], [9]]), 10, min_tokens=2)
     assert [list(index.samples_of_document(d)) for d in range(index.n_documents)] == [[0, 1], [], [], [2], [3]]
     assert [index.document_of(k) for k in range(len(index))] == [0, 0, 3, 4]
-    assert [index.sample(k).language for k in range(len(index))] == [-1, -1, -1, 0]  # by place in the shard, modulo 3, less 1
+    assert [index.sample(k).language for k in range(len(index))] == [
+        -1,
+        -1,
+        -1,
+        0,
+    ]  # by place in the shard, modulo 3, less 1
 
 
 def test_tokens_are_views_of_the_shard() -> None:
