@@ -9,9 +9,17 @@ from numpy.typing import NDArray
 
 from ernie_paddle.finetune.inference import Run
 from ernie_paddle.finetune.model_dir import ModelDir
+from ernie_paddle.finetune.task_type import TaskType
+from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
+from propeller.task import Task
 
 ANSWER_TASK = "answer"
+
+
+def answer_task(task: TaskType, config: ErnieConfig) -> Task:
+    """What a fine-tuned model answers, as a task for the Learner and the export."""
+    return Task(ANSWER_TASK, task.inputs(False), lambda: task.layer(config), task.outputs)
 
 
 def model_runner(model: ModelDir) -> Run:
@@ -25,10 +33,9 @@ def model_runner(model: ModelDir) -> Run:
         return _exported(model)
     from propeller.learner import Learner
     from propeller.optim import OptimizerConfig
-    from propeller.task import Task
 
     learner = Learner(OptimizerConfig(), seed=0)
-    learner.add(Task(ANSWER_TASK, task.inputs(False), lambda: task.layer(model.config), task.outputs))
+    learner.add(answer_task(task, model.config))
     report = learner.load_parameters(model.parameters())
     wrong = [*report.missing, *(name for name, _, _ in report.mismatched)]
     if wrong:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ernie_paddle.finetune.inference import run_dataset
 from ernie_paddle.finetune.model_dir import model_documents, tokenizer_files
 from ernie_paddle.finetune.order import epoch_batches, rank_share, steps_per_epoch
+from ernie_paddle.finetune.runner import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.start import Start, describe_load
 from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
 from propeller import distributed
@@ -31,7 +32,6 @@ from propeller.task import Task
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
 
 TRAIN_TASK = "finetune"
-ANSWER_TASK = "answer"
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Finetuner:
         optimizer = OptimizerConfig(weight_decay=config.weight_decay, clip_norm=config.clip_norm)
         self.learner = Learner(optimizer, config.precision, seed=config.seed)
         self.learner.add(Task(TRAIN_TASK, task.inputs(True), lambda: task.layer(start.config), task.losses))
-        self.learner.add(Task(ANSWER_TASK, task.inputs(False), lambda: task.layer(start.config), task.outputs))
+        self.learner.add(answer_task(task, start.config))
         self.trainer = Trainer(
             learner=self.learner,
             folder=options.output,

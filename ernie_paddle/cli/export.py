@@ -1,0 +1,47 @@
+"""Write a checkpoint as a Paddle Inference model with all that `ernie predict` needs.
+
+A fine-tuned checkpoint gives its answers; one that was only pre-trained gives the encoder's vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ernie_paddle.cli import options as opt
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.option(parser, "--model", Path, opt.REQUIRED, "checkpoint, or folder of a run (its best checkpoint)")
+    opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the exported model; an earlier export is replaced")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and print where."""
+    from ernie_paddle.finetune.encoder_task import encoder_task
+    from ernie_paddle.finetune.model_dir import model_documents, open_model_dir, tokenizer_files
+    from ernie_paddle.finetune.runner import answer_task
+    from propeller import distributed
+    from propeller.export import export_program
+
+    if distributed.rank() != 0:
+        return 0
+    model = open_model_dir(args.model)
+    parameters = model.parameters()
+    if model.task is not None:
+        task = answer_task(model.task, model.config)
+    else:
+        task = encoder_task(model.config, with_pooled="ernie.pooler.dense.weight" in parameters)
+    with tokenizer_files(model.tokenizer) as files:
+        export_program(
+            args.output,
+            task,
+            parameters,
+            metadata={"checkpoint": model.path.name},
+            documents=model_documents(model.config, model.task),
+            files=files,
+        )
+    size = sum(path.stat().st_size for path in args.output.iterdir())
+    print(f"exported {model.path} to {args.output} ({size / 1e6:.1f} MB)")
+    return 0

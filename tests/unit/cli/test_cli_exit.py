@@ -1,0 +1,109 @@
+"""Exit codes: mistakes are one line and 2, Ctrl-C is one line and 130, bugs keep their traceback."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ernie_paddle.cli import main as cli
+from propeller.errors import UserError
+from reader.errors import DataError
+
+
+def fake(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
+    def run(args: object) -> int:
+        if error is not None:
+            raise error
+        return 0
+
+    monkeypatch.setattr(
+        cli, "load_verb", lambda verb: SimpleNamespace(__doc__="x", add_arguments=lambda p: None, run=run)
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (DataError("a.tsv:3: bad\nrow"), 2, "ernie prepare: a.tsv:3: bad row"),
+        (UserError("key x is unknown"), 2, "ernie prepare: key x is unknown"),
+        (
+            FileNotFoundError(2, "No such file or directory", "x.txt"),
+            2,
+            "ernie prepare: x.txt: No such file or directory",
+        ),
+        (PermissionError(13, "Permission denied", "/y"), 2, "ernie prepare: /y: Permission denied"),
+        (KeyboardInterrupt(), 130, "ernie prepare: interrupted"),
+    ],
+)
+def test_mistakes_are_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
+) -> None:
+    fake(monkeypatch, error)
+    assert cli.main(["prepare"]) == code
+    captured = capsys.readouterr()
+    assert captured.err == line + "\n"
+    assert captured.out == ""
+
+
+def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake(monkeypatch, ZeroDivisionError("a bug"))
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["prepare"])
+    fake(monkeypatch, ValueError("a bug that is no UserError"))
+    with pytest.raises(ValueError, match="a bug"):
+        cli.main(["prepare"])
+
+
+def test_unknown_verbs_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["fintune"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["predict", "--modle", "x"])
+    assert stop.value.code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def run_cli(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ernie_paddle.cli.main", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, **options)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["predict", "--model", "{tmp}/absent"], "absent: no such directory"),
+        (["predict", "--model", "{tmp}"], "no model in it"),
+        (["evaluate", "--model", "{tmp}/absent", "--data", "x.tsv"], "absent: no such directory"),
+        (["finetune", "--train", "a", "--dev", "b", "--text_a", "t", "--output", "{tmp}/o"], "--vocab is needed"),
+        (["vocab", "{tmp}/absent.txt", "--output", "{tmp}/v"], "absent.txt"),
+        (["prepare", "{tmp}/absent.txt", "--vocab", "{tmp}/v.txt", "--output", "{tmp}/c"], "v.txt"),
+        (["inspect", "{tmp}/absent"], "absent"),
+        (["export", "--model", "{tmp}/absent", "--output", "{tmp}/e"], "absent: no such directory"),
+    ],
+)
+def test_mistakes_at_a_real_command_line(tmp_path: Path, arguments: list[str], message: str) -> None:
+    done = run_cli(*(argument.format(tmp=tmp_path) for argument in arguments))
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert done.stderr.startswith(f"ernie {arguments[0]}: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "ernie_paddle.cli.main", "finetune", "--help"],
+        stdout=write,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(write)
+    assert "Traceback" not in done.stderr
+    assert done.stderr == ""
