@@ -17,7 +17,7 @@ from reader.words import member, mix, ngram_keys
 _BITS = 21
 MAX_WORDS = (1 << _BITS) - 1
 """Words are numbered from 0 to below this, so that three of them fit into 63 bits."""
-_MAX_ENTRIES = 1 << 22
+_MAX_ENTRIES = 1 << 21
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class NgramCounter:
         self._keys = [np.zeros(0, np.int64) for _ in range(3)]
         self._counts = [np.zeros(0, np.int64) for _ in range(3)]
         self._totals = [0, 0, 0]
+        # Batches wait until they are worth a merge, which sorts everything.
+        self._waiting: list[list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = [[], [], []]
 
     def add(self, words: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
         """Counts lines of words.
@@ -57,10 +59,15 @@ class NgramCounter:
         for order in (1, 2, 3):
             keys = _pack(words, order)[_inside(offsets, len(words), order)]
             self._totals[order - 1] += len(keys)
-            self._merge(order - 1, *np.unique(keys, return_counts=True))
+            waiting = self._waiting[order - 1]
+            waiting.append(np.unique(keys, return_counts=True))
+            if sum(len(batch) for batch, _ in waiting) > self._max_entries // 2:
+                self._merge(order - 1)
 
     def table(self, order: int, *, min_count: int = 1) -> NgramTable:
         """The n-grams of order 2 or 3 that were counted at least `min_count` times, with their t-statistics."""
+        self._merge(0)
+        self._merge(order - 1)
         keys, counts = self._keys[order - 1], self._counts[order - 1]
         kept = counts >= min_count
         keys, counts = keys[kept], counts[kept]
@@ -74,10 +81,14 @@ class NgramCounter:
         ranked = np.lexsort((*(words[:, i] for i in reversed(range(order))), -counts, -t))
         return NgramTable(words[ranked], counts[ranked], t[ranked], total)
 
-    def _merge(self, level: int, keys: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-        merged, place = np.unique(np.concatenate([self._keys[level], keys]), return_inverse=True)
+    def _merge(self, level: int) -> None:
+        if not self._waiting[level]:
+            return
+        batches = [(self._keys[level], self._counts[level]), *self._waiting[level]]
+        self._waiting[level] = []
+        merged, place = np.unique(np.concatenate([keys for keys, _ in batches]), return_inverse=True)
         sums = np.zeros(len(merged), np.int64)
-        np.add.at(sums, place, np.concatenate([self._counts[level], counts]))
+        np.add.at(sums, place, np.concatenate([counts for _, counts in batches]))
         threshold = 1
         # Single words are few (at most MAX_WORDS), so they are all kept.
         while level and len(merged) > self._max_entries:

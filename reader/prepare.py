@@ -1,0 +1,334 @@
+"""Preparation of a corpus: text files in, immutable shards out, by several processes.
+
+    input files → blocks of whole documents → (workers) parts in `<output>/.partial` → shards → corpus.json
+
+Blocks depend on the input alone, parts on blocks, and shards on parts in the order of the text: the result is the
+same for any number of workers. A run that is killed leaves its finished parts; the same command continues with them,
+a command with other inputs or settings starts clean. corpus.json comes last, so that nothing unfinished looks whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reader.blocks import Source, find_sources, scan_blocks
+from reader.corpus import CORPUS_FILE, FORMAT_VERSION, read_corpus_info, write_corpus_info
+from reader.documents import parse_block
+from reader.errors import DataError
+from reader.merge import Summary, merge_languages, merge_split, shard_groups
+from reader.parts import SPLITS, PartSettings, PartTask, read_summary, start_worker
+from reader.phrases import PHRASES_FILE, PhraseCounter
+from reader.pool import run_tasks
+from reader.report import SkipReport
+from reader.segmenters import describe_segmenters, make_segmenters
+from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.words import SentenceWords
+from reader.workspace import PARTIAL, Workspace, remove_corpus
+
+BLOCK_BYTES = 1 << 22
+SHARD_TOKENS = 1 << 26
+PHRASE_BYTES = 1 << 26
+"""Statistical phrases are counted on about this much text, spread evenly over the input."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far preparation is: `stage` is phrases, tokens or shards; `total` is an estimate for compressed files."""
+
+    stage: str
+    done: int
+    total: int
+    unit: str
+
+
+def prepare(
+    inputs: Sequence[str | Path],
+    output_dir: str | Path,
+    tokenizer: Tokenizer | str | Path,
+    *,
+    format: str = "auto",
+    segmenters: Sequence[str] = (),
+    workers: int | None = None,
+    heldout: float = 0.0,
+    seed: int = 0,
+    language: str | None = None,
+    shard_tokens: int = SHARD_TOKENS,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Tokenises text files into a corpus folder that `reader.corpus.Corpus` opens.
+
+    Args:
+        inputs: files or glob patterns; plain text or JSON lines, plain or gzip; see `reader.documents.parse_block`.
+        output_dir: folder of the corpus, made if need be. Files in it that are not this program's are left alone.
+        tokenizer: a tokenizer, or what `load_tokenizer` takes.
+        format: "lines", "paragraphs", "jsonl", or "auto" (by name and content of each file).
+        segmenters: see `reader.segmenters`.
+        workers: processes; 0 works in this one; None: one per core, or 0 for little text.
+        heldout: fraction of the documents that go to the split "heldout", chosen by a hash of seed, file and line.
+        seed: of that choice.
+        language: of documents that do not name theirs.
+        shard_tokens: about how many tokens a shard holds.
+        overwrite: replace a finished corpus made with other settings.
+        progress: called now and then.
+
+    Returns:
+        A summary: documents, sentences, tokens, splits (n_… and unk_rate each), skipped and skipped_lines, bytes,
+        seconds, phrases, languages, workers, resumed_blocks, already_there, path.
+
+    Raises:
+        DataError: nothing usable in the input, unusable settings or files, another corpus is there already, another
+            preparation is running there, or a worker died.
+    """
+    started = time.monotonic()
+    _check_settings(heldout, workers, shard_tokens)
+    output = Path(output_dir)
+    if not isinstance(tokenizer, (str, Path)):
+        loaded = tokenizer
+    else:
+        loaded = load_tokenizer(tokenizer)
+    report = SkipReport()
+    sources = find_sources(inputs, format, report)
+    specs = tuple(spec for spec in segmenters if spec != "word")
+    make_segmenters([spec for spec in specs if spec != "phrases"], loaded, None)
+    described = describe_segmenters(specs)
+    settings = {
+        "format_version": FORMAT_VERSION,
+        "block_bytes": BLOCK_BYTES,
+        "shard_tokens": shard_tokens,
+        "tokenizer": loaded.config(),
+        "segmenters": described,
+        "heldout": heldout,
+        "seed": seed,
+        "language": language,
+    }
+    fingerprint = _fingerprint(settings, sources)
+    finished = _look_for_finished(output, fingerprint, overwrite)
+    if finished is not None:
+        if (output / PARTIAL).exists():
+            with Workspace(output, fingerprint) as space:
+                space.remove()
+        return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
+    total = sum(_text_size(source.path) for source in sources)
+    count = _default_workers(total) if workers is None else workers
+    call = progress or (lambda _: None)
+    with Workspace(output, fingerprint) as space:
+        tokenizer_files = loaded.save(space.folder / "tokenizer")
+        phrases = None
+        n_phrases = 0
+        if "phrases" in specs:
+            phrases = space.folder / PHRASES_FILE
+            n_phrases = _count_phrases(sources, loaded, phrases, total, language, call)
+        part_settings = PartSettings(space.folder, space.folder / "tokenizer", specs, phrases, heldout, seed, language)
+        summaries, resumed = _make_parts(sources, part_settings, count, report, total, call)
+        summary = _summarise(summaries, report, heldout)
+        if not summary["documents"]:
+            raise DataError("\n".join(["no usable documents in the input:", *report.lines()]))
+        languages = merge_languages(summaries)
+        summary.update(phrases=n_phrases, languages=languages, segmenters=list(specs))
+        groups = {split: shard_groups(summaries, split, shard_tokens) for split in summary["splits"]}
+        kept = [space.folder / "tokenizer" / name for name in tokenizer_files]
+        kept += [phrases] if phrases is not None else []
+        space.announce({split: len(group) for split, group in groups.items()}, kept)
+        _merge(space.folder, output, groups, summary, languages, loaded, call)
+        space.keep(kept)
+        write_corpus_info(
+            output,
+            vocab_sha256=loaded.vocab.sha256,
+            vocab_size=loaded.vocab.size,
+            splits=summary["splits"],
+            languages=languages,
+            segmenters=described,
+            skipped=report,
+            fingerprint=fingerprint,
+            files=space.outputs,
+            summary=summary,
+            inputs=[str(source.path) for source in sources],
+            settings=settings,
+        )
+        space.remove()
+    return {
+        **summary,
+        "already_there": False,
+        "resumed_blocks": resumed,
+        "workers": count,
+        "seconds": time.monotonic() - started,
+        "path": str(output),
+    }
+
+
+def _check_settings(heldout: float, workers: int | None, shard_tokens: int) -> None:
+    if not (0.0 <= heldout < 1.0):
+        raise DataError(f"heldout is the fraction of documents kept apart, from 0 to below 1, not {heldout}")
+    if workers is not None and workers < 0:
+        raise DataError(f"workers must be 0 (work in this process) or more, not {workers}")
+    if shard_tokens < 1:
+        raise DataError(f"shard_tokens must be 1 or more, not {shard_tokens}")
+
+
+def _fingerprint(settings: dict[str, Any], sources: Sequence[Source]) -> str:
+    files = []
+    for source in sources:
+        stat = source.path.stat()
+        files.append([str(source.path.resolve()), source.format, stat.st_size, stat.st_mtime_ns])
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def _look_for_finished(output: Path, fingerprint: str, overwrite: bool) -> dict[str, Any] | None:
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{output} is a file; name a folder for the corpus")
+    if not (output / CORPUS_FILE).exists():
+        return None
+    try:
+        info = read_corpus_info(output)
+    except DataError:
+        if not overwrite:
+            raise
+        info = {}
+    if info.get("fingerprint") == fingerprint and all((output / name).exists() for name in info.get("files", ())):
+        return dict(info["summary"])
+    if not overwrite:
+        raise DataError(
+            f"{output} holds a corpus made from other inputs or with other settings; "
+            "name another folder, or allow overwriting"
+        )
+    remove_corpus(output, info)
+    return None
+
+
+def _text_size(path: Path) -> int:
+    """Bytes of text in a file; for gzip what its end says (an estimate: it counts modulo 4 GiB, one member)."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        if file.read(2) == b"\x1f\x8b" and size > 18:
+            file.seek(-4, os.SEEK_END)
+            return max(size, int.from_bytes(file.read(4), "little"))
+    return size
+
+
+def _default_workers(total: int) -> int:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # Below that, starting processes takes longer than the work.
+    return 0 if cores == 1 or total < 2 * BLOCK_BYTES else min(cores, math.ceil(total / BLOCK_BYTES))
+
+
+def _tasks(sources: Sequence[Source], report: SkipReport) -> Iterator[PartTask]:
+    number = 0
+    for source in sources:
+        for block in scan_blocks(source, BLOCK_BYTES, report):
+            yield PartTask(number, block)
+            number += 1
+
+
+def _count_phrases(
+    sources: Sequence[Source],
+    tokenizer: Tokenizer,
+    file: Path,
+    total: int,
+    language: str | None,
+    progress: Callable[[Progress], None],
+) -> int:
+    if not file.exists():
+        counter = PhraseCounter(tokenizer)
+        stride = max(1, round(total / PHRASE_BYTES))
+        done = 0
+        ignored = SkipReport()  # the main pass reports
+        for task in _tasks(sources, ignored):
+            done += len(task.block.data)
+            if task.number % stride == 0:
+                texts = [s for document in parse_block(task.block, ignored, language) for s in document.sentences]
+                for begin in range(0, len(texts), 1 << 13):
+                    batch = texts[begin : begin + (1 << 13)]
+                    counter.add(SentenceWords.of(tokenizer.encode_batch(batch), batch))
+            progress(Progress("phrases", done, max(total, done), "bytes"))
+        aside = file.with_name(file.name + ".tmp")
+        counter.write(aside)
+        os.replace(aside, file)
+    with file.open("rb") as stream:
+        return sum(1 for _ in stream) - 1
+
+
+def _make_parts(
+    sources: Sequence[Source],
+    settings: PartSettings,
+    workers: int,
+    report: SkipReport,
+    total: int,
+    progress: Callable[[Progress], None],
+) -> tuple[list[dict[str, Any]], int]:
+    """Summaries of all parts in order, and how many of them an earlier run had made."""
+    summaries: dict[int, dict[str, Any]] = {}
+    resumed = done = 0
+
+    def missing() -> Iterator[PartTask]:
+        nonlocal resumed, done
+        for task in _tasks(sources, report):
+            summary = read_summary(settings.folder, task)
+            if summary is None:
+                yield task
+            else:
+                summaries[task.number] = summary
+                resumed += 1
+                done += summary["bytes"]
+
+    with closing(run_tasks(start_worker, settings, missing(), workers)) as results:
+        for summary in results:
+            summaries[summary["number"]] = summary
+            done += summary["bytes"]
+            progress(Progress("tokens", done, max(total, done), "bytes"))
+    return [summaries[number] for number in range(len(summaries))], resumed
+
+
+def _summarise(summaries: Sequence[dict[str, Any]], report: SkipReport, heldout: float) -> dict[str, Any]:
+    splits: dict[str, dict[str, Any]] = {}
+    for split in SPLITS if heldout else SPLITS[:1]:
+        parts = [summary["splits"][split] for summary in summaries]
+        total: dict[str, Any] = {
+            key: sum(part[key] for part in parts) for key in ("n_documents", "n_sentences", "n_tokens", "n_unknown")
+        }
+        total["unk_rate"] = total["n_unknown"] / max(1, total["n_tokens"])
+        splits[split] = total
+    for summary in summaries:
+        report.merge(SkipReport.from_dict(summary["skipped"]))
+    return {
+        "documents": sum(split["n_documents"] for split in splits.values()),
+        "sentences": sum(split["n_sentences"] for split in splits.values()),
+        "tokens": sum(split["n_tokens"] for split in splits.values()),
+        "splits": splits,
+        "bytes": sum(summary["bytes"] for summary in summaries),
+        "skipped": report.to_dict(),
+        "skipped_lines": report.lines(),
+    }
+
+
+def _merge(
+    folder: Path,
+    output: Path,
+    groups: dict[str, list[list[Summary]]],
+    summary: dict[str, Any],
+    languages: Sequence[str],
+    tokenizer: Tokenizer,
+    progress: Callable[[Progress], None],
+) -> None:
+    """Writes all shards, and their names into the summary."""
+    total = sum(map(len, groups.values()))
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(Progress("shards", done, total, "shards"))
+
+    vocab = tokenizer.vocab
+    for split, group in groups.items():
+        shards = merge_split(folder, output, split, group, languages, vocab.sha256, vocab.size, step)
+        summary["splits"][split]["shards"] = shards
