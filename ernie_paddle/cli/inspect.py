@@ -1,0 +1,179 @@
+"""Show what a prepared corpus, a checkpoint or run, an exported model, or a vocabulary holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.cli import options as opt
+from propeller.errors import UserError
+from reader import flags as F
+from reader.corpus import CORPUS_FILE, Corpus, read_corpus_info
+from reader.statistics import entropy, unigram_counts
+from reader.tokenizer import Tokenizer, load_tokenizer
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.argument(parser, "path", Path, "corpus, checkpoint, folder of a run, exported model, vocabulary or tokenizer")
+    opt.option(parser, "--samples", opt.count, 3, "decoded samples of a corpus to show")
+    opt.flag(parser, "--parameters", False, "list every parameter of a checkpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Find out what it is and print it."""
+    for line in describe(args.path, args.samples, args.parameters):
+        print(line)
+    return 0
+
+
+def describe(path: Path, samples: int, all_parameters: bool) -> Iterator[str]:
+    """The lines about whatever lies at `path`.
+
+    Raises:
+        UserError, DataError: nothing there that ernie makes.
+    """
+    if not path.exists():
+        raise UserError(f"{path}: no such file or directory")
+    if (path / CORPUS_FILE).is_file():
+        yield from describe_corpus(path, samples)
+    elif path.is_file() or _is_tokenizer_folder(path):
+        yield from describe_vocabulary(path)
+    else:
+        yield from describe_model(path, all_parameters)
+
+
+def _is_tokenizer_folder(path: Path) -> bool:
+    return (path / "tokenizer_config.json").is_file() and not (path / "config.json").is_file()
+
+
+def describe_corpus(path: Path, samples: int) -> Iterator[str]:
+    """Counts, lengths, the share of [UNK], what was skipped, and some samples with their units."""
+    info = read_corpus_info(path)
+    tokenizer = load_tokenizer(path)
+    yield f"corpus {path}: format {info['format_version']}, {info['vocab_size']:,} pieces ({info['vocab_sha256'][:12]})"
+    yield f"  segmenters: {', '.join(info['segmenters']) or 'none (whole words)'}"
+    if info["languages"]:
+        yield f"  languages: {', '.join(info['languages'])}"
+    for split in info["splits"]:
+        corpus = Corpus.open(path, split)
+        counts = unigram_counts(corpus, corpus.vocab_size)
+        total = max(1, corpus.n_tokens)
+        yield f"{split}: {corpus.n_documents:,} documents, {corpus.n_sentences:,} sentences, {corpus.n_tokens:,} tokens"
+        lengths = [np.diff(shard.sentence_offsets) for shard in corpus.shards]
+        if corpus.n_sentences:
+            yield f"  tokens per sentence: {_spread(np.concatenate(lengths))}"
+        yield f"  [UNK] {counts[tokenizer.vocab.unk] / total:.3%}   unigram entropy {entropy(counts):.3f} nats"
+        yield f"  pieces used: {np.count_nonzero(counts):,} of {corpus.vocab_size:,}"
+        marks = sum((_unit_counts(shard.flags) for shard in corpus.shards), np.zeros(3, np.int64))
+        yield f"  words {marks[0]:,}   tokens in phrases {marks[1] / total:.1%}   in entities {marks[2] / total:.1%}"
+    skipped = Corpus.open(path, next(iter(info["splits"]))).skipped
+    yield f"skipped in preparation: {skipped.total:,}"
+    yield from (f"  {line}" for line in skipped.lines())
+    if samples:
+        yield "samples (phrases in parentheses, entities in brackets):"
+        yield from (f"  {line}" for line in sample_sentences(Corpus.open(path), tokenizer, samples))
+
+
+def sample_sentences(corpus: Corpus, tokenizer: Tokenizer, samples: int) -> Iterator[str]:
+    """Sentences spread evenly over the corpus, with their units marked."""
+    wanted = sorted({int(k) for k in np.linspace(0, max(0, corpus.n_sentences - 1), samples)})
+    before = 0
+    for shard in corpus.shards:
+        for k in wanted:
+            if before <= k < before + shard.n_sentences:
+                begin, end = shard.sentence_offsets[k - before], shard.sentence_offsets[k - before + 1]
+                yield mark_units(np.asarray(shard.tokens[begin:end]), np.asarray(shard.flags[begin:end]), tokenizer)
+        before += shard.n_sentences
+
+
+def mark_units(ids: NDArray[Any], flags: NDArray[np.uint8], tokenizer: Tokenizer) -> str:
+    """A sentence as its pieces, `(phrase units)` and `[entity units]` marked."""
+    out: list[str] = []
+    pieces = [tokenizer.vocab.pieces[i] for i in ids]
+    starts = {name: F.unit_starts(flags, name) for name in ("phrase", "entity")}
+    for i, piece in enumerate(pieces):
+        last = i + 1 == len(pieces)
+        for name, inside, left, right in (("phrase", F.IN_PHRASE, "(", ")"), ("entity", F.IN_ENTITY, "[", "]")):
+            if flags[i] & inside:
+                opens = i == 0 or bool(starts[name][i]) or not flags[i - 1] & inside
+                closes = last or bool(starts[name][i + 1]) or not flags[i + 1] & inside
+                piece = (left if opens else "") + piece + (right if closes else "")
+        out.append(piece)
+    return " ".join(out)
+
+
+def describe_vocabulary(path: Path) -> Iterator[str]:
+    """Size, special pieces and settings of a vocabulary."""
+    tokenizer = load_tokenizer(path)
+    vocab = tokenizer.vocab
+    settings = {key: value for key, value in tokenizer.config().items() if isinstance(value, (str, int, bool))}
+    yield f"vocabulary {path}: {vocab.size:,} pieces, SHA-256 {vocab.sha256[:12]}"
+    yield "  " + "   ".join(
+        f"{vocab.pieces[number]} {number}" for number in (vocab.pad, vocab.unk, vocab.cls, vocab.sep, vocab.mask)
+    )
+    yield "  " + "   ".join(f"{key} {value}" for key, value in settings.items() if "sha256" not in key)
+    continuing = sum(piece.startswith("##") for piece in vocab.pieces)
+    if continuing:
+        yield f"  {continuing:,} pieces continue a word (##)"
+    longest = sorted((p for p in vocab.pieces if not p.startswith("[")), key=len, reverse=True)[:5]
+    yield f"  longest: {', '.join(longest)}"
+
+
+def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
+    """A checkpoint (validity, step, parameters, configuration, task) or an exported model (inputs, outputs)."""
+    from ernie_paddle.finetune.model_dir import open_model_dir
+    from propeller import checkpoint
+
+    model = open_model_dir(path)
+    if model.kind == "exported":
+        exported = json.loads((model.path / "export.json").read_text(encoding="utf-8"))
+        yield f"exported model {model.path} (Paddle {exported['paddle']})"
+        for item in exported["inputs"]:
+            yield f"  input {item['name']}: {item['dtype']} {['any' if n is None else n for n in item['shape']]}"
+        yield f"  outputs: {', '.join(exported['outputs'])}"
+    else:
+        yield f"checkpoint {model.path}"
+        if (model.path / checkpoint.MANIFEST).is_file():
+            found = checkpoint.verify(model.path)
+            size = sum((model.path / name).stat().st_size for name in found.names)
+            yield f"  valid: {len(found.names)} files match their SHA-256 ({size / 1e6:.1f} MB); step {found.step:,}"
+        yield from (f"  {line}" for line in describe_parameters(model.parameters(), all_parameters))
+    if model.task is not None:
+        yield f"  task: {json.dumps(model.task.to_dict(), ensure_ascii=False)}"
+    yield f"  vocabulary: {model.tokenizer.vocab.size:,} pieces"
+    yield f"  configuration: {json.dumps(model.config.to_dict())}"
+
+
+def describe_parameters(arrays: dict[str, NDArray[Any]], every: bool) -> Iterator[str]:
+    """A table of parameters: each of them, or summed by the first parts of their names (all layers together)."""
+    groups: dict[str, list[NDArray[Any]]] = {}
+    for name in sorted(arrays):
+        parts = name.split(".")
+        group = name if every else ".".join(parts[:2] if parts[0] in ("ernie", "cls") else parts[:1])
+        groups.setdefault(group, []).append(arrays[name])
+    total = sum(array.size for array in arrays.values())
+    yield f"{total:,} parameters in {len(arrays)} arrays"
+    for group, members in groups.items():
+        size = sum(array.size for array in members)
+        norm = float(np.sqrt(sum(float(np.square(array, dtype=np.float64).sum()) for array in members)))
+        shape = str(list(members[0].shape)) if every else f"{len(members)} arrays"
+        yield f"  {group:<58} {shape:>14} {size:>14,}   norm {norm:.4g}"
+
+
+def _spread(lengths: NDArray[Any]) -> str:
+    quantiles = np.quantile(lengths, [0.5, 0.95])
+    return (
+        f"mean {lengths.mean():.1f}, median {quantiles[0]:.0f}, 95% up to {quantiles[1]:.0f}, longest {lengths.max()}"
+    )
+
+
+def _unit_counts(flags: NDArray[np.uint8]) -> NDArray[np.int64]:
+    bits = (F.WORD_START, F.IN_PHRASE, F.IN_ENTITY)
+    return np.array([np.count_nonzero(flags & bit) for bit in bits], np.int64)

@@ -1,0 +1,97 @@
+"""Turn raw text into a corpus: memory-mapped shards of piece ids with the boundaries of words, phrases and entities.
+
+Input: plain text (one sentence per line with a blank line between documents, or one paragraph per line) or JSON lines
+with `text` or `paragraphs`; each also as .gz. A killed run is continued by the same command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.cli import options as opt
+from reader.prepare import Progress, prepare
+
+FORMATS = ("auto", "lines", "paragraphs", "jsonl")
+_SECONDS_BETWEEN_LINES = 5.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.argument(parser, "inputs", str, "text files or glob patterns", several=True)
+    opt.option(parser, "--vocab", Path, opt.REQUIRED, "vocabulary file, SentencePiece model, or folder of a tokenizer")
+    opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the corpus")
+    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
+    opt.option(
+        parser,
+        "--segmenters",
+        opt.comma_list,
+        [],
+        "what finds phrases and entities: phrases (statistical), capitals, gazetteer:FILE, jieba",
+    )
+    opt.option(parser, "--heldout", opt.fraction, 0.02, "share of the documents that are kept for evaluation")
+    opt.option(parser, "--language", str, None, "language code of documents that do not name theirs")
+    opt.option(parser, "--workers", opt.count, None, "processes; 0 works in this one", shown_default="one per core")
+    opt.option(parser, "--seed", opt.count, 0, "seed of the choice of held-out documents")
+    opt.flag(parser, "--overwrite", False, "replace a corpus that was made with other settings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepare, print what was made and what was left out."""
+    summary = prepare(
+        args.inputs,
+        args.output,
+        args.vocab,
+        format=args.format,
+        segmenters=args.segmenters,
+        workers=args.workers,
+        heldout=args.heldout,
+        seed=args.seed,
+        language=args.language,
+        overwrite=args.overwrite,
+        progress=progress_printer(),
+    )
+    for line in summary_lines(summary):
+        print(line)
+    return 0
+
+
+def summary_lines(summary: dict[str, Any]) -> list[str]:
+    """What `reader.prepare.prepare` returned, for a person."""
+    if summary["already_there"]:
+        lines = [f"{summary['path']} is there already, made from the same input with the same settings"]
+    else:
+        megabytes, seconds = summary["bytes"] / 1e6, summary["seconds"]
+        lines = [f"{summary['path']}: {megabytes:.1f} MB of text in {seconds:.1f} s ({megabytes / seconds:.1f} MB/s)"]
+    for name, split in summary["splits"].items():
+        lines.append(
+            f"  {name:<8} {split['n_documents']:>9,} documents {split['n_sentences']:>11,} sentences "
+            f"{split['n_tokens']:>13,} tokens   [UNK] {split['unk_rate']:.3%}"
+        )
+    if summary.get("phrases"):
+        lines.append(f"  {summary['phrases']:,} statistical phrases")
+    skipped = sum(entry["count"] for entry in summary["skipped"].values())
+    lines.append(f"  skipped: {skipped:,}" + (":" if skipped else ""))
+    return lines + [f"    {line}" for line in summary["skipped_lines"]]
+
+
+def progress_printer() -> Callable[[Progress], None]:
+    """A callback that rewrites one line on a terminal, and writes one every few seconds elsewhere."""
+    shown = time.monotonic()
+    terminal = sys.stderr.isatty()
+
+    def show(progress: Progress) -> None:
+        nonlocal shown
+        now = time.monotonic()
+        if now - shown < (0.2 if terminal else _SECONDS_BETWEEN_LINES):
+            return
+        shown = now
+        share = min(1.0, progress.done / progress.total) if progress.total else 0.0
+        text = f"{progress.stage}: {progress.done:,} of about {progress.total:,} {progress.unit} ({share:.0%})"
+        print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
+
+    return show
