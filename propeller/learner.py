@@ -21,6 +21,7 @@ from propeller.optim import OptimizerConfig
 from propeller.precision import PrecisionConfig
 from propeller.programs import LR_INPUT, Built, Kind, build, discover
 from propeller.results import LoadReport, StepResult, means
+from propeller.runner import Runner
 from propeller.seeds import derive_seed
 from propeller.state import export_state, import_state
 from propeller.task import Task
@@ -65,6 +66,7 @@ class Learner:
         self.executor = paddle.static.Executor(self.variables.place)
         self._tasks: dict[str, Task] = {}
         self._built: dict[tuple[str, Kind], Built] = {}
+        self._runners: dict[int, Runner] = {}
         self._discovered: dict[str, tuple[str, ...]] = {}
         self._in_step = False
         self._equal_on_ranks = False
@@ -99,6 +101,9 @@ class Learner:
             self.variables.run_startup(self.executor, built.startup, self.seed)
             self._discovered[task_name] = built.parameters
             self._built[key] = built
+            self._runners[id(built)] = Runner(
+                self.executor, built.program, list(built.inputs), list(built.outputs.values()), self.variables.scope
+            )
         return self._built[key]
 
     def _discover(self) -> list[str]:
@@ -205,10 +210,7 @@ class Learner:
 
     def _run(self, built: Built, feed: dict[str, np.ndarray], purpose: str, number: int) -> list[np.ndarray]:
         paddle.seed(derive_seed(self.seed, purpose, self.step, number, distributed.rank()))
-        values: list[np.ndarray] = self.executor.run(
-            built.program, feed=feed, fetch_list=list(built.outputs.values()), scope=self.variables.scope
-        )
-        return values
+        return self._runners[id(built)](feed)
 
     @staticmethod
     def _feed(task: Task, batch: Batch, where: str) -> dict[str, np.ndarray]:

@@ -21,7 +21,7 @@ from typing import Literal
 
 import paddle
 
-from propeller import distributed, optim
+from propeller import distributed, optim, static
 from propeller.errors import UserError
 from propeller.inputs import COUNT_SUFFIX
 from propeller.losses import LossTerm, Value
@@ -221,18 +221,17 @@ def _train_graph(
     parameters = [parameter for parameter, _ in pairs]
     gradients = [gradient for _, gradient in pairs]
 
+    sums: list[Value] = []
     if kind in ("accumulate", "apply"):
         buffers = [variables.declare(f"{p.name}@gradient", tuple(p.shape), 0.0) for p in parameters]
-        total = variables.declare(f"@statistics{statistics.shape[0]}", tuple(statistics.shape), 0.0)
-        sums = [buffer + gradient for buffer, gradient in zip(buffers, gradients, strict=True)]
-        sum_of_statistics = total + statistics
+        buffers.append(variables.declare(f"@statistics{statistics.shape[0]}", tuple(statistics.shape), 0.0))
+        # In place: the buffers then hold the sums, and no second copy of all gradients is made.
+        sums = [
+            paddle._C_ops.add_(buffer, value) for buffer, value in zip(buffers, [*gradients, statistics], strict=True)
+        ]
         if kind == "accumulate":
-            for buffer, value in zip([*buffers, total], [*sums, sum_of_statistics], strict=True):
-                paddle.assign(value, output=buffer)
             return
-        for buffer in [*buffers, total]:
-            paddle.assign(paddle.zeros(buffer.shape, "float32"), output=buffer)
-        gradients, statistics = sums, sum_of_statistics
+        *gradients, statistics = sums
 
     *gradients, statistics = distributed.sum_in_graph([*gradients, statistics])
     norm = optim.global_norm(gradients)
@@ -246,9 +245,21 @@ def _train_graph(
         clip = optimizer.clip_norm / paddle.maximum(norm, paddle.full([1], optimizer.clip_norm, "float32"))
         factor = clip if factor is None else factor * clip
     if factor is not None:
-        gradients = [gradient * factor for gradient in gradients]
+        gradients = [_times(gradient, factor) for gradient in gradients]
     optim.update(optimizer, variables, parameters, gradients, inputs[LR_INPUT], paddle.logical_not(finite))
     used_scale = one if scale is None else paddle.assign(scale.scale)
     outputs["statistics"] = paddle.concat([statistics, norm, paddle.cast(finite, "float32"), used_scale])
     if scale is not None:
         scale.update(finite)
+    for value in sums:
+        # Through the sum and not through the buffer, though both are the same memory: the executor orders operators by
+        # the Values that they name, and would empty the buffer before its sum was read.
+        paddle._C_ops.full_(value, list(value.shape), 0.0, paddle.float32, variables.place)
+
+
+def _times(array: Value, factor: Value) -> Value:
+    """``array`` times a single number (shape [1])."""
+    if static.on_gpu():
+        return array * factor
+    # On a CPU the broadcast of a product costs several times what this operator does.
+    return paddle._C_ops.scale(array, factor, 0.0, True)

@@ -57,7 +57,7 @@ def _losses(model: Any, inputs: dict[str, Any]) -> list[LossTerm]:
     kept = (inputs["z"] > -1).astype("float32")
     return [
         LossTerm("class", total, "y", hits=hits),
-        LossTerm("first", (kept * (z - inputs["z"]) ** 2).sum(), "z", weight=0.5),
+        LossTerm("first", (kept * paddle.square(z - inputs["z"])).sum(), "z", weight=0.5),
     ]
 
 

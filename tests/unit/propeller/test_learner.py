@@ -48,7 +48,7 @@ def _linear_task() -> Task:
     def forward(model: Any, inputs: dict[str, Any]) -> list[LossTerm]:
         logits = model.linear(model.table(inputs["x"]))
         loss = paddle.nn.functional.cross_entropy(logits, inputs["y"], reduction="sum", ignore_index=IGNORE)
-        return [LossTerm("nll", loss, "y"), LossTerm("size", (logits**2).sum(), "x", weight=0.25)]
+        return [LossTerm("nll", loss, "y"), LossTerm("size", paddle.square(logits).sum(), "x", weight=0.25)]
 
     return Task("linear", [Input("x", (None,), "int64"), Input("y", (None,), "int64", ignore=IGNORE)], Model, forward)
 
