@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reader.blocks import Block, find_sources, scan_blocks
+from reader.blocks import BLOCK_BYTES, Block, Source, find_sources, scan_blocks, text_size
 from reader.report import SkipReport
 from reader.sentences import split_sentences
 
 MAX_LINE_BYTES = 1 << 20
 """Longer lines of plain text are skipped: no sentence and no paragraph is that long."""
-_BLOCK_BYTES = 1 << 22
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -42,8 +41,26 @@ def read_documents(
     """
     report = SkipReport() if report is None else report
     for source in find_sources(inputs, format, report):
-        for block in scan_blocks(source, _BLOCK_BYTES, report):
+        for block in scan_blocks(source, BLOCK_BYTES, report):
             yield from parse_block(block, report, language)
+
+
+def sample_sentences(sources: Sequence[Source], limit_bytes: int) -> Iterator[tuple[int, list[str]]]:
+    """Sentences of about `limit_bytes` of text, taken evenly from all of it: every n-th block.
+
+    Yields:
+        For each block, sampled or not: the bytes scanned so far, and its sentences (none if it is not sampled).
+    """
+    total = sum(text_size(source.path) for source in sources)
+    stride = max(1, round(total / limit_bytes))
+    ignored = SkipReport()  # the main pass over the text reports
+    scanned = number = 0
+    for source in sources:
+        for block in scan_blocks(source, BLOCK_BYTES, ignored):
+            scanned += len(block.data)
+            documents = parse_block(block, ignored) if number % stride == 0 else []
+            number += 1
+            yield scanned, [sentence for document in documents for sentence in document.sentences]
 
 
 def parse_block(block: Block, report: SkipReport, language: str | None = None) -> list[Document]:

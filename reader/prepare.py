@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reader.blocks import Source, find_sources, scan_blocks
+from reader.blocks import BLOCK_BYTES, Source, find_sources, scan_blocks, text_size
 from reader.corpus import CORPUS_FILE, FORMAT_VERSION, read_corpus_info, write_corpus_info
-from reader.documents import parse_block
+from reader.documents import sample_sentences
 from reader.errors import DataError
 from reader.merge import Summary, merge_languages, merge_split, shard_groups
 from reader.parts import SPLITS, PartSettings, PartTask, read_summary, start_worker
@@ -34,10 +34,10 @@ from reader.tokenizer import Tokenizer, load_tokenizer
 from reader.words import SentenceWords
 from reader.workspace import PARTIAL, Workspace, remove_corpus
 
-BLOCK_BYTES = 1 << 22
 SHARD_TOKENS = 1 << 26
 PHRASE_BYTES = 1 << 26
 """Statistical phrases are counted on about this much text, spread evenly over the input."""
+_SENTENCES_AT_ONCE = 1 << 13
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ def prepare(
             with Workspace(output, fingerprint) as space:
                 space.remove()
         return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
-    total = sum(_text_size(source.path) for source in sources)
+    total = sum(text_size(source.path) for source in sources)
     count = _default_workers(total) if workers is None else workers
     call = progress or (lambda _: None)
     with Workspace(output, fingerprint) as space:
@@ -127,7 +127,7 @@ def prepare(
         n_phrases = 0
         if "phrases" in specs:
             phrases = space.folder / PHRASES_FILE
-            n_phrases = _count_phrases(sources, loaded, phrases, total, language, call)
+            n_phrases = _count_phrases(sources, loaded, phrases, total, call)
         part_settings = PartSettings(space.folder, space.folder / "tokenizer", specs, phrases, heldout, seed, language)
         summaries, resumed = _make_parts(sources, part_settings, count, report, total, call)
         summary = _summarise(summaries, report, heldout)
@@ -205,16 +205,6 @@ def _look_for_finished(output: Path, fingerprint: str, overwrite: bool) -> dict[
     return None
 
 
-def _text_size(path: Path) -> int:
-    """Bytes of text in a file; for gzip what its end says (an estimate: it counts modulo 4 GiB, one member)."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(2) == b"\x1f\x8b" and size > 18:
-            file.seek(-4, os.SEEK_END)
-            return max(size, int.from_bytes(file.read(4), "little"))
-    return size
-
-
 def _default_workers(total: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     # Below that, starting processes takes longer than the work.
@@ -230,25 +220,15 @@ def _tasks(sources: Sequence[Source], report: SkipReport) -> Iterator[PartTask]:
 
 
 def _count_phrases(
-    sources: Sequence[Source],
-    tokenizer: Tokenizer,
-    file: Path,
-    total: int,
-    language: str | None,
-    progress: Callable[[Progress], None],
+    sources: Sequence[Source], tokenizer: Tokenizer, file: Path, total: int, progress: Callable[[Progress], None]
 ) -> int:
+    """Makes phrases.tsv unless an earlier run did; returns the number of phrases."""
     if not file.exists():
         counter = PhraseCounter(tokenizer)
-        stride = max(1, round(total / PHRASE_BYTES))
-        done = 0
-        ignored = SkipReport()  # the main pass reports
-        for task in _tasks(sources, ignored):
-            done += len(task.block.data)
-            if task.number % stride == 0:
-                texts = [s for document in parse_block(task.block, ignored, language) for s in document.sentences]
-                for begin in range(0, len(texts), 1 << 13):
-                    batch = texts[begin : begin + (1 << 13)]
-                    counter.add(SentenceWords.of(tokenizer.encode_batch(batch), batch))
+        for done, texts in sample_sentences(sources, PHRASE_BYTES):
+            for begin in range(0, len(texts), _SENTENCES_AT_ONCE):
+                batch = texts[begin : begin + _SENTENCES_AT_ONCE]
+                counter.add(SentenceWords.of(tokenizer.encode_batch(batch), batch))
             progress(Progress("phrases", done, max(total, done), "bytes"))
         aside = file.with_name(file.name + ".tmp")
         counter.write(aside)
