@@ -200,8 +200,8 @@ class Pretraining:
                 f"task {name} ({objectives}): steps per stage {steps}; {reader.plan.samples_per_epoch:,} samples in "
                 f"{reader.plan.batches_per_epoch:,} batches an epoch, padding {reader.plan.padding_ratio(8):.1%}"
             )
-            lines += [f"  {line}" for line in reader.skipped.lines()]
-        return lines
+        left_out = [line for reader in self.readers.values() for line in reader.skipped.lines()]
+        return lines + list(dict.fromkeys(left_out))
 
     def heldout_entropy(self) -> float | None:
         """Unigram entropy of the held-out text in nats; None where there is none."""

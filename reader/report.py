@@ -21,7 +21,7 @@ class SkipReport:
         """Counts one skipped thing; `where` is `file:line` or as near as is known."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         places = self.places.setdefault(reason, [])
-        if len(places) < _PLACES_KEPT:
+        if len(places) < _PLACES_KEPT and where not in places:
             places.append(where)
 
     def merge(self, other: SkipReport) -> None:

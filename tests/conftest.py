@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -17,3 +18,23 @@ def shared_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"data samples are not at {path}; set ERNIE_SHARED_DATA to their folder")
     return path
+
+
+@pytest.fixture(scope="session")
+def manual_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prepared corpus of real text that needs no download: Python's own manual, with a held-out split."""
+    from tokenizers import BertWordPieceTokenizer
+
+    from ernie_paddle.quickstart_data import manual_topics, passages_of
+    from reader.prepare import prepare
+
+    folder = tmp_path_factory.mktemp("manual")
+    documents = [passages_of(text) for _, text in sorted(manual_topics().items())]
+    text = folder / "manual.jsonl"
+    text.write_text("".join(json.dumps({"text": "\n\n".join(d), "language": "en"}) + "\n" for d in documents if d))
+    trained = BertWordPieceTokenizer(lowercase=True)
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    trained.train([str(text)], vocab_size=1000, special_tokens=special, show_progress=False)
+    trained.save_model(str(folder))
+    prepare([text], folder / "corpus", folder / "vocab.txt", heldout=0.2, workers=0)
+    return folder / "corpus"
