@@ -16,6 +16,8 @@ from ernie_paddle.finetune.table import FORMATS
 from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
 from propeller.errors import UserError
 
+_MAX_LENGTH = 128
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
@@ -33,7 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(model, "--model", Path, None, "checkpoint to start from; none: random weights of --size")
     opt.option(model, "--size", str, "small", "without --model: small, base, large, or a name in configs/arch")
     opt.option(model, "--vocab", Path, None, "without --model: vocabulary file or tokenizer folder")
-    opt.option(model, "--max_length", opt.positive_int, 128, "longest input, special pieces included; longer is cut")
+    opt.option(
+        model,
+        "--max_length",
+        opt.positive_int,
+        None,
+        "longest input, special pieces included; longer is cut",
+        shown_default="128 or the model's limit",
+    )
     training = parser.add_argument_group("training")
     opt.option(training, "--epochs", opt.positive_int, 3, "passes over the training table")
     opt.option(training, "--batch_size", opt.positive_int, 32, "rows of one update, over all devices")
@@ -65,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
 
     chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
+    if args.max_length is None:
+        args.max_length = min(_MAX_LENGTH, start.config.max_length)
     if args.max_length > start.config.max_length:
         raise UserError(f"--max_length {args.max_length} is more than the model's {start.config.max_length}")
     task = task_class(args.type).from_options(args)

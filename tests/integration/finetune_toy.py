@@ -1,0 +1,74 @@
+"""A tiny language with planted rules, and a tiny "pre-trained" model without dropout, for the tests of fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from ernie_paddle.finetune.model_dir import PARAMETERS, write_model_files
+from ernie_paddle.models.config import ErnieConfig
+from reader.tokenizer import load_tokenizer
+
+WORDS = [f"w{i}" for i in range(20)]
+CONFIG = ErnieConfig(
+    vocab_size=25,
+    hidden_size=16,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=32,
+    max_position_embeddings=32,
+    hidden_dropout_prob=0.0,
+    attention_probs_dropout_prob=0.0,
+)
+ENCODER_ARRAYS = 5 + 16 + 2
+"""Arrays of the encoder: three embedding tables and a LayerNorm, one block, the pooler."""
+
+
+def write_vocab(folder: Path) -> Path:
+    """A WordPiece vocabulary of the words and the special pieces."""
+    path = folder / "vocab.txt"
+    path.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n")
+    return path
+
+
+def write_pretrained(folder: Path, config: ErnieConfig = CONFIG) -> Path:
+    """A model directory with random weights of the encoder and one array of a pre-training head."""
+    from ernie_paddle.finetune.encoder_task import encoder_task
+    from propeller.learner import Learner
+    from propeller.optim import OptimizerConfig
+
+    folder.mkdir(parents=True)
+    learner = Learner(OptimizerConfig(), seed=7)
+    learner.add(encoder_task(config, with_pooled=True))
+    arrays = learner.parameters()
+    arrays["cls.predictions.decoder_bias"] = np.zeros(config.vocab_size, np.float32)
+    save_file(arrays, folder / PARAMETERS)
+    write_model_files(folder, config, None, load_tokenizer(write_vocab(folder)))
+    return folder
+
+
+def write_table(path: Path, rows: int, seed: int, rule: str) -> Path:
+    """A table whose label follows from the words by a rule; all other words are random.
+
+    first: the label is "yes" or "no" as the text begins with an even or odd word. pair: whether the second text begins
+    with w0, whatever the first begins with (w0 or w1). count: the number of words w0 among eight.
+    """
+    rng = np.random.default_rng(seed)
+    lines = ["a\tb\tlabel"]
+    for _ in range(rows):
+        a, b = (list(rng.choice(WORDS[4:], size=rng.integers(2, 7))) for _ in range(2))
+        if rule == "first":
+            bit = int(rng.integers(2))
+            a[0], label = WORDS[bit], ("yes", "no")[bit]
+        elif rule == "pair":
+            one, two = rng.integers(2, size=2)
+            a[0], b[0], label = WORDS[one], WORDS[two], ("first", "second")[two]
+        else:
+            hits = int(rng.integers(0, 6))
+            a = ["w0"] * hits + list(rng.choice(WORDS[4:], size=8 - hits))
+            label = str(hits / 2)
+        lines.append("\t".join([" ".join(a), " ".join(b), label]))
+    path.write_text("\n".join(lines) + "\n")
+    return path
