@@ -88,10 +88,12 @@ def build(
         UserError: the task's forward does not return what the kind needs, a parameter has no explicit name, or has
             another shape than in an earlier Program.
     """
+    static.enable()  # something else in the process may have left static mode
     program, startup = paddle.static.Program(), paddle.static.Program()
     outputs: dict[str, Value] = {}
     terms: Terms | None = None
-    with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
+    with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*do not have 'place' interface")  # Paddle about its own code
         inputs = {item.name: paddle.static.data(item.name, item.graph_shape, item.dtype) for item in task.inputs}
         model = task.model()
         _set_mode(model, training=kind in ("train", "accumulate", "apply"))
@@ -126,6 +128,7 @@ def discover(task: Task, variables: Variables) -> tuple[paddle.static.Program, t
     Raises:
         UserError: as ``build``.
     """
+    static.enable()  # something else in the process may have left static mode
     program, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
         task.model()
@@ -162,7 +165,9 @@ def _check_parameters(task: Task, program: paddle.static.Program, variables: Var
 def _check_outputs(task: Task, result: object) -> dict[str, Value]:
     if not isinstance(result, Mapping) or not result:
         raise UserError(f"task {task.name!r} cannot infer: its forward has to return its outputs by name")
-    return dict(result)
+    # NumPy has no bfloat16: what is fetched leaves the graph in float32.
+    half = (paddle.bfloat16, paddle.float16)
+    return {name: paddle.cast(value, "float32") if value.dtype in half else value for name, value in result.items()}
 
 
 def _check_terms(task: Task, result: object) -> list[LossTerm]:
@@ -212,9 +217,7 @@ def _train_graph(
         loss = loss + _scalar(term.total) / count * term.weight
     if scale is not None:
         loss = loss * scale.scale
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*do not have 'place' interface")  # Paddle about its own code
-        pairs = [(p, g) for p, g in paddle.static.append_backward(loss) if g is not None]
+    pairs = [(p, g) for p, g in paddle.static.append_backward(loss) if g is not None]
     assert pairs, "no parameter has a gradient"
     # By name: all ranks, and all Programs of a task, have them in the same order.
     pairs.sort(key=lambda pair: str(pair[0].name))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
+import paddle
 import pytest
-from propeller_toy import batch, cut, task
+from propeller_toy import batch, cut, infer_task, task
 
 from propeller import precision
 from propeller.errors import UserError
@@ -128,6 +130,23 @@ def test_bfloat16_follows_float32() -> None:
         assert array.dtype == np.float32
         # Master weights: more than bfloat16's eight bits are in use.
         assert (array.view(np.uint32) & 0xFFFF).any(), name
+
+
+def test_inference_in_bfloat16_returns_float32() -> None:
+    def forward(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
+        hidden = model.hidden(model.embedding(inputs["x"]))
+        return {"product": paddle.matmul(hidden, model.hidden.weight), "x": inputs["x"]}
+
+    found = []
+    for dtype in ("float32", "bfloat16"):
+        learner = make(dtype=dtype)
+        learner.add(dataclasses.replace(infer_task(), forward=forward))
+        outputs = learner.infer("guess", batch(0))
+        np.testing.assert_array_equal(outputs["x"], batch(0)["x"])
+        found.append(outputs["product"])
+    assert found[1].dtype == np.float32
+    np.testing.assert_allclose(found[1], found[0], atol=0.02)
+    assert not (found[1].view(np.uint32) & 0xFFFF).any(), "the product was not computed in bfloat16"
 
 
 @pytest.mark.parametrize(
