@@ -94,7 +94,7 @@ class MaskedLM(Objective[M]):
         """The MLM head, tied to the word embedding."""
         from ernie_paddle.models.heads import MaskedLMHead
 
-        return {"mlm": MaskedLMHead(config, encoder.embeddings.word_embeddings.weight)}
+        return {"mlm": MaskedLMHead(config, encoder.embeddings.word.weight)}
 
     def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the masked positions."""

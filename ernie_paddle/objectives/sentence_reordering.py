@@ -76,9 +76,9 @@ class SentenceReordering(Objective[SentenceReorderingSettings]):
             row.note("sentence_reordering: a sample of one sentence can only have class 0")
         rng = row.generator(self.name)
         n = int(rng.integers(1, min(self.settings.max_segments, count) + 1))
-        cuts = [0, *sorted(1 + rng.choice(count - 1, size=n - 1, replace=False)), count] if n > 1 else [0, count]
-        order = tuple(int(i) for i in rng.permutation(n))
-        parts = [sentences(row.sample, int(cuts[i]), int(cuts[i + 1])) for i in order]
+        cuts = [0, *sorted((rng.permutation(count - 1)[: n - 1] + 1).tolist()), count]
+        order = tuple(rng.permutation(n).tolist())
+        parts = [sentences(row.sample, cuts[i], cuts[i + 1]) for i in order]
         return [assemble(parts, row.data.vocab, {LABELS: class_numbers(self.settings.max_segments)[order]})]
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
