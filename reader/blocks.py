@@ -187,9 +187,12 @@ def _last_boundary(buffer: bytes, format: str) -> int:
     """Where the last document that is surely complete ends; not above 0 if there is none."""
     if format == "jsonl":
         return buffer.rfind(b"\n") + 1
-    return max(
-        buffer.rfind(b"\n\n") + 2 if b"\n\n" in buffer else 0, buffer.rfind(b"\n\r\n") + 3 if b"\r" in buffer else 0
-    )
+    return max(_after(buffer, b"\n\n"), _after(buffer, b"\n\r\n"))
+
+
+def _after(buffer: bytes, mark: bytes) -> int:
+    place = buffer.rfind(mark)
+    return place + len(mark) if place >= 0 else 0
 
 
 def _skip_line(stream: IO[bytes], path: Path, block_bytes: int) -> bytes:

@@ -101,8 +101,10 @@ def train_wordpiece(
     Raises:
         DataError: no text.
     """
+    library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
-    pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    library.normalizer = normalizer
+    library.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
     for text in texts():
         counts.update(text)
@@ -113,10 +115,7 @@ def train_wordpiece(
                 normalised[part] += count
     if not normalised:
         raise DataError("the input has no text to train a vocabulary on")
-    first, following = _alphabet(normalised, pre_tokenizer, vocab_size, character_coverage)
-    library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    library.normalizer = normalizer
-    library.pre_tokenizer = pre_tokenizer
+    first, following = _alphabet(normalised, library, vocab_size, character_coverage)
     # The trainer numbers "##x" in the order of a hash map, another one in each run, and breaks ties by number. Given
     # as special pieces they are numbered here, and the result is the same always.
     trainer = trainers.WordPieceTrainer(
@@ -166,7 +165,7 @@ def train_sentencepiece(
 
 
 def _alphabet(
-    counts: Counter[str], pre_tokenizer: pre_tokenizers.BertPreTokenizer, vocab_size: int, coverage: float
+    counts: Counter[str], library: tokenizers.Tokenizer, vocab_size: int, coverage: float
 ) -> tuple[list[str], list[str]]:
     """Single characters that words begin with, and those that they continue with.
 
@@ -180,7 +179,7 @@ def _alphabet(
         if covered >= coverage * total:
             break
         covered += count
-        continues = len(pre_tokenizer.pre_tokenize_str("a" + character)) == 1
+        continues = _is_one_word("a" + character, library)
         if len(first) + len(following) + len(SPECIALS) + 2 > vocab_size or (
             continues and 2 * len(following) + 2 > vocab_size // 2
         ):
@@ -189,6 +188,11 @@ def _alphabet(
         if continues:
             following.append(character)
     return sorted(first), sorted(following)
+
+
+def _is_one_word(text: str, library: tokenizers.Tokenizer) -> bool:
+    normalised = library.normalizer.normalize_str(text)
+    return len(library.pre_tokenizer.pre_tokenize_str(normalised)) == 1
 
 
 def _short(texts: Iterator[str]) -> Iterator[str]:

@@ -1,0 +1,334 @@
+"""Preparation end to end: right tokens, any number of workers, any interruption, nobody's files harmed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from reader import prepare as prepare_module
+from reader.corpus import Corpus
+from reader.errors import DataError
+from reader.prepare import Progress, prepare
+from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.vocab import SPECIALS, write_vocab
+from reader.wordpiece import WordPieceTokenizer
+
+ROOT = Path(__file__).parents[3]
+WORDS = ["the", "old", "new", "york", "city", "river", "runs", "by", "london", "and", "a", "bridge", "of", "stone"]
+WORDS += ["中", "国", ",", "."]
+LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+@pytest.fixture(scope="module")
+def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("vocab") / "v.txt"
+    write_vocab(path, [*SPECIALS, *WORDS, *LETTERS[:20], *("##" + letter for letter in LETTERS)])
+    return path
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two files: 300 documents of plain text, and 200 of JSON lines in two languages."""
+    folder = tmp_path_factory.mktemp("texts")
+    rng = np.random.default_rng(1)
+
+    def sentence() -> str:
+        words = rng.choice([*WORDS, "New York City", "stony", "Ω"], rng.integers(1, 12)).tolist()
+        text = " ".join(words) + " ."
+        return text[0].upper() + text[1:]
+
+    with (folder / "a.txt").open("w", encoding="utf-8") as file:
+        for _ in range(300):
+            file.write("".join(sentence() + "\n" for _ in range(rng.integers(1, 8))) + "\n")
+    with (folder / "b.jsonl").open("w", encoding="utf-8") as file:
+        for number in range(200):
+            paragraphs = [[sentence() for _ in range(3)], [sentence()]]
+            file.write(json.dumps({"paragraphs": paragraphs, "language": "en" if number % 2 else "zh"}) + "\n")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare_module, "BLOCK_BYTES", 4000)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.is_file()}
+
+
+def run(texts: Path, output: Path, vocabulary: Path, **settings: Any) -> dict[str, Any]:
+    defaults: dict[str, Any] = {"workers": 0, "heldout": 0.1, "seed": 3, "shard_tokens": 3000}
+    return prepare([texts / "a.txt", texts / "*.jsonl"], output, vocabulary, **{**defaults, **settings})
+
+
+def test_the_shards_hold_the_text(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    stages: list[Progress] = []
+    summary = run(texts, tmp_path / "c", vocabulary, progress=stages.append)
+    # All documents again, in the plainest way.
+    documents = [(part.split("\n"), None) for part in (texts / "a.txt").read_text().strip().split("\n\n")]
+    for line in (texts / "b.jsonl").read_text().splitlines():
+        entry = json.loads(line)
+        documents.append(([s for p in entry["paragraphs"] for s in p], entry["language"]))
+    library = load_tokenizer(vocabulary)
+    assert isinstance(library, WordPieceTokenizer)
+    expected = [([library.library.encode(s).ids for s in sentences], language) for sentences, language in documents]
+    found: dict[str, list[Any]] = {"train": [], "heldout": []}
+    for split, rows in found.items():
+        corpus = Corpus.open(tmp_path / "c", split)
+        assert len(corpus.shards) == len(corpus.info["splits"][split]["shards"])
+        assert all(shard.n_tokens < 3000 + 4000 for shard in corpus.shards)
+        for shard in corpus.shards:
+            for number in range(shard.n_documents):
+                first, last = shard.document_offsets[number : number + 2]
+                bounds = shard.sentence_offsets[first : last + 1]
+                language = int(shard.document_language[number])
+                rows.append(
+                    (
+                        [shard.tokens[a:b].tolist() for a, b in pairwise(bounds)],
+                        None if language < 0 else corpus.languages[language],
+                    )
+                )
+    assert len(Corpus.open(tmp_path / "c").shards) > 3
+    heldout = list(found["heldout"])
+    # Both splits keep the order of the text, and together they are all of it.
+    merged = []
+    train = iter(found["train"])
+    for document in expected:
+        if heldout and heldout[0] == document:
+            merged.append(heldout.pop(0))
+        else:
+            merged.append(next(train))
+    assert merged == expected
+    assert not heldout
+    assert next(train, None) is None
+    assert 0.05 < len(found["heldout"]) / 500 < 0.17
+    assert summary["documents"] == 500
+    assert summary["tokens"] == sum(len(s) for document, _ in expected for s in document)
+    unknown = sum(s.count(1) for document, _ in expected for s in document)
+    assert unknown == sum(split["n_unknown"] for split in summary["splits"].values()) > 0
+    assert summary["skipped"] == {}
+    assert stages[-1].stage == "shards"
+    assert stages[-1].done == stages[-1].total
+    assert not (tmp_path / "c" / ".partial").exists()
+    assert load_tokenizer(tmp_path / "c").encode("New York") == library.encode("New York")
+
+
+def test_any_number_of_workers_gives_the_same_bits(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    settings = {"segmenters": ["phrases", "capitals"]}
+    run(texts, tmp_path / "c0", vocabulary, **settings)
+    summary = run(texts, tmp_path / "c2", vocabulary, workers=2, **settings)
+    assert summary["workers"] == 2
+    assert content(tmp_path / "c0") == content(tmp_path / "c2")
+    corpus = Corpus.open(tmp_path / "c2")
+    flags = np.concatenate([shard.flags for shard in corpus.shards])
+    plain = run(texts, tmp_path / "plain", vocabulary)
+    assert plain["phrases"] == 0 < summary["phrases"]
+    without = np.concatenate([shard.flags for shard in Corpus.open(tmp_path / "plain").shards])
+    assert (flags & 0b10011001 == without).all()
+    for bit in (2, 4, 32, 64):
+        assert (flags & bit).any()
+        assert not (without & bit).any()
+
+
+def test_heldout_documents_depend_on_the_seed_only(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    def chosen(name: str, **settings: Any) -> list[int]:
+        run(texts, tmp_path / name, vocabulary, **settings)
+        return [s.n_tokens for s in Corpus.open(tmp_path / name, "heldout").shards]
+
+    first = chosen("a")
+    assert chosen("b", workers=1) == first
+    assert chosen("c", seed=4) != first
+    run(texts, tmp_path / "none", vocabulary, heldout=0.0)
+    with pytest.raises(DataError, match="no split 'heldout', only train"):
+        Corpus.open(tmp_path / "none", "heldout")
+
+
+def test_a_finished_corpus_is_left_alone(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    output = tmp_path / "c"
+    output.mkdir()
+    (output / "notes.txt").write_text("mine")
+    first = run(texts, output, vocabulary)
+    before = {path: path.stat().st_mtime_ns for path in output.iterdir()}
+    again = run(texts, output, vocabulary, workers=2)
+    assert again["already_there"]
+    assert again["tokens"] == first["tokens"]
+    assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
+    with pytest.raises(DataError, match="other inputs or with other settings"):
+        run(texts, output, vocabulary, seed=9)
+    replaced = run(texts, output, vocabulary, shard_tokens=10**9, overwrite=True)
+    assert not replaced["already_there"]
+    assert sorted(content(output)) == [
+        "corpus.json", "heldout-00000.safetensors", "notes.txt", "tokenizer_config.json", "train-00000.safetensors",
+        "vocab.txt",
+    ]  # fmt: skip
+    os.utime(texts / "a.txt")
+    with pytest.raises(DataError, match="other inputs"):
+        run(texts, output, vocabulary, shard_tokens=10**9)
+
+
+def test_foreign_files_are_never_replaced(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    for name in ("train-00000.safetensors", "vocab.txt"):
+        output = tmp_path / name
+        output.mkdir()
+        (output / name).write_text("mine")
+        with pytest.raises(DataError, match=f"{name} is there but belongs to no corpus"):
+            run(texts, output, vocabulary)
+        assert (output / name).read_text() == "mine"
+        assert not (output / "corpus.json").exists()
+    same = tmp_path / "same"
+    same.mkdir()
+    (same / "vocab.txt").write_bytes(vocabulary.read_bytes())
+    run(texts, same, vocabulary)
+    run(texts, same, vocabulary, seed=8, overwrite=True)
+    assert (same / "vocab.txt").exists()
+
+
+class StopError(Exception):
+    """Stands for a kill."""
+
+
+def stop_after(stage: str, count: int) -> Callable[[Progress], None]:
+    left = [count]
+
+    def progress(now: Progress) -> None:
+        if now.stage == stage:
+            left[0] -= 1
+            if not left[0]:
+                raise StopError
+
+    return progress
+
+
+@pytest.mark.parametrize(("stage", "count"), [("tokens", 5), ("shards", 2)])
+def test_a_stopped_run_is_continued(texts: Path, tmp_path: Path, vocabulary: Path, stage: str, count: int) -> None:
+    run(texts, tmp_path / "whole", vocabulary)
+    output = tmp_path / "c"
+    with pytest.raises(StopError):
+        run(texts, output, vocabulary, progress=stop_after(stage, count))
+    with pytest.raises(DataError, match="not a finished corpus"):
+        Corpus.open(output)
+    # A part that a crash of the machine cut short is made again.
+    part = output / ".partial" / "block-000002.safetensors"
+    part.write_bytes(part.read_bytes()[:-10])
+    (output / ".partial" / "block-000777.safetensors.tmp").write_text("left over")
+    summary = run(texts, output, vocabulary)
+    assert summary["resumed_blocks"] >= 4
+    assert content(output) == content(tmp_path / "whole")
+
+
+def test_other_settings_start_clean(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    output = tmp_path / "c"
+    with pytest.raises(StopError):
+        run(texts, output, vocabulary, progress=stop_after("shards", 2), shard_tokens=2000)
+    (output / ".partial" / "mine.txt").write_text("mine")
+    assert (output / "train-00001.safetensors").exists()
+    summary = run(texts, output, vocabulary, shard_tokens=10**9)
+    assert summary["resumed_blocks"] == 0
+    assert not (output / "train-00001.safetensors").exists()
+    assert [path.name for path in (output / ".partial").iterdir()] == ["mine.txt"]
+    run(texts, tmp_path / "fresh", vocabulary, shard_tokens=10**9)
+    assert content(output) == content(tmp_path / "fresh")
+
+
+SCRIPT = """
+import sys, time
+import reader.prepare as p
+p.BLOCK_BYTES = 4000
+def slow(now):
+    print(now.stage, flush=True)
+    time.sleep(0.05)
+try:
+    p.prepare([sys.argv[1] + "/a.txt", sys.argv[1] + "/*.jsonl"], sys.argv[2], sys.argv[3], workers=2, heldout=0.1,
+              seed=3, shard_tokens=3000, progress=slow)
+except KeyboardInterrupt:
+    sys.exit(130)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_killed_processes(texts: Path, tmp_path: Path, vocabulary: Path, how: signal.Signals) -> None:
+    run(texts, tmp_path / "whole", vocabulary)
+    output = tmp_path / "c"
+    command = [sys.executable, "-c", SCRIPT, str(texts), str(output), str(vocabulary)]
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    for _ in range(4):
+        assert process.stdout.readline() == b"tokens\n"
+    with pytest.raises(DataError, match="another preparation is writing there"):
+        run(texts, output, vocabulary)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(how)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    assert b"Traceback" not in errors
+    deadline = time.monotonic() + 20
+    while any(_alive(int(child)) for child in children):
+        assert time.monotonic() < deadline, "workers outlived their parent"
+        time.sleep(0.05)
+    assert not (output / "corpus.json").exists()
+    summary = run(texts, output, vocabulary)
+    assert summary["resumed_blocks"] >= 3
+    assert content(output) == content(tmp_path / "whole")
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def test_bad_input_is_reported_and_useless_input_refused(tmp_path: Path, vocabulary: Path) -> None:
+    bad = tmp_path / "bad.txt"
+    bad.write_bytes(b"The river\nbad \xff\n\n\x01\x02\n\nbridge\n\x7f\n")
+    (tmp_path / "empty.txt").write_bytes(b"")
+    summary = prepare([str(tmp_path / "*.txt")], tmp_path / "c", vocabulary, workers=0, format="lines")
+    reasons = {reason: entry["places"] for reason, entry in summary["skipped"].items()}
+    assert reasons == {
+        "empty file": [str(tmp_path / "empty.txt")],
+        "line with undecodable bytes (not UTF-8)": [f"{bad}:2"],
+        "sentence without tokens": [f"{bad}:4", f"{bad}:6"],
+        "document without sentences": [f"{bad}:4"],
+    }
+    assert summary["sentences"] == 2
+    assert Corpus.open(tmp_path / "c").skipped.to_dict() == summary["skipped"]
+    assert any(f"{bad}:2" in line for line in summary["skipped_lines"])
+    useless = tmp_path / "useless.jsonl"
+    useless.write_text("{}\n")
+    with pytest.raises(DataError, match=r"no usable documents(.|\n)*useless\.jsonl:1"):
+        prepare([useless], tmp_path / "d", vocabulary)
+    for settings, message in [
+        ({"heldout": 1.0}, "heldout"),
+        ({"workers": -1}, "workers"),
+        ({"shard_tokens": 0}, "shard_tokens"),
+        ({"segmenters": ["magic"]}, "magic"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            prepare([bad], tmp_path / "e", vocabulary, **settings)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="is a file"):
+        prepare([bad], bad, vocabulary)
+    assert not (tmp_path / "e").exists()
+
+
+def test_many_pieces_need_wider_tokens(tmp_path: Path) -> None:
+    vocabulary = tmp_path / "big.txt"
+    write_vocab(vocabulary, [*SPECIALS, *(f"w{n}" for n in range(70_000)), "river"])
+    (tmp_path / "a.txt").write_text("river w0")
+    tokenizer: Tokenizer = load_tokenizer(vocabulary)
+    prepare([tmp_path / "a.txt"], tmp_path / "c", tokenizer, workers=0)
+    (shard,) = Corpus.open(tmp_path / "c").shards
+    assert shard.tokens.dtype == np.int32
+    assert shard.tokens.tolist() == [70_005, 5]

@@ -1,0 +1,76 @@
+"""Trained vocabularies: the same on every run, in the promised order, and of use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reader.errors import DataError
+from reader.tokenizer import load_tokenizer
+from reader.vocab import SPECIALS
+from reader.vocab_training import train_vocab, train_wordpiece
+
+TEXT = """The quick brown fox jumps over the lazy dog. Quicker foxes jumped over lazier dogs, and the dogs slept.
+Naïve cafés open at 7:30. 中国人民很大。 Some words are repeated, repeated and repeated once more; others are not.
+"""
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    lines = [f"{TEXT} Number {n} follows {n * n}." for n in range(200)]
+    path.write_text("\n\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
+def test_trained_vocabulary(text: Path, tmp_path: Path, kind: str) -> None:
+    trained = train_vocab([text], tmp_path / "v", 220, kind=kind)
+    loaded = load_tokenizer(tmp_path / "v")
+    assert loaded.vocab.pieces[:5] == list(SPECIALS)
+    assert loaded.vocab.special_ids == (0, 1, 2, 3, 4)
+    assert 100 < loaded.vocab.size <= 220
+    assert loaded.config() == trained.config()
+    batch = loaded.encode_batch([TEXT])
+    assert (batch.ids != loaded.vocab.unk).all()
+    assert len(batch.ids) < 0.6 * len(TEXT)  # words and parts of words, not single letters
+
+
+def test_another_process_trains_the_same(text: Path, tmp_path: Path) -> None:
+    # The library's hash maps are seeded anew in each process and in each run.
+    train_vocab([text], tmp_path / "a", 220)
+    code = f"from reader.vocab_training import train_vocab; train_vocab([{str(text)!r}], {str(tmp_path / 'b')!r}, 220)"
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env={"PYTHONPATH": str(root)}, timeout=120)
+    assert (tmp_path / "a" / "vocab.txt").read_bytes() == (tmp_path / "b" / "vocab.txt").read_bytes()
+
+
+def test_wordpiece_alphabet() -> None:
+    pieces = train_wordpiece(lambda: iter(["Éa b, 中 b", "b"] * 50), 60, lowercase=True)
+    assert set(pieces[5:]) >= {"e", "##e", "a", "##a", "b", "##b", ",", "中"}
+    assert not set(pieces) & {"##,", "##中", "é", "E"}
+    cased = train_wordpiece(lambda: iter(["Éa b"] * 50), 60, lowercase=False)
+    assert "É" in cased
+    rare = ["ab" * 500] * 20 + ["z"]
+    assert "z" in train_wordpiece(lambda: iter(rare), 60, character_coverage=1.0)
+    assert "z" not in train_wordpiece(lambda: iter(rare), 60, character_coverage=0.999)
+
+
+def test_unusable_settings_and_text(text: Path, tmp_path: Path) -> None:
+    for settings, message in [
+        ({"kind": "bpe"}, "'bpe' is not known"),
+        ({"vocab_size": 3}, "32 or more"),
+        ({"character_coverage": 0.5}, "character_coverage"),
+        ({"format": "csv"}, "'csv' is not known"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            train_vocab([text], tmp_path / "v", **{"vocab_size": 100, **settings})  # type: ignore[arg-type]
+    nothing = tmp_path / "nothing.jsonl"
+    nothing.write_text('{"text": ""}\n')
+    for kind in ("wordpiece", "sentencepiece"):
+        with pytest.raises(DataError, match=r"no text|cannot train"):
+            train_vocab([nothing], tmp_path / "v", 100, kind=kind)
+    assert not (tmp_path / "v").exists()
