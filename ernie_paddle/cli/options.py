@@ -137,6 +137,11 @@ def fraction(text: str) -> float:
     return _number(text, float, lambda value: 0.0 <= value < 1.0, "a number from 0 up to (not including) 1")
 
 
+def share(text: str) -> float:
+    """A number from 0 to 1, both included."""
+    return _number(text, float, lambda value: 0.0 <= value <= 1.0, "a number from 0 to 1")
+
+
 def positive_number(text: str) -> float:
     """A finite number above 0."""
     return _number(text, float, lambda value: 0.0 < value < float("inf"), "a number above 0")

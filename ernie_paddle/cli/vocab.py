@@ -1,0 +1,46 @@
+"""Train a WordPiece or SentencePiece vocabulary on raw text; the same text and settings always give the same one."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from ernie_paddle.cli import options as opt
+from reader.vocab_training import KINDS, LIMIT_BYTES, train_vocab
+
+FORMATS = ("auto", "lines", "paragraphs", "jsonl")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.argument(parser, "inputs", str, "text files or glob patterns, as for `ernie prepare`", several=True)
+    opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the tokenizer; --vocab of other verbs takes it")
+    opt.option(parser, "--size", opt.positive_int, 8000, "number of pieces wanted; little text may give fewer")
+    opt.option(parser, "--type", str, "wordpiece", "kind of vocabulary", choices=KINDS)
+    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
+    opt.flag(parser, "--lowercase", True, "fold capitals (where they were is kept beside the ids all the same)")
+    opt.option(parser, "--coverage", opt.share, 0.9999, "share of the text whose characters get a piece")
+    opt.option(
+        parser, "--limit", opt.positive_int, LIMIT_BYTES, "bytes of text to train on, taken evenly from all of it"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and print what was made."""
+    began = time.monotonic()
+    tokenizer = train_vocab(
+        args.inputs,
+        args.output,
+        args.size,
+        kind=args.type,
+        format=args.format,
+        lowercase=args.lowercase,
+        character_coverage=args.coverage,
+        limit_bytes=args.limit,
+    )
+    vocab = tokenizer.vocab
+    print(f"{args.output}: {vocab.size:,} pieces ({args.type}) in {time.monotonic() - began:.1f} s")
+    if vocab.size < args.size:
+        print(f"  fewer than the {args.size:,} wanted: the text has no more pieces that occur often enough")
+    return 0
