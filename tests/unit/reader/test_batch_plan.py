@@ -123,6 +123,19 @@ def test_order_changes_with_epoch_and_seed_and_nothing_else() -> None:
     assert not all(np.array_equal(forwards[i].sample, other.batch(i).sample) for i in range(n))
 
 
+def test_epochs_mix_corpora_anew_and_passes_reorder_each_corpus() -> None:
+    plan = BatchPlan([index_of([30] * 100), index_of([30] * 100)], [1.0, 0.5], batch_rows=10, seed=3)
+    batches = [epoch_of(plan, epoch) for epoch in range(4)]
+    patterns = [sorted(tuple(b.corpus.tolist()) for b in epoch) for epoch in batches]
+    assert patterns[0] != patterns[1]
+    # Half of the second corpus per epoch: which half comes first is drawn again for each pass.
+    halves = [
+        {k for b in epoch for c, k in zip(b.corpus.tolist(), b.sample.tolist(), strict=True) if c} for epoch in batches
+    ]
+    assert halves[0] | halves[1] == halves[2] | halves[3] == set(range(100))
+    assert halves[0] not in (halves[2], halves[3])
+
+
 def test_a_copy_by_pickle_plans_the_same(tmp_path: Path) -> None:
     shards = corpus_of([[length] for length in [7, 20, 33, 60] * 50]).shards
     write_corpus(tmp_path, {"train": shards}, vocab_sha256="x", vocab_size=60_000)
