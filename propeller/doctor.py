@@ -227,9 +227,8 @@ def _seconds(work: object) -> float:
 
 
 def _machine(found: Report, directory: Path) -> None:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = _cgroup_cores()
-    found.add("machine", "cores", f"{cores}" + (f" (limited to {limit:g} by the container)" if limit else ""))
+    found.add("machine", "cores", f"{runtime.cores()}" + (f" (limited to {limit:g} by the container)" if limit else ""))
     total, available = memory()
     if total:
         found.add("machine", "memory", f"{available / GIB:.1f} of {total / GIB:.1f} GiB available")

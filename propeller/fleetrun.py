@@ -22,7 +22,7 @@ from types import FrameType
 from typing import IO
 
 from propeller.errors import UserError
-from propeller.runtime import installed_wheels
+from propeller.runtime import cores, installed_wheels
 
 HELP = """\
 usage: fleetrun [--gpus LIST] [--nproc_per_node N] [--log_dir DIR] [launch options] SCRIPT [script options]
@@ -136,6 +136,9 @@ def plan(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str
     if not gpu_wheel:
         # The launcher takes this variable for a sign of GPUs, and would then not start gloo.
         environment.pop("CUDA_VISIBLE_DEVICES", None)
+        if "OMP_NUM_THREADS" not in environ:
+            # The launcher imports Paddle, which sets that variable to 1 for itself and so for all workers.
+            environment.setdefault("MKL_NUM_THREADS", str(max(1, cores() // (processes or 1))))
     if not Path(script[0]).is_file() and not shutil.which(script[0]):
         raise UserError(f"{script[0]}: there is no such script")
     # Paddle warns about a missing compiler cache in every process; nothing here compiles.

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from propeller import runtime
 from propeller.checkpoint import sha256_file
 from propeller.errors import UserError
 from propeller.export import EXPORT, FORMAT, MODEL, VERSION
@@ -82,7 +82,7 @@ class Predictor:
             config.enable_use_gpu(256, 0, kind)
         else:
             config.disable_gpu()
-            config.set_cpu_math_library_num_threads(threads or len(os.sched_getaffinity(0)))
+            config.set_cpu_math_library_num_threads(threads or runtime.cores())
             if onednn:
                 config.enable_onednn()
                 # Kernels are cached per shape: bounded, or every new length would add to the memory for ever.

@@ -1,11 +1,13 @@
 """Process settings that make Paddle fast on a CPU, applied once, before Paddle is imported.
 
-Three things cost most there, and none of them is arithmetic:
+Four things cost most there:
 
 * glibc returns every large buffer to the kernel and faults it in again at the next operator (``mallopt`` stops it);
 * the graph executor runs independent operators at the same time, and they fight for the same cores (a serial executor
   is faster, and frees activations sooner, so the peak is a third);
-* the MKL inside the wheel picks a slow code path on processors that are not Intel's (``MKL_DEBUG_CPU_TYPE``).
+* the MKL inside the wheel picks a slow code path on processors that are not Intel's (``MKL_DEBUG_CPU_TYPE``);
+* Paddle sets ``OMP_NUM_THREADS=1`` when it is imported without it, and MKL then uses one core (``MKL_NUM_THREADS``
+  is what MKL looks at first, and Paddle leaves it alone).
 
 ``PROPELLER_TUNE=0`` turns everything off; ``PROPELLER_TUNE=1`` applies the CPU settings even where a GPU is visible.
 A variable that is already in the environment is never changed.
@@ -25,6 +27,7 @@ from pathlib import Path
 
 SERIAL_FLAG = "FLAGS_new_executor_serial_run"
 MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
+THREADS_VARIABLE = "MKL_NUM_THREADS"
 SWITCH = "PROPELLER_TUNE"
 
 # Parameters of glibc's mallopt (malloc.h) and the values that keep freed memory in the process.
@@ -81,6 +84,11 @@ def mkl_cpu_type(vendor: str, flags: frozenset[str]) -> str | None:
     if {"avx2", "fma"} <= flags:
         return "5"
     return None
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def installed_wheels() -> dict[str, str]:
@@ -157,7 +165,7 @@ def apply(environ: MutableMapping[str, str] | None = None) -> list[Setting]:
 
 def _decide(environ: MutableMapping[str, str], real: bool) -> list[Setting]:
     switch = environ.get(SWITCH, "")
-    names = (MKL_VARIABLE, SERIAL_FLAG, "mallopt")
+    names = (MKL_VARIABLE, THREADS_VARIABLE, SERIAL_FLAG, "mallopt")
     if switch == "0":
         return [Setting(name, environ.get(name, ""), name in environ, f"{SWITCH}=0") for name in names]
     if real and "paddle" in sys.modules:
@@ -173,6 +181,12 @@ def _decide(environ: MutableMapping[str, str], real: bool) -> list[Setting]:
     else:
         why = f"{'AVX-512' if mkl_type == '7' else 'AVX2'} code paths of MKL on a processor of {vendor}"
         settings.append(_set_variable(environ, MKL_VARIABLE, mkl_type or "", why))
+    if "OMP_NUM_THREADS" in environ and THREADS_VARIABLE not in environ:
+        settings.append(Setting(THREADS_VARIABLE, "", False, f"OMP_NUM_THREADS={environ['OMP_NUM_THREADS']} is given"))
+    else:
+        workers = environ.get("PADDLE_TRAINERS_NUM", "1")
+        share = max(1, cores() // max(1, int(workers) if workers.isdigit() else 1))
+        settings.append(_set_variable(environ, THREADS_VARIABLE, str(share), "matrix products on this process's cores"))
 
     if switch != "1" and gpu_visible(environ):
         why = f"a GPU is visible; {SWITCH}=1 forces it"

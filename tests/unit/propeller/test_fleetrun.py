@@ -98,6 +98,9 @@ def test_cpu_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
         fleetrun.plan(["--gpus", "0", "train.py"], {})
     _, environment, _ = fleetrun.plan(["--nproc_per_node", "2", "train.py"], {"CUDA_VISIBLE_DEVICES": "0,1"})
     assert "CUDA_VISIBLE_DEVICES" not in environment
+    monkeypatch.setattr(fleetrun, "cores", lambda: 8)
+    assert fleetrun.plan(["--nproc_per_node", "2", "train.py"], {})[1]["MKL_NUM_THREADS"] == "4"
+    assert "MKL_NUM_THREADS" not in fleetrun.plan(["train.py"], {"OMP_NUM_THREADS": "1"})[1]
     monkeypatch.setattr(fleetrun, "installed_wheels", dict)
     with pytest.raises(UserError, match="PaddlePaddle is not installed"):
         fleetrun.plan(["train.py"], {})

@@ -136,7 +136,11 @@ def test_early_stop(mode: str) -> None:
     assert not any(stopped)
     for number in range(9, 12):
         stop.on_eval(hooks.EvalRecord(number, "heldout", {"loss": sign * 1.49}))
-    assert stop.stop_reason == f"loss has not improved for 3 evaluations; the best was {sign * 1.49} at step 8"
+    said = f"stopped early: loss has not improved for 3 evaluations; the best was {sign * 1.49} at step 8"
+    assert stop.stop_reason == said
+    again = hooks.EarlyStop("loss", mode, patience=3, name="heldout")  # type: ignore[arg-type]
+    again.restore(stop.state())  # a run that had stopped does not go on when it is started again
+    assert again.stop_reason == said
     with pytest.raises(UserError, match="no metric 'loss'; it has accuracy"):
         stop.on_eval(hooks.EvalRecord(1, "heldout", {"accuracy": 1.0}))
 

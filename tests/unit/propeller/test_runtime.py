@@ -36,9 +36,10 @@ def test_cpuinfo_is_read() -> None:
 def test_given_variables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "gpu_visible", lambda environ=None: False)
     monkeypatch.setattr(runtime, "cpu_flags", lambda: ("AuthenticAMD", AVX512))
+    monkeypatch.setattr(runtime, "cores", lambda: 8)
     environ = {runtime.MKL_VARIABLE: "5"}
     settings = {setting.name: setting for setting in runtime.apply(environ)}
-    assert environ == {runtime.MKL_VARIABLE: "5", runtime.SERIAL_FLAG: "1"}
+    assert environ == {runtime.MKL_VARIABLE: "5", runtime.SERIAL_FLAG: "1", runtime.THREADS_VARIABLE: "8"}
     assert settings[runtime.MKL_VARIABLE].why == "as given in the environment"
     assert settings[runtime.SERIAL_FLAG].on
 
@@ -46,16 +47,37 @@ def test_given_variables_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_gpu_keeps_its_concurrent_executor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "gpu_visible", lambda environ=None: True)
     monkeypatch.setattr(runtime, "cpu_flags", lambda: ("AuthenticAMD", AVX512))
-    environ: dict[str, str] = {}
+    environ = {"OMP_NUM_THREADS": "1"}
     settings = {setting.name: setting.on for setting in runtime.apply(environ)}
-    assert environ == {runtime.MKL_VARIABLE: "7"}
-    assert settings == {runtime.MKL_VARIABLE: True, runtime.SERIAL_FLAG: False, "mallopt": False}
+    assert environ == {"OMP_NUM_THREADS": "1", runtime.MKL_VARIABLE: "7"}
+    assert settings == {
+        runtime.MKL_VARIABLE: True,
+        runtime.THREADS_VARIABLE: False,
+        runtime.SERIAL_FLAG: False,
+        "mallopt": False,
+    }
     forced = {"PROPELLER_TUNE": "1"}
     runtime.apply(forced)
     assert forced[runtime.SERIAL_FLAG] == "1"
     off = {"PROPELLER_TUNE": "0"}
     assert not any(setting.on for setting in runtime.apply(off))
     assert off == {"PROPELLER_TUNE": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "threads"),
+    [
+        ({}, "8"),
+        ({"PADDLE_TRAINERS_NUM": "2"}, "4"),
+        ({"PADDLE_TRAINERS_NUM": "99"}, "1"),
+        ({"OMP_NUM_THREADS": "3"}, None),
+        ({"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "5"}, "5"),
+    ],
+)
+def test_threads(monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], threads: str | None) -> None:
+    monkeypatch.setattr(runtime, "cores", lambda: 8)
+    runtime.apply(environ)
+    assert environ.get("MKL_NUM_THREADS") == threads
 
 
 def test_hidden_gpus_are_not_visible(monkeypatch: pytest.MonkeyPatch) -> None:
