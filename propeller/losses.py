@@ -18,7 +18,7 @@ class LossTerm:
     however unevenly its labels are spread. Dividing inside the graph by the labels of the micro-batch would not.
 
     Attributes:
-        name: name of the term in logs ("mlm", ...); unique in a task.
+        name: name of the term in logs; unique in a task.
         total: float scalar (shape []), the SUM of the losses of all labels.
         labels: name of the label Input whose entries different from its ``ignore`` are the labels counted.
         weight: factor of the mean of this term in the trained loss.

@@ -1,4 +1,4 @@
-"""Strict settings: a mapping read from YAML or JSON becomes a frozen dataclass, or one clear sentence says why not."""
+"""Strict settings: a mapping read from YAML or JSON becomes a frozen dataclass, or one clear line says why not."""
 
 from __future__ import annotations
 

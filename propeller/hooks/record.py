@@ -77,7 +77,7 @@ def json_value(value: Any) -> Any:
 class Hook:
     """Watches a run; each method does nothing unless a hook has something to do there.
 
-    A hook ends the run after the current step by setting `stop_reason` to a sentence.
+    A hook ends the run after the current step by setting `stop_reason` to why.
     """
 
     stop_reason: str | None = None
