@@ -9,8 +9,10 @@ from ernie_paddle.cli import options as opt
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.flag(
-        parser, "--gpu_selftest", False, "check AMP, NCCL and speed on the GPUs of this machine, and print a report"
+    opt.flag(parser, "--communication", False, "also let two processes train together")
+    opt.flag(parser, "--gpu_selftest", False, "check AMP, NCCL and speed on every visible GPU, and print a report")
+    opt.option(
+        parser, "--device", str, "gpu", "device of the self-test; cpu runs what a CPU can", choices=("gpu", "cpu")
     )
 
 
@@ -18,4 +20,5 @@ def run(args: argparse.Namespace) -> int:
     """Hand over to propeller's doctor."""
     from propeller import doctor
 
-    return int(doctor.main(["--gpu_selftest"] if args.gpu_selftest else []))
+    asked = [f"--{name}" for name in ("communication", "gpu_selftest") if getattr(args, name)]
+    return doctor.main([*asked, "--device", args.device])
