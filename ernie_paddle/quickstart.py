@@ -59,7 +59,16 @@ def quickstart(folder: Path) -> None:
     vocab, corpus = folder / "vocab", folder / "corpus"
     ernie("vocab", data.corpus, "--size", str(VOCAB_SIZE), "--output", vocab)
     ernie(
-        "prepare", data.corpus, "--vocab", vocab, "--entities", "capitalized", "--heldout", "0.05", "--output", corpus
+        "prepare",
+        data.corpus,
+        "--vocab",
+        vocab,
+        "--segmenters",
+        "phrases,capitals",
+        "--heldout",
+        "0.05",
+        "--output",
+        corpus,
     )
 
     _heading("3. Pre-training: continual multi-task learning in two stages")
