@@ -20,7 +20,7 @@ from reader.report import SkipReport
 from reader.sentences import split_sentences
 
 FORMATS = ("lines", "paragraphs", "jsonl")
-BLOCK_BYTES = 1 << 22
+BLOCK_BYTES = 1 << 21
 MAX_DOCUMENT_BYTES = 1 << 24
 _HEAD = 1 << 16
 _BOM = b"\xef\xbb\xbf"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+from array import array
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ _CJK_SPACED = r" \g<0> "
 _MARKS = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + "“”‘’—–…"
 _WORDS = re.compile(f"[{_MARKS}]|[^{_MARKS}]+")
 
-_MAX_CHUNKS = 1 << 18
+_MAX_CHUNKS = 1 << 17
 _MAX_CHARACTERS = 1 << 23
 _GROUP = 1 << 18
 _ID_BITS = 24
@@ -155,7 +156,7 @@ class WordPieceTokenizer:
 
     def _forget(self) -> None:
         self._numbers = _Numbers()
-        self._words: dict[str, list[int]] = {}
+        self._words: dict[str, bytes] = {}
         self._characters = 0
         self._packed: NDArray[np.uint32] = np.zeros(0, np.uint32)
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
@@ -193,9 +194,9 @@ class WordPieceTokenizer:
         unknown = list({word: None for chunk in cut for word in chunk if word not in words})
         for word, encoding in zip(unknown, self.library.encode_batch(unknown, add_special_tokens=False), strict=True):
             words[word] = _pack(word, encoding)
-        packed = [[token for word in chunk for token in words[word]] for chunk in cut]
-        lengths = np.array([len(tokens) for tokens in packed], dtype=np.int64)
-        flat = np.array([token for tokens in packed for token in tokens], dtype=np.uint32)
+        packed = [b"".join([words[word] for word in chunk]) for chunk in cut]
+        lengths = np.array([len(tokens) // 4 for tokens in packed], dtype=np.int64)
+        flat = np.frombuffer(b"".join(packed), dtype=np.uint32)
         self._starts = np.concatenate([self._starts, np.cumsum(lengths) - lengths + len(self._packed)])
         self._lengths = np.concatenate([self._lengths, lengths])
         self._packed = np.concatenate([self._packed, flat])
@@ -213,9 +214,9 @@ def _is_cased(vocab: Vocab) -> bool:
     return cased > _CASED_SHARE * vocab.size
 
 
-def _pack(text: str, encoding: tokenizers.Encoding) -> list[int]:
-    """id | flags << 24 of each token; the surface and the word's first character are taken from the original text."""
-    packed = []
+def _pack(text: str, encoding: tokenizers.Encoding) -> bytes:
+    """id | flags << 24 of each token, as 32-bit numbers; surface and first character are those of the original text."""
+    packed = array("I")
     previous: int | None = None
     capital = 0
     for token, (begin, end), word in zip(encoding.ids, encoding.offsets, encoding.word_ids, strict=True):
@@ -228,7 +229,7 @@ def _pack(text: str, encoding: tokenizers.Encoding) -> list[int]:
             if len(surface) == 1 and _CJK_CHARACTER.match(surface):
                 bits |= F.CJK
         packed.append(token | (bits | capital) << _ID_BITS)
-    return packed
+    return packed.tobytes()
 
 
 def _groups(texts: Sequence[str]) -> list[list[str]]:
