@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propeller.errors import UserError
@@ -36,6 +36,7 @@ configs = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(configs)
 def test_continuous_at_the_end_of_warmup(config: LrConfig) -> None:
     # In either direction a step changes the rate by no more than the steepest slope of warmup and of the falls.
@@ -47,6 +48,7 @@ def test_continuous_at_the_end_of_warmup(config: LrConfig) -> None:
     assert abs(lr_at(peak_step, config) - lr_at(peak_step - 1, config)) <= slope + 1e-12
 
 
+@settings(deadline=None)
 @given(configs)
 def test_rises_then_falls_to_zero(config: LrConfig) -> None:
     assert config.total_steps is not None
