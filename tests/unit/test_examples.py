@@ -87,12 +87,12 @@ def test_ranks_share_the_global_batch(corpus: str, task: str) -> None:
     reader = data.open()
     cut = TaskData(**{**data.__dict__, "micro_batch_tokens": 80}).open()
     several = 0
-    for number in (0, reader.plan.batches_per_epoch + 1, 1_000_000):
+    for number in (0, 1, 2, reader.plan.batches_per_epoch + 1, 1_000_000):
         whole = reader.step(number)
         expected = _rows([whole])
         assert expected.total() == whole.rows == whole.global_rows
         assert len(whole.micro_batches) == 1
-        for world in (1, 2, 4, 20):
+        for world in (1, 2, 3, 4, 7, 20):
             for source in (reader, cut):
                 parts = [source.step(number, rank, world) for rank in range(world)]
                 assert _rows(parts) == expected
@@ -255,3 +255,14 @@ def test_an_objective_over_two_halves_of_the_batch_needs_no_other_change() -> No
             assert feeds["halves_share"][i] == np.float32(len(first) / (len(first) + len(second)))
         else:
             assert np.isnan(feeds["halves_share"][i])
+
+
+def test_the_rank_with_most_rows_decides_how_often_all_cut() -> None:
+    """Five rows of 40 on two ranks, 80 tokens at a time: three rows need two micro-batches, so two rows get two too."""
+    data = in_memory(Documents([[38]] * 5, 0), max_length=40, overhead=2)
+    reader = step_reader(data, {"mlm": {}}, batch_rows=5, micro_batch_tokens=80)
+    shapes = [[feeds["input_ids"].shape for feeds in reader.step(0, rank, 2).micro_batches] for rank in range(2)]
+    assert shapes == [[(2, 40), (1, 40)], [(1, 40), (1, 40)]]
+    # A row longer than the limit is a micro-batch of its own.
+    tight = step_reader(data, {"mlm": {}}, batch_rows=5, micro_batch_tokens=10)
+    assert [feeds["input_ids"].shape for feeds in tight.step(0).micro_batches] == [(1, 40)] * 5
