@@ -220,7 +220,10 @@ def test_no_end_of_the_program_leaves_workers(how: str, tmp_path: Path) -> None:
         os.killpg(program.pid, signal.SIGINT)  # as a terminal does: to the whole group
     elif how == "SIGKILL":
         program.kill()
-    _, errors = program.communicate(timeout=30)
+    try:
+        _, errors = program.communicate(timeout=30)
+    finally:
+        program.kill()  # where it hangs; its workers follow it
     wait_until_gone(pids)
     if how == "SIGINT":
         assert program.returncode == -signal.SIGINT
