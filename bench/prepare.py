@@ -27,6 +27,7 @@ from reader.wordpiece import WordPieceTokenizer, single_threaded
 
 MEGABYTE = 1_000_000
 _EVERY = 25
+_TOKENISED = 20 * MEGABYTE
 _SYLLABLES = ["ba", "cor", "den", "fi", "gul", "har", "is", "jo", "ket", "lum", "mar", "nor", "op", "pel", "qua", "ris"]
 # VmHWM is read, because the kernel's ru_maxrss of a new program includes what its parent held when it started it.
 _CHILD = """
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, help="a text file or JSON lines to use instead (default: pydoc_data)")
     parser.add_argument("--vocab", type=Path, help="a vocabulary (default: 8,000 pieces trained on pydoc_data)")
-    parser.add_argument("--megabytes", type=int, default=40, help="text for the speed measurements (default: 40)")
+    parser.add_argument("--megabytes", type=int, default=60, help="text for the speed measurements (default: 60)")
     parser.add_argument("--large", type=int, default=200, help="megabytes of the larger memory run (default: 200)")
     parser.add_argument("--rounds", type=int, default=3, help="runs of each number of workers (default: 3)")
     options = parser.parse_args(argv)
@@ -94,6 +95,8 @@ def tokenising(text: Path, vocab: Path) -> Iterator[tuple[str, str, str]]:
     seconds = dict.fromkeys(names, 0.0)
     size = different = 0
     for number, begin in enumerate(range(0, len(sentences), 8192)):
+        if size > _TOKENISED:
+            break
         part = sentences[begin : begin + 8192]
         size += sum(len(sentence.encode("utf-8")) for sentence in part)
         ids: dict[str, list[int]] = {}

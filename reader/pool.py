@@ -110,6 +110,11 @@ def _stop(pipes: dict[Any, Any]) -> None:
         process.close()
 
 
+def describe_os_error(error: OSError) -> str:
+    """One line about a file or disk that failed."""
+    return f"{error.filename or 'a file'}: {error.strerror or error}"
+
+
 @contextmanager
 def _main_hidden() -> Iterator[None]:
     """Spawned processes load the main program again, by its file or name; here they must not: it may load Paddle."""
@@ -138,5 +143,7 @@ def _serve(pipe: Any, setup: Callable[[Any], Callable[[Any], Any]], argument: An
         return  # the parent is gone or needs nothing more
     except DataError as error:
         pipe.send(("data", str(error)))
+    except OSError as error:
+        pipe.send(("data", describe_os_error(error)))
     except Exception:
         pipe.send(("error", traceback.format_exc()))

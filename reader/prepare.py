@@ -27,7 +27,7 @@ from reader.errors import DataError
 from reader.merge import Summary, merge_languages, merge_split, shard_groups
 from reader.parts import SPLITS, PartSettings, PartTask, read_summary, start_worker
 from reader.phrases import PHRASES_FILE, PhraseCounter
-from reader.pool import run_tasks
+from reader.pool import describe_os_error, run_tasks
 from reader.report import SkipReport
 from reader.segmenters import describe_segmenters, make_segmenters
 from reader.tokenizer import Tokenizer, load_tokenizer
@@ -92,10 +92,7 @@ def prepare(
     started = time.monotonic()
     _check_settings(heldout, workers, shard_tokens)
     output = Path(output_dir)
-    if not isinstance(tokenizer, (str, Path)):
-        loaded = tokenizer
-    else:
-        loaded = load_tokenizer(tokenizer)
+    loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
     report = SkipReport()
     sources = find_sources(inputs, format, report)
     specs = tuple(spec for spec in segmenters if spec != "word")
@@ -120,42 +117,27 @@ def prepare(
         return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
     total = sum(text_size(source.path) for source in sources)
     count = _default_workers(total) if workers is None else workers
-    call = progress or (lambda _: None)
-    with Workspace(output, fingerprint) as space:
-        tokenizer_files = loaded.save(space.folder / "tokenizer")
-        phrases = None
-        n_phrases = 0
-        if "phrases" in specs:
-            phrases = space.folder / PHRASES_FILE
-            n_phrases = _count_phrases(sources, loaded, phrases, total, call)
-        part_settings = PartSettings(space.folder, space.folder / "tokenizer", specs, phrases, heldout, seed, language)
-        summaries, resumed = _make_parts(sources, part_settings, count, report, total, call)
-        summary = _summarise(summaries, report, heldout)
-        if not summary["documents"]:
-            raise DataError("\n".join(["no usable documents in the input:", *report.lines()]))
-        languages = merge_languages(summaries)
-        summary.update(phrases=n_phrases, languages=languages, segmenters=list(specs))
-        groups = {split: shard_groups(summaries, split, shard_tokens) for split in summary["splits"]}
-        kept = [space.folder / "tokenizer" / name for name in tokenizer_files]
-        kept += [phrases] if phrases is not None else []
-        space.announce({split: len(group) for split, group in groups.items()}, kept)
-        _merge(space.folder, output, groups, summary, languages, loaded, call)
-        space.keep(kept)
-        write_corpus_info(
-            output,
-            vocab_sha256=loaded.vocab.sha256,
-            vocab_size=loaded.vocab.size,
-            splits=summary["splits"],
-            languages=languages,
-            segmenters=described,
-            skipped=report,
-            fingerprint=fingerprint,
-            files=space.outputs,
-            summary=summary,
-            inputs=[str(source.path) for source in sources],
-            settings=settings,
-        )
-        space.remove()
+    job = _Job(output, loaded, specs, sources, settings, report, total, progress or (lambda _: None))
+    try:
+        with Workspace(output, fingerprint) as space:
+            summary, resumed = _run(job, space, count)
+            write_corpus_info(
+                output,
+                vocab_sha256=loaded.vocab.sha256,
+                vocab_size=loaded.vocab.size,
+                splits=summary["splits"],
+                languages=summary["languages"],
+                segmenters=described,
+                skipped=report,
+                fingerprint=fingerprint,
+                files=space.outputs,
+                summary=summary,
+                inputs=[str(source.path) for source in sources],
+                settings=settings,
+            )
+            space.remove()
+    except OSError as error:
+        raise DataError(describe_os_error(error)) from error
     return {
         **summary,
         "already_there": False,
@@ -164,6 +146,52 @@ def prepare(
         "seconds": time.monotonic() - started,
         "path": str(output),
     }
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all steps of one preparation need; `total` is the estimated size of the text."""
+
+    output: Path
+    tokenizer: Tokenizer
+    segmenters: tuple[str, ...]
+    sources: Sequence[Source]
+    settings: dict[str, Any]
+    report: SkipReport
+    total: int
+    progress: Callable[[Progress], None]
+
+
+def _run(job: _Job, space: Workspace, workers: int) -> tuple[dict[str, Any], int]:
+    """All but corpus.json: the summary, and how many blocks an earlier run had finished."""
+    tokenizer = space.folder / "tokenizer"
+    kept = [tokenizer / name for name in job.tokenizer.save(tokenizer)]
+    phrases = None
+    n_phrases = 0
+    if "phrases" in job.segmenters:
+        phrases = space.folder / PHRASES_FILE
+        n_phrases = _count_phrases(job, phrases)
+        kept.append(phrases)
+    part_settings = PartSettings(
+        folder=space.folder,
+        tokenizer=tokenizer,
+        segmenters=job.segmenters,
+        phrases=phrases,
+        heldout=job.settings["heldout"],
+        seed=job.settings["seed"],
+        language=job.settings["language"],
+    )
+    summaries, resumed = _make_parts(job, part_settings, workers)
+    summary = _summarise(summaries, job.report, job.settings["heldout"])
+    if not summary["documents"]:
+        space.remove()
+        raise DataError("\n".join(["no usable documents in the input:", *job.report.lines()]))
+    summary.update(phrases=n_phrases, languages=merge_languages(summaries), segmenters=list(job.segmenters))
+    groups = {split: shard_groups(summaries, split, job.settings["shard_tokens"]) for split in summary["splits"]}
+    space.announce({split: len(group) for split, group in groups.items()}, kept)
+    _merge(job, space.folder, groups, summary)
+    space.keep(kept)
+    return summary, resumed
 
 
 def _check_settings(heldout: float, workers: int | None, shard_tokens: int) -> None:
@@ -219,17 +247,15 @@ def _tasks(sources: Sequence[Source], report: SkipReport) -> Iterator[PartTask]:
             number += 1
 
 
-def _count_phrases(
-    sources: Sequence[Source], tokenizer: Tokenizer, file: Path, total: int, progress: Callable[[Progress], None]
-) -> int:
+def _count_phrases(job: _Job, file: Path) -> int:
     """Makes phrases.tsv unless an earlier run did; returns the number of phrases."""
     if not file.exists():
-        counter = PhraseCounter(tokenizer)
-        for done, texts in sample_sentences(sources, PHRASE_BYTES):
+        counter = PhraseCounter(job.tokenizer)
+        for done, texts in sample_sentences(job.sources, PHRASE_BYTES):
             for begin in range(0, len(texts), _SENTENCES_AT_ONCE):
                 batch = texts[begin : begin + _SENTENCES_AT_ONCE]
-                counter.add(SentenceWords.of(tokenizer.encode_batch(batch), batch))
-            progress(Progress("phrases", done, max(total, done), "bytes"))
+                counter.add(SentenceWords.of(job.tokenizer.encode_batch(batch), batch))
+            job.progress(Progress("phrases", done, max(job.total, done), "bytes"))
         aside = file.with_name(file.name + ".tmp")
         counter.write(aside)
         os.replace(aside, file)
@@ -237,21 +263,14 @@ def _count_phrases(
         return sum(1 for _ in stream) - 1
 
 
-def _make_parts(
-    sources: Sequence[Source],
-    settings: PartSettings,
-    workers: int,
-    report: SkipReport,
-    total: int,
-    progress: Callable[[Progress], None],
-) -> tuple[list[dict[str, Any]], int]:
+def _make_parts(job: _Job, settings: PartSettings, workers: int) -> tuple[list[dict[str, Any]], int]:
     """Summaries of all parts in order, and how many of them an earlier run had made."""
     summaries: dict[int, dict[str, Any]] = {}
     resumed = done = 0
 
     def missing() -> Iterator[PartTask]:
         nonlocal resumed, done
-        for task in _tasks(sources, report):
+        for task in _tasks(job.sources, job.report):
             summary = read_summary(settings.folder, task)
             if summary is None:
                 yield task
@@ -264,7 +283,7 @@ def _make_parts(
         for summary in results:
             summaries[summary["number"]] = summary
             done += summary["bytes"]
-            progress(Progress("tokens", done, max(total, done), "bytes"))
+            job.progress(Progress("tokens", done, max(job.total, done), "bytes"))
     return [summaries[number] for number in range(len(summaries))], resumed
 
 
@@ -290,15 +309,7 @@ def _summarise(summaries: Sequence[dict[str, Any]], report: SkipReport, heldout:
     }
 
 
-def _merge(
-    folder: Path,
-    output: Path,
-    groups: dict[str, list[list[Summary]]],
-    summary: dict[str, Any],
-    languages: Sequence[str],
-    tokenizer: Tokenizer,
-    progress: Callable[[Progress], None],
-) -> None:
+def _merge(job: _Job, folder: Path, groups: dict[str, list[list[Summary]]], summary: dict[str, Any]) -> None:
     """Writes all shards, and their names into the summary."""
     total = sum(map(len, groups.values()))
     done = 0
@@ -306,9 +317,10 @@ def _merge(
     def step() -> None:
         nonlocal done
         done += 1
-        progress(Progress("shards", done, total, "shards"))
+        job.progress(Progress("shards", done, total, "shards"))
 
-    vocab = tokenizer.vocab
+    vocab = job.tokenizer.vocab
     for split, group in groups.items():
-        shards = merge_split(folder, output, split, group, languages, vocab.sha256, vocab.size, step)
-        summary["splits"][split]["shards"] = shards
+        summary["splits"][split]["shards"] = merge_split(
+            folder, job.output, split, group, summary["languages"], vocab.sha256, vocab.size, step
+        )

@@ -135,6 +135,7 @@ def remove_corpus(output: Path, info: Mapping[str, Any]) -> None:
 def _remove_own(output: Path, name: str) -> None:
     if _SHARD.fullmatch(name) or _OURS.fullmatch(name):
         (output / name).unlink(missing_ok=True)
+        (output / (name + ".tmp")).unlink(missing_ok=True)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -31,6 +32,8 @@ def work(task: Any) -> Any:
         os._exit(3)
     if task == "modules":
         return sorted(name for name in sys.modules if name.split(".")[0] in ("paddle", "propeller", "ernie_paddle"))
+    if task == "file":
+        Path("/no/such/folder/x").read_bytes()
     if task == "sleep":
         time.sleep(60)
     return task * 2
@@ -49,6 +52,7 @@ def test_every_task_once(workers: int) -> None:
         ("bad setup", 1, DataError, "no such tokenizer"),
         ("", "data", DataError, "bad text"),
         ("", "bug", RuntimeError, "KeyError: 'oops'"),
+        ("", "file", DataError, "/no/such/folder/x: No such file"),
         ("", "die", DataError, "died with exit code 3; run again"),
     ],
 )
