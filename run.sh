@@ -99,7 +99,7 @@ install() {
     fi
     extras=$(IFS=,; echo "$kind,$*")
     say "installing .[${extras%,}] (the first time this takes some minutes)"
-    "$VENV_PYTHON" -m pip install -q --disable-pip-version-check -c constraints.txt ${index[@]+"${index[@]}"} -e ".[${extras%,}]" ||
+    "$VENV_PYTHON" -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt ${index[@]+"${index[@]}"} -e ".[${extras%,}]" ||
         die "installation failed; the lines above say why"
     for extra in "${missing[@]}"; do echo "$fingerprint" >"$VENV/.installed-$extra"; done
 }

@@ -77,6 +77,18 @@ def main(argv: list[str] | None = None) -> int:
     stderr); 130 interrupted from the keyboard.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        code = _run(argv)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # The reader of our output went away (`ernie … | head`): nothing is wrong; keep the interpreter from
+        # flushing into the closed pipe at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_PIPE
+
+
+def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
@@ -89,20 +101,13 @@ def main(argv: list[str] | None = None) -> int:
     warnings.filterwarnings("ignore", module=r"paddle\.")
     try:
         args = build_parser(verb).parse_args(rest)
-        code = load_verb(verb).run(args)
-        sys.stdout.flush()
-        return int(code or 0)
+        return int(load_verb(verb).run(args) or 0)
     except (DataError, UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
         print(f"ernie {verb}: {one_line(error)}", file=sys.stderr)
         return EXIT_MISTAKE
     except KeyboardInterrupt:
         print(f"ernie {verb}: interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`ernie … | head`): nothing is wrong; keep the interpreter from
-        # flushing into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_PIPE
 
 
 if __name__ == "__main__":

@@ -94,11 +94,12 @@ def test_mistakes_at_a_real_command_line(tmp_path: Path, arguments: list[str], m
     assert done.stderr.count("\n") == 1
 
 
-def test_a_closed_pipe_is_quiet() -> None:
+@pytest.mark.parametrize("arguments", [[], ["inspect", "--help"]])
+def test_a_closed_pipe_is_quiet(arguments: list[str]) -> None:
     read, write = os.pipe()
     os.close(read)
     done = subprocess.run(
-        [sys.executable, "-m", "ernie_paddle.cli.main", "finetune", "--help"],
+        [sys.executable, "-m", "ernie_paddle.cli.main", *arguments],
         stdout=write,
         stderr=subprocess.PIPE,
         text=True,
@@ -106,4 +107,4 @@ def test_a_closed_pipe_is_quiet() -> None:
     )
     os.close(write)
     assert "Traceback" not in done.stderr
-    assert done.stderr == ""
+    assert "BrokenPipe" not in done.stderr
