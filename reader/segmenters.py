@@ -252,7 +252,6 @@ def _import_jieba() -> Any:
     except ImportError:
         raise DataError("segmenter 'jieba' needs the package jieba: pip install 'ernie-paddle[chinese]'") from None
     jieba.setLogLevel("WARNING")
-    jieba.initialize()
     return jieba
 
 
