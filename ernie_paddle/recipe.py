@@ -145,7 +145,7 @@ class Recipe:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as written beside the checkpoints; ``from_mapping(Recipe, …)`` reads it back."""
-        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self), default=lambda _: None))
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain
 
 

@@ -17,7 +17,7 @@ import paddle
 from propeller import distributed, static
 from propeller.errors import UserError
 from propeller.inputs import COUNT_SUFFIX
-from propeller.optim import OptimizerConfig
+from propeller.optim import OptimizerConfig, ParameterRules
 from propeller.precision import PrecisionConfig
 from propeller.programs import LR_INPUT, Built, Kind, build, discover
 from propeller.results import LoadReport, StepResult, means
@@ -43,19 +43,28 @@ class Learner:
         executor: runs them.
     """
 
-    def __init__(self, optimizer: OptimizerConfig, precision: PrecisionConfig | None = None, *, seed: int) -> None:
+    def __init__(
+        self,
+        optimizer: OptimizerConfig,
+        precision: PrecisionConfig | None = None,
+        *,
+        seed: int,
+        rules: ParameterRules | None = None,
+    ) -> None:
         """Join the other processes, if any, and check that the device can do what is asked.
 
         Args:
             optimizer: how parameters are updated.
             precision: mixed precision; None for float32.
             seed: of the initial parameters and of all dropout; the same on every rank.
+            rules: which parameters are decayed, and ratios of their learning rates; None for the defaults.
 
         Raises:
             UserError: Paddle is too old or has PIR off, or the device cannot compute in this precision.
         """
         distributed.init()
         self.optimizer = optimizer
+        self.rules = rules or ParameterRules()
         self.precision = precision or PrecisionConfig()
         self.precision.check_device()
         self.seed = seed
@@ -97,7 +106,7 @@ class Learner:
         """The Program of one kind of a task, built if it is not yet; its parameters exist when this returns."""
         key = (task_name, kind)
         if key not in self._built:
-            built = build(self.task(task_name), kind, self.optimizer, self.precision, self.variables)
+            built = build(self.task(task_name), kind, self.optimizer, self.rules, self.precision, self.variables)
             self.variables.run_startup(self.executor, built.startup, self.seed)
             self._discovered[task_name] = built.parameters
             self._built[key] = built

@@ -19,7 +19,7 @@ Name = Literal["adamw", "adam"]
 
 
 def decays_matrices(name: str, shape: tuple[int, ...]) -> bool:
-    """Default of ``OptimizerConfig.decays``: everything but vectors and scalars (biases, normalisation weights)."""
+    """Default of ``ParameterRules.decays``: everything but vectors and scalars (biases, normalisation weights)."""
     return len(shape) > 1
 
 
@@ -40,8 +40,8 @@ class OptimizerConfig:
         epsilon: added to the root of the second moment.
         weight_decay: strength of the decay; it is multiplied by the learning rate.
         clip_norm: largest global norm of the gradient; None for no clipping.
-        decays: (name, shape) -> whether a parameter is decayed.
-        lr_ratio: (name, shape) -> factor of the learning rate of a parameter, e.g. for layer-wise decay; None for 1.
+
+    Which parameters are decayed, and their ratios, are :class:`ParameterRules`.
     """
 
     name: Name = "adamw"
@@ -49,8 +49,6 @@ class OptimizerConfig:
     epsilon: float = 1e-8
     weight_decay: float = 0.01
     clip_norm: float | None = 1.0
-    decays: ParameterPredicate = decays_matrices
-    lr_ratio: ParameterRatio | None = None
 
     def __post_init__(self) -> None:
         if self.name not in get_args(Name):
@@ -67,6 +65,19 @@ class OptimizerConfig:
             raise UserError(f"optimizer: clip_norm {self.clip_norm} must be above 0, or none for no clipping")
 
 
+@dataclass(frozen=True)
+class ParameterRules:
+    """How single parameters differ in their update.
+
+    Attributes:
+        decays: (name, shape) -> whether a parameter is decayed.
+        lr_ratio: (name, shape) -> factor of the learning rate of a parameter, e.g. for layer-wise decay; None for 1.
+    """
+
+    decays: ParameterPredicate = decays_matrices
+    lr_ratio: ParameterRatio | None = None
+
+
 def global_norm(gradients: Sequence[Value]) -> Value:
     """Root of the sum of squares of all entries; shape [1], float32."""
     squares = [paddle._C_ops.squared_l2_norm(gradient).reshape([1]) for gradient in gradients]
@@ -75,6 +86,7 @@ def global_norm(gradients: Sequence[Value]) -> Value:
 
 def update(
     config: OptimizerConfig,
+    rules: ParameterRules,
     variables: Variables,
     parameters: Sequence[Value],
     gradients: Sequence[Value],
@@ -85,6 +97,7 @@ def update(
 
     Args:
         config: the optimizer.
+        rules: what differs between parameters.
         variables: where the moments and the powers of the betas live.
         parameters: what is updated.
         gradients: one for each parameter, float32, already clipped.
@@ -99,8 +112,8 @@ def update(
     rates = {1.0: lr}
     for parameter, gradient in zip(parameters, gradients, strict=True):
         name, shape = parameter.name, tuple(parameter.shape)
-        decay = config.weight_decay if config.decays(name, shape) else 0.0
-        ratio = 1.0 if config.lr_ratio is None else float(config.lr_ratio(name, shape))
+        decay = config.weight_decay if rules.decays(name, shape) else 0.0
+        ratio = 1.0 if rules.lr_ratio is None else float(rules.lr_ratio(name, shape))
         if ratio not in rates:
             rates[ratio] = lr * ratio
         paddle._C_ops.adamw_(

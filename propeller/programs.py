@@ -25,7 +25,7 @@ from propeller import distributed, optim, static
 from propeller.errors import UserError
 from propeller.inputs import COUNT_SUFFIX
 from propeller.losses import LossTerm, Value
-from propeller.optim import OptimizerConfig
+from propeller.optim import OptimizerConfig, ParameterRules
 from propeller.precision import LossScale, PrecisionConfig
 from propeller.task import Layer, Task
 from propeller.variables import Variables
@@ -80,7 +80,12 @@ class Built:
 
 
 def build(
-    task: Task, kind: Kind, optimizer: OptimizerConfig, precision: PrecisionConfig, variables: Variables
+    task: Task,
+    kind: Kind,
+    optimizer: OptimizerConfig,
+    rules: ParameterRules,
+    precision: PrecisionConfig,
+    variables: Variables,
 ) -> Built:
     """Build one Program of a task.
 
@@ -118,7 +123,7 @@ def build(
                     inputs[name + COUNT_SUFFIX] = paddle.static.data(name + COUNT_SUFFIX, [1], "float32")
                 if kind != "accumulate":
                     inputs[LR_INPUT] = paddle.static.data(LR_INPUT, [1], "float32")
-                _train_graph(kind, losses, inputs, statistics, outputs, optimizer, precision, variables)
+                _train_graph(kind, losses, inputs, statistics, outputs, optimizer, rules, precision, variables)
     return Built(kind, program, startup, inputs, outputs, terms, names)
 
 
@@ -207,6 +212,7 @@ def _train_graph(
     statistics: Value,
     outputs: dict[str, Value],
     optimizer: OptimizerConfig,
+    rules: ParameterRules,
     precision: PrecisionConfig,
     variables: Variables,
 ) -> None:
@@ -249,7 +255,7 @@ def _train_graph(
         factor = clip if factor is None else factor * clip
     if factor is not None:
         gradients = [_times(gradient, factor) for gradient in gradients]
-    optim.update(optimizer, variables, parameters, gradients, inputs[LR_INPUT], paddle.logical_not(finite))
+    optim.update(optimizer, rules, variables, parameters, gradients, inputs[LR_INPUT], paddle.logical_not(finite))
     used_scale = one if scale is None else paddle.assign(scale.scale)
     outputs["statistics"] = paddle.concat([statistics, norm, paddle.cast(finite, "float32"), used_scale])
     if scale is not None:

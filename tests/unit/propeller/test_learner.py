@@ -18,14 +18,16 @@ from propeller.errors import UserError
 from propeller.inputs import Input
 from propeller.learner import Learner
 from propeller.losses import LossTerm
-from propeller.optim import OptimizerConfig
+from propeller.optim import OptimizerConfig, ParameterRules
 from propeller.task import Task
 
 PLAIN = OptimizerConfig(weight_decay=0.01, clip_norm=1.0)
 
 
-def make(*tasks: Task, optimizer: OptimizerConfig = PLAIN, seed: int = 3) -> Learner:
-    learner = Learner(optimizer, seed=seed)
+def make(
+    *tasks: Task, optimizer: OptimizerConfig = PLAIN, seed: int = 3, rules: ParameterRules | None = None
+) -> Learner:
+    learner = Learner(optimizer, seed=seed, rules=rules)
     for item in tasks or (task(),):
         learner.add(item)
     return learner
@@ -56,11 +58,11 @@ def _linear_task() -> Task:
 class _Reference:
     """float64 training of that model by the formulas of OptimizerConfig."""
 
-    def __init__(self, parameters: dict[str, np.ndarray], config: OptimizerConfig) -> None:
+    def __init__(self, parameters: dict[str, np.ndarray], config: OptimizerConfig, rules: ParameterRules) -> None:
         self.p = {name: array.astype(np.float64) for name, array in parameters.items()}
         self.m = {name: np.zeros_like(array) for name, array in self.p.items()}
         self.v = {name: np.zeros_like(array) for name, array in self.p.items()}
-        self.config, self.t = config, 0
+        self.config, self.rules, self.t = config, rules, 0
 
     def step(self, x: np.ndarray, y: np.ndarray, lr: float) -> tuple[float, float]:
         config, p = self.config, self.p
@@ -82,8 +84,8 @@ class _Reference:
         for name, array in g.items():
             if config.clip_norm is not None:
                 array = array * config.clip_norm / max(norm, config.clip_norm)
-            ratio = config.lr_ratio(name, array.shape) if config.lr_ratio else 1.0
-            if config.decays(name, array.shape):
+            ratio = self.rules.lr_ratio(name, array.shape) if self.rules.lr_ratio else 1.0
+            if self.rules.decays(name, array.shape):
                 p[name] *= 1 - lr * ratio * config.weight_decay
             self.m[name] = b1 * self.m[name] + (1 - b1) * array
             self.v[name] = b2 * self.v[name] + (1 - b2) * array**2
@@ -93,22 +95,25 @@ class _Reference:
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "rules"),
     [
         # An epsilon as large as the moments shows whether it is added before or after the bias correction.
-        OptimizerConfig(betas=(0.8, 0.95), epsilon=0.05, weight_decay=0.3, clip_norm=0.4),
-        OptimizerConfig(
-            epsilon=1e-6, weight_decay=0.5, clip_norm=None, lr_ratio=lambda name, _: {"w": 0.25}.get(name, 2)
+        (OptimizerConfig(betas=(0.8, 0.95), epsilon=0.05, weight_decay=0.3, clip_norm=0.4), ParameterRules()),
+        (
+            OptimizerConfig(epsilon=1e-6, weight_decay=0.5, clip_norm=None),
+            ParameterRules(lr_ratio=lambda name, _: {"w": 0.25}.get(name, 2)),
         ),
-        OptimizerConfig("adam", weight_decay=0.0, clip_norm=100.0),
-        OptimizerConfig(weight_decay=0.7, decays=lambda name, _: name == "b"),
+        (OptimizerConfig("adam", weight_decay=0.0, clip_norm=100.0), ParameterRules()),
+        (OptimizerConfig(weight_decay=0.7), ParameterRules(decays=lambda name, _: name == "b")),
     ],
     ids=["clip", "ratio", "adam", "predicate"],
 )
 @pytest.mark.parametrize("pieces", [(), (3, 1)], ids=["whole", "micro"])
-def test_steps_equal_a_direct_computation(config: OptimizerConfig, pieces: tuple[int, ...]) -> None:
-    learner = make(_linear_task(), optimizer=config)
-    reference = _Reference(learner.parameters(), config)
+def test_steps_equal_a_direct_computation(
+    config: OptimizerConfig, rules: ParameterRules, pieces: tuple[int, ...]
+) -> None:
+    learner = make(_linear_task(), optimizer=config, rules=rules)
+    reference = _Reference(learner.parameters(), config, rules)
     rng = np.random.default_rng(5)
     for step in range(1, 9):
         x, y = rng.integers(0, 9, 10), rng.integers(0, 3, 10)
@@ -311,7 +316,7 @@ def test_old_paddle_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_legacy_graphs_are_refused() -> None:
     code = (
-        "from propeller.learner import Learner\nfrom propeller.optim import OptimizerConfig\n"
+        "from propeller.learner import Learner\nfrom propeller.optim import OptimizerConfig, ParameterRules\n"
         "try: Learner(OptimizerConfig(), seed=0)\nexcept ValueError as error: print(error)"
     )
     done = subprocess.run(

@@ -13,7 +13,7 @@ from propeller_toy import batch, cut, infer_task, task
 from propeller import precision
 from propeller.errors import UserError
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
+from propeller.optim import OptimizerConfig, ParameterRules
 from propeller.precision import PrecisionConfig
 
 MATRIX_PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue")
@@ -21,9 +21,10 @@ MATRIX_PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_g
 
 def make(dropout: float = 0.0, **arguments: Any) -> Learner:
     learner = Learner(
-        OptimizerConfig(lr_ratio=lambda name, _: 0.5 if name.startswith("body") else 1.0),
+        OptimizerConfig(),
         PrecisionConfig(**arguments),
         seed=3,
+        rules=ParameterRules(lr_ratio=lambda name, _: 0.5 if name.startswith("body") else 1.0),
     )
     learner.add(task(dropout=dropout))
     return learner
