@@ -137,3 +137,14 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     for name, array in final_arrays(tmp_path / "one").items():
         if "@" not in name:
             np.testing.assert_allclose(final_arrays(tmp_path / "two")[name], array, atol=2e-5, err_msg=name)
+
+
+def test_a_run_that_ended_early_stays_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path, dropout=0.0)
+    # A rate too small to change any answer: the second evaluation is no better than the first.
+    words = command(tmp_path, tmp_path / "run", "--lr", "1e-9", "--epochs", "6", "--patience", "2")
+    for _ in range(2):
+        assert main(words) == 0
+        assert "accuracy has not improved for 2 evaluations" in capsys.readouterr().err
+        results = json.loads((tmp_path / "run" / "results.json").read_text())
+        assert (results["steps"], results["step"]) == (30, 10)
