@@ -134,7 +134,7 @@ def save(
     `tensors` maps safetensors file names to arrays by name, `documents` JSON file names to values, `files` names to
     files that are copied. `keep_last` removes all but the newest that many checkpoints up to this step (and the best);
     None keeps all. `best` marks this one as the best so far, with facts to remember, such as the metric's value.
-    Raises UserError in one sentence if the disk is full or the place cannot be written.
+    Raises UserError if the disk is full or the place cannot be written.
     """
     documents, files = documents or {}, files or {}
     names = [*tensors, *documents, *files]

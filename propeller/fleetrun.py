@@ -109,7 +109,7 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], li
 def plan(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str], dict[str, str], Path]:
     """(arguments for paddle.distributed.launch, environment, log directory) of a call.
 
-    Raises UserError, in one sentence, where the call cannot work.
+    Raises UserError where the call cannot work.
     """
     options, script = split_arguments(arguments)
     environment = dict(environ)
