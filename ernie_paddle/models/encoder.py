@@ -119,7 +119,8 @@ class Encoder(nn.Layer):
         """
         bias = None if attention_mask is None else attention_bias(attention_mask)
         x_BTH = self.embeddings(input_ids, segment_ids, position_ids, task_ids)
-        all_hidden, probs = [x_BTH], ([] if keep_attention else None)
+        all_hidden = [x_BTH]
+        probs: list[Value] | None = [] if keep_attention else None
         for block in self.layers:
             x_BTH = block(x_BTH, bias, probs)
             all_hidden.append(x_BTH)

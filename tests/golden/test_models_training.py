@@ -109,7 +109,9 @@ def test_twenty_steps_follow_the_curve(shared_data: Path, run: str, cut: int | N
     learner = Learner(optimizer, seed=1)
     learner.add(curves.task())
     report = learner.load_parameters(curves.tensors("init"))
-    assert not (report.missing or report.unexpected or report.mismatched)
+    assert not report.missing
+    assert not report.unexpected
+    assert not report.mismatched
     for k in range(curves.n_steps):
         batch = curves.batch(k)
         result = learner.train_step("mlm", [batch] if cut is None else _split(batch, cut), settings["lr"][k])
