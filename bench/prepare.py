@@ -59,9 +59,9 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, help="a text file or JSON lines to use instead (default: pydoc_data)")
     parser.add_argument("--vocab", type=Path, help="a vocabulary (default: 8,000 pieces trained on pydoc_data)")
-    parser.add_argument("--megabytes", type=int, default=60, help="text for the speed measurements (default: 60)")
+    parser.add_argument("--megabytes", type=int, default=120, help="text for the scaling measurement (default: 120)")
     parser.add_argument("--large", type=int, default=200, help="megabytes of the larger memory run (default: 200)")
-    parser.add_argument("--rounds", type=int, default=3, help="runs of each number of workers (default: 3)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each number of workers (default: 2)")
     options = parser.parse_args(argv)
     single_threaded()
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:

@@ -35,7 +35,8 @@ _CJK_SPACED = r" \g<0> "
 _MARKS = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + "“”‘’—–…"
 _WORDS = re.compile(f"[{_MARKS}]|[^{_MARKS}]+")
 
-_MAX_CHUNKS = 1 << 17
+_MAX_CHUNKS = 1 << 16
+_MAX_WORDS = 1 << 16
 _MAX_CHARACTERS = 1 << 23
 _GROUP = 1 << 18
 _ID_BITS = 24
@@ -88,6 +89,8 @@ class WordPieceTokenizer:
         self.strip_accents = self.lowercase if strip_accents is None else strip_accents
         self.tokenize_chinese_chars = tokenize_chinese_chars
         self.library = self._make_library()
+        self._words: dict[str, bytes] = {}
+        self._characters = 0
         self._forget()
 
     @classmethod
@@ -155,8 +158,10 @@ class WordPieceTokenizer:
         return library
 
     def _forget(self) -> None:
+        """Empties the table of chunks; the words that they are made of are kept longer, so that it is soon full again."""
+        if len(self._words) > _MAX_WORDS or self._characters > _MAX_CHARACTERS:
+            self._words = {}
         self._numbers = _Numbers()
-        self._words: dict[str, bytes] = {}
         self._characters = 0
         self._packed: NDArray[np.uint32] = np.zeros(0, np.uint32)
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)

@@ -75,6 +75,7 @@ def test_flags_by_hand() -> None:
 
 def test_the_cache_stays_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wordpiece, "_MAX_CHUNKS", 50)
+    monkeypatch.setattr(wordpiece, "_MAX_WORDS", 80)
     monkeypatch.setattr(wordpiece, "_GROUP", 100)
     tokenizer = make()
     texts = [f"the {i} un{i * 7} {i}affable" for i in range(500)]
@@ -82,6 +83,7 @@ def test_the_cache_stays_bounded_and_right(monkeypatch: pytest.MonkeyPatch) -> N
     expected = tokenizer.library.encode_batch(texts, add_special_tokens=False)
     assert batch.ids.tolist() == [i for e in expected for i in e.ids]
     assert len(tokenizer._numbers) < 50 + 100
+    assert len(tokenizer._words) < 80 + 2 * (50 + 100)
 
 
 def test_save_and_load(tmp_path: Path) -> None:
