@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import chain
@@ -20,6 +21,7 @@ from reader.tokenizer import CONFIG_FILE, TokenBatch
 from reader.vocab import SPECIALS, Vocab, find_special
 
 _SPACE = "▁"
+_SURROGATE = re.compile("[\ud800-\udfff]")
 # Scripts written without spaces: every piece counts as a word. Names as unicodedata gives them.
 _SPACELESS = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 _LETTERS, _WORD, _SPACELESS_KIND, _MARKS, _LONE_SPACE = range(5)
@@ -66,7 +68,9 @@ class SentencePieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
         """Tokens of each text."""
-        rows = self.library.encode(list(texts), out_type=int, num_threads=1) if texts else []
+        # Halves of surrogate pairs cannot be handed to the library.
+        texts = [text if text.isascii() else _SURROGATE.sub("\ufffd", text) for text in texts]
+        rows = self.library.encode(texts, out_type=int, num_threads=1) if texts else []
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
@@ -74,7 +78,8 @@ class SentencePieceTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without special tokens."""
-        return [int(number) for number in self.library.encode(text, out_type=int)]
+        ids: list[int] = self.encode_batch([text]).ids.tolist()
+        return ids
 
     def decode(self, ids: Sequence[int]) -> str:
         """The model's own decoding; the added special pieces appear by name."""

@@ -35,6 +35,8 @@ _CJK_SPACED = r" \g<0> "
 _MARKS = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + "“”‘’—–…"
 _WORDS = re.compile(f"[{_MARKS}]|[^{_MARKS}]+")
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 _MAX_CHUNKS = 1 << 16
 _MAX_WORDS = 1 << 16
 _MAX_CHARACTERS = 1 << 23
@@ -158,7 +160,7 @@ class WordPieceTokenizer:
         return library
 
     def _forget(self) -> None:
-        """Empties the table of chunks; the words that they are made of are kept longer, so that it is soon full again."""
+        """Empties the table of chunks; the words that they are made of are kept longer, to fill it again quickly."""
         if len(self._words) > _MAX_WORDS or self._characters > _MAX_CHARACTERS:
             self._words = {}
         self._numbers = _Numbers()
@@ -197,7 +199,9 @@ class WordPieceTokenizer:
         cut = [_WORDS.findall(chunk) for chunk in new]
         words = self._words
         unknown = list({word: None for chunk in cut for word in chunk if word not in words})
-        for word, encoding in zip(unknown, self.library.encode_batch(unknown, add_special_tokens=False), strict=True):
+        # Halves of surrogate pairs cannot be handed to the library; like U+FFFD they are no text and give no token.
+        sound = [_SURROGATE.sub("\ufffd", word) for word in unknown]
+        for word, encoding in zip(unknown, self.library.encode_batch(sound, add_special_tokens=False), strict=True):
             words[word] = _pack(word, encoding)
         packed = [b"".join([words[word] for word in chunk]) for chunk in cut]
         lengths = np.array([len(tokens) // 4 for tokens in packed], dtype=np.int64)

@@ -72,3 +72,4 @@ def test_no_text_and_empty_texts(model: bytes) -> None:
     assert batch.offsets[1] == 0
     assert batch.offsets[2] == batch.offsets[3] > 0
     assert batch.flags[0] & F.WORD_START
+    assert tokenizer.encode("the \ud83d dog") == tokenizer.encode("the \ufffd dog")

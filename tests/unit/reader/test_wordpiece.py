@@ -37,7 +37,10 @@ TOKENIZERS = [
 
 @settings(max_examples=400, deadline=None)
 @given(
-    texts=st.lists(st.text(alphabet=st.one_of(st.sampled_from(ALPHABET), st.characters()), max_size=30), max_size=5),
+    texts=st.lists(
+        st.text(alphabet=st.one_of(st.sampled_from(ALPHABET), st.characters(exclude_categories=["Cs"])), max_size=30),
+        max_size=5,
+    ),
     number=st.integers(0, len(TOKENIZERS) - 1),
 )
 @example(texts=["≠ =\u0338 =\u0301x ,\u0301中\u0301", "a\x00b \x1c\x85 x\ny", "", " "], number=0)
@@ -118,6 +121,12 @@ def test_casing_is_taken_from_the_vocabulary() -> None:
     assert make().lowercase is False  # the capitals in LETTERS are more than 2 % of this small vocabulary
     lower = [piece for piece in PIECES if piece.startswith("[") or piece == piece.lower()]
     assert WordPieceTokenizer(Vocab(lower, "test")).lowercase is True
+
+
+def test_half_surrogates_are_no_text() -> None:
+    for tokenizer in TOKENIZERS:
+        assert tokenizer.encode("a\udbb9b \ud800 \udfff,c") == tokenizer.encode("ab ,c")
+        assert tokenizer.encode("\ud83d") == []
 
 
 def test_empty_batches() -> None:
