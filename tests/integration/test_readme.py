@@ -1,0 +1,62 @@
+"""The commands of the README work as printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from ernie_paddle.quickstart_data import write_quickstart_data
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(section: str) -> list[str]:
+    """The lines of the bash blocks below a heading; a line that ends in a backslash goes on in the next."""
+    text = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+def test_pretrain_on_your_own_text(tmp_path: Path) -> None:
+    write_quickstart_data(tmp_path / "quickstart" / "text", pairs_per_passage=2)
+    (tmp_path / "bin").mkdir()
+    program = tmp_path / "bin" / "ernie"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ernie_paddle.cli.main "$@"\n')
+    program.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    printed = {}
+    for command in commands("Pre-train on your own text"):
+        result = subprocess.run(
+            ["bash", "-c", f"set -o pipefail; {command}"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stderr}"
+        printed[command] = result.stdout
+    words = [command.split("ernie ")[1].split()[0] for command in printed]
+    assert words == ["vocab", "prepare", "inspect", "pretrain", "pretrain", "finetune", "evaluate", "export", "predict"]
+    last = list(printed.values())
+    assert "held-out unigram entropy" in last[4]
+    assert "baseline" in last[5]
+    answers = [line.split("\t") for line in last[8].splitlines()]
+    assert len(answers) == 4  # a header and three rows
+    probabilities = [sum(float(cell) for cell in row[2:4]) for row in answers[1:]]
+    assert all(abs(total - 1) < 1e-5 for total in probabilities)
+    shutil.rmtree(tmp_path / "my")
+
+
+def test_every_file_of_the_map_exists() -> None:
+    section = README.split("\n## The map of the code\n")[1]
+    rows = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    names = [name for row in rows for name in re.findall(r"`([^`]+)`", row)]
+    assert len(names) > 20
+    assert not [name for name in names if not (ROOT / name).exists()]
