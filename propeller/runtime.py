@@ -1,13 +1,14 @@
 """Process settings that make Paddle fast on a CPU, applied once, before Paddle is imported.
 
-Four things cost most there:
+Five things cost most there:
 
 * glibc returns every large buffer to the kernel and faults it in again at the next operator (``mallopt`` stops it);
 * the graph executor runs independent operators at the same time, and they fight for the same cores (a serial executor
   is faster, and frees activations sooner, so the peak is a third);
 * the MKL inside the wheel picks a slow code path on processors that are not Intel's (``MKL_DEBUG_CPU_TYPE``);
 * Paddle sets ``OMP_NUM_THREADS=1`` when it is imported without it, and MKL then uses one core (``MKL_NUM_THREADS``
-  is what MKL looks at first, and Paddle leaves it alone).
+  is what MKL looks at first, and Paddle leaves it alone);
+* gradients run into denormal numbers, which are slow (``propeller.denormals``).
 
 ``PROPELLER_TUNE=0`` turns everything off; ``PROPELLER_TUNE=1`` applies the CPU settings even where a GPU is visible.
 A variable that is already in the environment is never changed.
@@ -24,6 +25,8 @@ from collections.abc import MutableMapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+
+from propeller.denormals import flush_denormals
 
 SERIAL_FLAG = "FLAGS_new_executor_serial_run"
 MKL_VARIABLE = "MKL_DEBUG_CPU_TYPE"
@@ -165,7 +168,7 @@ def apply(environ: MutableMapping[str, str] | None = None) -> list[Setting]:
 
 def _decide(environ: MutableMapping[str, str], real: bool) -> list[Setting]:
     switch = environ.get(SWITCH, "")
-    names = (MKL_VARIABLE, THREADS_VARIABLE, SERIAL_FLAG, "mallopt")
+    names = (MKL_VARIABLE, THREADS_VARIABLE, SERIAL_FLAG, "mallopt", "denormals")
     if switch == "0":
         return [Setting(name, environ.get(name, ""), name in environ, f"{SWITCH}=0") for name in names]
     if real and "paddle" in sys.modules:
@@ -190,13 +193,17 @@ def _decide(environ: MutableMapping[str, str], real: bool) -> list[Setting]:
 
     if switch != "1" and gpu_visible(environ):
         why = f"a GPU is visible; {SWITCH}=1 forces it"
-        settings += [Setting(name, environ.get(name, ""), name in environ, why) for name in (SERIAL_FLAG, "mallopt")]
+        settings += [
+            Setting(name, environ.get(name, ""), name in environ, why) for name in (SERIAL_FLAG, "mallopt", "denormals")
+        ]
         return settings
     settings.append(
         _set_variable(environ, SERIAL_FLAG, "1", "operators one after another: faster, a third of the memory")
     )
     done, why = _keep_freed_memory() if real else (False, "not a real process")
     settings.append(Setting("mallopt", "", done, why))
+    done, why = flush_denormals() if real else (False, "not a real process")
+    settings.append(Setting("denormals", "", done, why))
     return settings
 
 

@@ -55,6 +55,7 @@ def test_a_gpu_keeps_its_concurrent_executor(monkeypatch: pytest.MonkeyPatch) ->
         runtime.THREADS_VARIABLE: False,
         runtime.SERIAL_FLAG: False,
         "mallopt": False,
+        "denormals": False,
     }
     forced = {"PROPELLER_TUNE": "1"}
     runtime.apply(forced)
