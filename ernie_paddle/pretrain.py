@@ -162,9 +162,10 @@ class Pretraining:
         batches = prefetch(make, steps, self.recipe.train.workers, ahead=4 * max(1, self.recipe.train.workers))
         with contextlib.closing(batches):
             for step, batch in zip(steps, batches, strict=True):
-                yield self._step_input(step, batch)
+                yield self.step_input(step, batch)
 
-    def _step_input(self, step: int, batch: StepBatch) -> StepInput:
+    def step_input(self, step: int, batch: StepBatch) -> StepInput:
+        """What the Trainer is told about one step."""
         self.skipped.report.merge(batch.skipped)
         rate = learning_rate(self.recipe, self.schedule, self.schedule.at(step))
         return StepInput(batch.task, batch.micro_batches, rate, batch.real_tokens, batch.padded_tokens, batch.samples)
@@ -221,7 +222,7 @@ class Pretraining:
         for name in self.recipe.tasks:
             reader = RunReader(self.schedule, self.train_data, self.rank, self.world)
             steps = (step for step in range(self.schedule.total_steps) if self.schedule.task_at(step) == name)
-            given = self._step_input(step := next(steps), reader(step))
+            given = self.step_input(step := next(steps), reader(step))
             began = time.perf_counter()
             self.learner.train_step(name, given.micro_batches, given.lr)
             first = time.perf_counter() - began
