@@ -16,8 +16,8 @@ from pathlib import Path
 from ernie_paddle.quickstart_data import write_quickstart_data
 
 RECIPE = "quickstart"
-VOCAB_SIZE = 4000
-_FINETUNE = ["--epochs", "4", "--batch_size", "32", "--lr", "2e-4", "--max_length", "128", "--log_every", "100"]
+VOCAB_SIZE = 2000
+_FINETUNE = ["--epochs", "5", "--batch_size", "16", "--lr", "5e-4", "--max_length", "64", "--log_every", "100"]
 
 
 class StepFailedError(RuntimeError):
@@ -51,8 +51,8 @@ def quickstart(folder: Path) -> None:
     data = write_quickstart_data(folder / "text")
     print(
         f"{data.corpus}: {data.documents} documents, {data.passages:,} passages to pre-train on\n"
-        f"{data.train}, {data.dev}: {data.pairs:,} pairs; do two passages come from the same topic? (the passages of "
-        "the dev table occur nowhere else)"
+        f"{data.train}, {data.dev}: {data.train_rows} and {data.dev_rows} passages; from which of the "
+        f"{len(data.topics)} largest topics do they come? (the passages of the dev table occur nowhere else)"
     )
 
     _heading("2. A WordPiece vocabulary, and shards")
@@ -75,8 +75,8 @@ def quickstart(folder: Path) -> None:
     run = folder / "pretrain"
     ernie("pretrain", "--recipe", RECIPE, "--data", corpus, "--output", run)
 
-    _heading("4. Fine-tuning on the pairs, from the pre-trained model and from random weights")
-    table = ["--train", str(data.train), "--dev", str(data.dev), "--text_a", "passage_a", "--text_b", "passage_b"]
+    _heading("4. Fine-tuning on the topics, from the pre-trained model and from random weights")
+    table = ["--train", str(data.train), "--dev", str(data.dev), "--text_a", "passage", "--label", "topic"]
     tuned, fresh = folder / "finetune", folder / "finetune_from_random"
     ernie("finetune", "--model", run, *table, *_FINETUNE, "--output", tuned)
     ernie("finetune", "--size", RECIPE, "--vocab", vocab, *table, *_FINETUNE, "--output", fresh)
@@ -98,7 +98,7 @@ def _summary(folder: Path, seconds: float) -> None:
         name: json.loads((folder / name / "results.json").read_text(encoding="utf-8"))
         for name in ("finetune", "finetune_from_random")
     }
-    print("accuracy on the dev pairs (same topic or not):")
+    print("accuracy on the dev passages:")
     for title, accuracy in (
         ("majority class", results["finetune"]["baseline"]["accuracy"]),
         ("without pre-training", results["finetune_from_random"]["best"]["accuracy"]),

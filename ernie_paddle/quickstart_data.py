@@ -1,4 +1,4 @@
-"""The text of the quickstart: Python's own manual, as a pre-training corpus and as a pair-classification task.
+"""The text of the quickstart: Python's own manual, as a pre-training corpus and as a classification task.
 
 Every Python installation carries the manual of the language in ``pydoc_data.topics``: about 80 documents.
 """
@@ -25,7 +25,9 @@ class QuickstartData:
     dev: Path
     documents: int
     passages: int
-    pairs: int
+    topics: list[str]
+    train_rows: int
+    dev_rows: int
 
 
 def manual_topics() -> Mapping[str, str]:
@@ -43,48 +45,54 @@ def passages_of(text: str) -> list[str]:
         passage = " ".join(line.strip() for line in block.splitlines()).strip()
         letters = sum(c.isalpha() or c == " " for c in passage)
         is_code = "::=" in passage or passage.startswith((">>>", "***", "==="))
-        if len(passage.split()) >= _MIN_WORDS and not is_code and letters > 0.8 * len(passage):
+        if len(passage.split()) >= _MIN_WORDS and not is_code and letters > 0.75 * len(passage):
             passages.append(passage)
     return passages
 
 
-def write_quickstart_data(
-    folder: Path, *, seed: int = 0, dev_share: float = 0.2, pairs_per_passage: int = 4
-) -> QuickstartData:
-    """Write ``corpus.jsonl`` and the two tables of the task *do these two passages come from the same topic?*
+def write_quickstart_data(folder: Path, *, seed: int = 0, topics: int = 8, dev_share: float = 0.25) -> QuickstartData:
+    """Write ``corpus.jsonl`` and the two tables of the task *from which of the largest topics does this passage come?*
 
-    A passage that stands in several topics (the manual repeats itself) is kept once, in none of the pairs. One in
-    five passages is held out for the development table; it occurs neither in the corpus nor in the training table.
+    A passage that stands in several topics (the manual repeats itself) is in neither table. The passages of the
+    development table occur neither in the corpus nor in the training table.
     """
     rng = random.Random(seed)
-    by_topic = {topic: passages_of(text) for topic, text in sorted(manual_topics().items())}
-    topics_of = Counter(p for passages in by_topic.values() for p in set(passages))
-    seen: set[str] = set()
-    train: dict[str, list[str]] = {}
-    dev: dict[str, list[str]] = {}
-    documents: list[list[str]] = []
-    for topic, passages in by_topic.items():
-        document = []
-        for passage in dict.fromkeys(passages):
-            unique = topics_of[passage] == 1
-            held_out = unique and rng.random() < dev_share
-            if unique:
-                (dev if held_out else train).setdefault(topic, []).append(passage)
-            if not held_out and passage not in seen:
-                seen.add(passage)
-                document.append(passage)
+    by_topic = {topic: list(dict.fromkeys(passages_of(text))) for topic, text in sorted(manual_topics().items())}
+    topics_of = Counter(passage for passages in by_topic.values() for passage in passages)
+    unique = {topic: [p for p in passages if topics_of[p] == 1] for topic, passages in by_topic.items()}
+    largest = sorted(unique, key=lambda topic: (-len(unique[topic]), topic))[:topics]
+    rows = [(passage, topic) for topic in largest for passage in unique[topic]]
+    rng.shuffle(rows)
+    dev = rows[: round(len(rows) * dev_share)]
+    train = rows[len(dev) :]
+
+    left_out = {passage for passage, _ in dev}
+    documents = []
+    for passages in by_topic.values():
+        document = [passage for passage in passages if passage not in left_out]
+        left_out.update(document)  # a passage is in the corpus once
         if document:
             documents.append(document)
     folder.mkdir(parents=True, exist_ok=True)
-    corpus = folder / "corpus.jsonl"
-    _write(corpus, [json.dumps({"text": "\n\n".join(document), "language": "en"}) for document in documents])
-    n_pairs = 0
-    for name, part in (("train", train), ("dev", dev)):
-        rows = _pairs(part, rng, pairs_per_passage)
-        n_pairs += len(rows)
-        _write(folder / f"{name}.tsv", ["passage_a\tpassage_b\tlabel", *("\t".join(row) for row in rows)])
-    n_passages = sum(len(document) for document in documents)
-    return QuickstartData(corpus, folder / "train.tsv", folder / "dev.tsv", len(documents), n_passages, n_pairs)
+    data = QuickstartData(
+        corpus=folder / "corpus.jsonl",
+        train=folder / "train.tsv",
+        dev=folder / "dev.tsv",
+        documents=len(documents),
+        passages=sum(map(len, documents)),
+        topics=largest,
+        train_rows=len(train),
+        dev_rows=len(dev),
+    )
+    _write(data.corpus, [json.dumps({"text": "\n\n".join(document), "language": "en"}) for document in documents])
+    for path, part in ((data.train, train), (data.dev, dev)):
+        _write(path, ["passage\ttopic", *(f"{cell(passage)}\t{topic}" for passage, topic in part)])
+    return data
+
+
+def cell(passage: str) -> str:
+    """A passage as a cell of a TSV, which has no quotes."""
+    return passage.replace("\t", " ")
 
 
 def _write(path: Path, lines: list[str]) -> None:
@@ -92,18 +100,3 @@ def _write(path: Path, lines: list[str]) -> None:
     text = "\n".join(lines) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
-
-
-def _pairs(passages: dict[str, list[str]], rng: random.Random, per_passage: int) -> list[tuple[str, str, str]]:
-    """For every passage as many partners from its own topic as from others, so that the classes are even."""
-    topics = sorted(topic for topic, own in passages.items() if len(own) > 1)
-    rows = []
-    for topic in topics:
-        for passage in passages[topic]:
-            for _ in range(per_passage // 2):
-                partner = rng.choice([p for p in passages[topic] if p != passage])
-                rows.append((passage, partner, "same"))
-                other = rng.choice([t for t in topics if t != topic])
-                rows.append((passage, rng.choice(passages[other]), "different"))
-    rng.shuffle(rows)
-    return [(a.replace("\t", " "), b.replace("\t", " "), label) for a, b, label in rows]

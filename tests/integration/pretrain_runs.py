@@ -17,6 +17,8 @@ SETTINGS = {
     "arch.num_attention_heads": 2,
     "arch.intermediate_size": 64,
     "arch.num_hidden_layers": 2,
+    "arch.hidden_dropout_prob": 0.1,
+    "arch.attention_probs_dropout_prob": 0.1,
     "data.max_length": 64,
     "train.batch_tokens": 1024,
     "train.micro_batch_tokens": 512,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ernie_paddle.quickstart_data import manual_topics, passages_of, write_quickstart_data
+from ernie_paddle.quickstart_data import cell, manual_topics, passages_of, write_quickstart_data
 
 
 def test_labels_are_true_and_dev_passages_occur_nowhere_else(tmp_path: Path) -> None:
@@ -13,25 +13,20 @@ def test_labels_are_true_and_dev_passages_occur_nowhere_else(tmp_path: Path) -> 
     topics_of: dict[str, set[str]] = {}
     for topic, text in manual_topics().items():
         for passage in passages_of(text):
-            topics_of.setdefault(passage.replace("\t", " "), set()).add(topic)
-    trained = {
-        passage.replace("\t", " ")
-        for line in data.corpus.read_text().splitlines()
-        for passage in json.loads(line)["text"].split("\n\n")
-    }
-    seen: dict[str, set[str]] = {}
-    for name, table in (("train", data.train), ("dev", data.dev)):
+            topics_of.setdefault(cell(passage), set()).add(topic)
+    corpus = [cell(p) for line in data.corpus.read_text().splitlines() for p in json.loads(line)["text"].split("\n\n")]
+    assert len(corpus) == len(set(corpus)) == data.passages > 800
+    seen: dict[str, list[str]] = {}
+    for name, table, count in (("train", data.train, data.train_rows), ("dev", data.dev, data.dev_rows)):
         rows = [line.split("\t") for line in table.read_text().splitlines()]
-        assert rows[0] == ["passage_a", "passage_b", "label"]
-        labels = [label for _, _, label in rows[1:]]
-        assert labels.count("same") == labels.count("different") > 100
-        for a, b, label in rows[1:]:
-            assert a != b
-            assert len(topics_of[a]) == len(topics_of[b]) == 1
-            assert (topics_of[a] == topics_of[b]) == (label == "same")
-        seen[name] = {passage for a, b, _ in rows[1:] for passage in (a, b)}
-    assert not seen["dev"] & (seen["train"] | trained)
-    assert seen["train"] <= trained
+        assert rows[0] == ["passage", "topic"]
+        assert all(topics_of[passage] == {topic} for passage, topic in rows[1:])
+        assert {topic for _, topic in rows[1:]} == set(data.topics)
+        seen[name] = [passage for passage, _ in rows[1:]]
+        assert len(set(seen[name])) == count > 100
+    assert not set(seen["dev"]) & set(seen["train"] + corpus)
+    assert set(seen["train"]) <= set(corpus)
+    assert set(seen["dev"]) | set(corpus) == set(topics_of)
 
 
 def test_the_same_seed_gives_the_same_files_and_leaves_them_alone(tmp_path: Path) -> None:
