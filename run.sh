@@ -20,7 +20,7 @@ Environment: PYTHON        interpreter to make .venv with (3.10, 3.11 or 3.12; d
              PADDLE_WHEEL  cpu or gpu (default: gpu where nvidia-smi works)
              PADDLE_CUDA   CUDA version of the GPU wheel, e.g. 12.6 (default: from the driver)
              PADDLE_INDEX  package index that holds the GPU wheel (default: Paddle's own, for that CUDA version)
-             TORCH_INDEX   package index for `bench --vs torch` (default: PyTorch's CPU wheels)
+             TORCH_INDEX   package index for `bench --vs torch`, e.g. one that holds CPU wheels of PyTorch (default: pip's)
 USAGE
 }
 
@@ -105,12 +105,10 @@ install() {
 }
 
 install_torch() {
-    local index=${TORCH_INDEX:-https://download.pytorch.org/whl/cpu}
     "$VENV_PYTHON" -c 'import torch' >/dev/null 2>&1 && return
-    say "installing PyTorch (CPU) from $index"
-    "$VENV_PYTHON" -m pip install -q --disable-pip-version-check --index-url "$index" "torch>=2.4" && return
-    say "that index did not answer; trying the default one"
-    "$VENV_PYTHON" -m pip install -q --disable-pip-version-check "torch>=2.4"
+    say "installing PyTorch"
+    "$VENV_PYTHON" -m pip install -q --disable-pip-version-check ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} "torch>=2.4" ||
+        die "PyTorch could not be installed; the lines above say why"
 }
 
 run_tests() {
