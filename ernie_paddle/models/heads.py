@@ -13,7 +13,7 @@ from ernie_paddle.models import forms
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import EncoderOutput
 from ernie_paddle.models.forms import Value
-from ernie_paddle.models.layers import Dropout, LayerNorm, Linear, activation
+from ernie_paddle.models.layers import Dropout, LayerNorm, Linear
 
 
 def gather_positions(hidden_BTH: Value, positions_M: Value) -> Value:
@@ -49,8 +49,8 @@ class MaskedLMHead(nn.Layer):
 
     def forward(self, hidden_MH: Value) -> Value:
         """[M, H] (see `gather_positions`) -> logits [M, V]."""
-        h_MH = self.layer_norm(activation(self._act, self.transform(hidden_MH)))
-        return forms.linear_transposed(h_MH, self._tied[0], self.decoder_bias)
+        h_MH = self.layer_norm(forms.activation(self.transform(hidden_MH), self._act))
+        return forms.linear_transposed(h_MH, self._tied[0], self.decoder_bias, self.training)
 
 
 class PooledClassifier(nn.Layer):

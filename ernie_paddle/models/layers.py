@@ -31,9 +31,11 @@ class Linear(nn.Layer):
         self.weight = self.create_parameter([n_in, n_out], attr=_weight(f"{name}.weight", std))
         self.bias = self.create_parameter([n_out], attr=_constant(f"{name}.bias", 0.0))
 
-    def forward(self, x: Value) -> Value:
-        """[..., in] -> [..., out]."""
-        return forms.linear(x, self.weight, self.bias)
+    def forward(self, x: Value, factor: float = 1.0) -> Value:
+        """[..., in] -> [..., out], times `factor`, which is folded into the parameters: they are smaller than x."""
+        if factor == 1.0:
+            return forms.linear(x, self.weight, self.bias, self.training)
+        return forms.linear(x, self.weight * factor, self.bias * factor, self.training)
 
 
 class LayerNorm(nn.Layer):
@@ -43,12 +45,11 @@ class LayerNorm(nn.Layer):
         super().__init__()
         self.weight = self.create_parameter([width], attr=_constant(f"{name}.weight", 1.0))
         self.bias = self.create_parameter([width], attr=_constant(f"{name}.bias", 0.0))
-        self._width = width
         self._epsilon = epsilon
 
     def forward(self, x: Value) -> Value:
         """[..., width] -> the same shape."""
-        return F.layer_norm(x, [self._width], self.weight, self.bias, self._epsilon)
+        return F.layer_norm(x, self.weight.shape, self.weight, self.bias, self._epsilon)
 
 
 class Embedding(nn.Layer):
@@ -73,9 +74,3 @@ class Dropout(nn.Layer):
     def forward(self, x: Value) -> Value:
         """Any shape -> the same shape."""
         return forms.dropout(x, self._rate, self.training)
-
-
-def activation(name: str, x: Value) -> Value:
-    """gelu (exact, with erf) or relu."""
-    assert name in ("gelu", "relu"), name
-    return F.gelu(x, approximate=False) if name == "gelu" else F.relu(x)

@@ -103,7 +103,7 @@ def test_encoder_and_heads_equal_hugging_face(shared_data: Path, folder: str, ca
         # Attention probabilities exist in the unfused form only.
         return PretrainingModel(golden.config)(fed, keep_attention=form == "cpu")
 
-    with forms.force_forms(cpu=form == "cpu"):
+    with forms.force_device(cpu=form == "cpu"):
         results = run_static(build, inputs, golden.parameters)
     _compare(golden, case, results, inputs)
     if "positions" in inputs:
