@@ -1,8 +1,8 @@
 """The MLM training step of `bench/step.py` in plain PyTorch, eager mode; run by it in a process of its own.
 
 Reads lines from standard input: a number asks for that many steps, end of file ends. Answers each with one line of
-JSON: the milliseconds of every step (elapsed, and of processor time over all threads) and the peak memory in MB. The model is the same as ours (BERT, post-norm, tied
-MLM head at the masked positions only), written as one writes it for PyTorch.
+JSON: the milliseconds of every step (elapsed, and of processor time over all threads) and the peak memory in MB. The
+model is the same as ours (BERT, post-norm, tied MLM head at the masked positions only), as one writes it for PyTorch.
 
 Shape suffixes: B batch, T length, N heads, D head size, H hidden, M masked positions, V vocabulary.
 """

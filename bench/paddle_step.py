@@ -1,0 +1,74 @@
+"""The MLM training step of `bench/step.py` with this project's model and Learner; run by it in a process of its own.
+
+Its standard input and output are those of `torch_step.py`, and so is what one step does.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+import propeller  # noqa: F401 - sets the process up before Paddle is imported
+
+
+def main() -> None:
+    """Serve steps as `torch_step.py` does; the first argument is the specification, JSON."""
+    from paddle import nn
+
+    from ernie_paddle.models.config import ErnieConfig
+    from ernie_paddle.models.encoder import Encoder
+    from ernie_paddle.models.heads import MaskedLMHead, gather_positions
+    from ernie_paddle.models.losses import IGNORE, cross_entropy_sum
+    from propeller.inputs import Input
+    from propeller.learner import Learner
+    from propeller.losses import LossTerm
+    from propeller.optim import OptimizerConfig
+    from propeller.task import Task
+
+    spec = json.loads(sys.argv[1])
+    config = ErnieConfig(
+        vocab_size=spec["vocab"],
+        hidden_size=spec["hidden"],
+        num_hidden_layers=spec["layers"],
+        num_attention_heads=spec["heads"],
+        intermediate_size=spec["ffn"],
+        hidden_dropout_prob=spec["dropout"],
+        attention_probs_dropout_prob=spec["dropout"],
+        layer_norm_eps=spec["eps"],
+    )
+
+    class Model(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = Encoder(config, add_pooler=False)
+            self.mlm = MaskedLMHead(config, self.encoder.embeddings.word.weight)
+
+    def forward(model: Any, fed: dict[str, Any]) -> list[LossTerm]:
+        out = model.encoder(fed["input_ids"], fed["segment_ids"], attention_mask=fed["attention_mask"])
+        logits_MV = model.mlm(gather_positions(out.hidden_BTH, fed["positions"]))
+        return [LossTerm("mlm", cross_entropy_sum(logits_MV, fed["labels"]), "labels")]
+
+    inputs = [Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask")]
+    inputs += [Input("positions", (None,), "int64"), Input("labels", (None,), "int64", ignore=IGNORE)]
+    learner = Learner(OptimizerConfig(weight_decay=0.01, clip_norm=1.0), seed=0)
+    learner.add(Task("mlm", inputs, Model, forward))
+    arrays = np.load(spec["batch"])
+    batch = {name: arrays[name] for name in arrays.files}
+    for line in sys.stdin:
+        times, cpu = [], []
+        for _ in range(int(line)):
+            start, cpu_start = time.perf_counter(), time.process_time()
+            loss = learner.train_step("mlm", [batch], 1e-4).loss
+            times.append(1000 * (time.perf_counter() - start))
+            cpu.append(1000 * (time.process_time() - cpu_start))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"ms": times, "cpu_ms": cpu, "peak_mb": peak, "loss": loss}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
