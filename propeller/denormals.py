@@ -11,8 +11,6 @@ import ctypes
 import platform
 import sys
 
-import numpy as np
-
 # fenv_t of glibc on x86-64: 28 bytes of the old coprocessor, then the control register of the vector unit.
 _WORDS = 8
 _CONTROL = 7
@@ -24,9 +22,7 @@ def flush_denormals() -> tuple[bool, str]:
     """Take denormal numbers as zero in this thread and in all that it will start; (done, reason)."""
     if sys.platform != "linux" or platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc":
         return False, "needs glibc on Linux and an x86-64 processor"
-    # NumPy looks once for the smallest denormal of each type, and would warn that there is none.
-    for kind in (np.float32, np.float64):
-        _ = np.finfo(kind).smallest_subnormal
+    _let_numpy_look()
     try:
         library = ctypes.CDLL("libm.so.6")
     except OSError:
@@ -38,3 +34,13 @@ def flush_denormals() -> tuple[bool, str]:
     if library.fesetenv(environment) != 0:
         return False, "refused by the C library"
     return True, "numbers below 1.2e-38 count as zero instead of slowing matrix products ten times"
+
+
+def _let_numpy_look() -> None:
+    """NumPy looks once for the smallest denormal of each type, and would later warn that there is none."""
+    try:
+        import numpy as np
+    except ImportError:  # before installation: the doctor runs without anything
+        return
+    for kind in (np.float32, np.float64):
+        _ = np.finfo(kind).smallest_subnormal
