@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
+import json
 import resource
 import sys
 import time
@@ -19,8 +21,9 @@ from ernie_paddle.finetune.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import build_task
 from ernie_paddle.recipe import Recipe
-from ernie_paddle.schedules import Place, Schedule, cmtl, from_table, multi_task, sequential
+from ernie_paddle.schedules import Schedule, cmtl, from_table, multi_task, sequential
 from propeller import distributed
+from propeller.errors import UserError
 from propeller.hooks import EarlyStop, Hook
 from propeller.learner import Learner
 from propeller.lr import LrConfig, lr_at
@@ -34,6 +37,9 @@ from reader.tokenizer import load_tokenizer
 
 EVALUATION_SEED = 20190729
 """Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""
+
+ALL_TASKS = "all_tasks"
+"""Name of the evaluation that sums the losses of all tasks."""
 
 
 def make_schedule(recipe: Recipe) -> Schedule:
@@ -72,13 +78,21 @@ def task_data(recipe: Recipe, split: str, config: ErnieConfig) -> dict[str, Task
     }
 
 
-def learning_rate(recipe: Recipe, schedule: Schedule, place: Place) -> float:
-    """Learning rate of the step at ``place``: by the run's steps, or by those of its task (each its own warm-up)."""
+def learning_rates(recipe: Recipe, schedule: Schedule) -> dict[str, LrConfig]:
+    """The learning rate of each task: over the run's steps, or over its own (each with a warm-up of its own).
+
+    Raises:
+        UserError: a warm-up longer than the steps.
+    """
     settings = recipe.train.learning_rate
-    per_task = settings.per == "task"
-    total = schedule.steps_of(place.task) if per_task else schedule.total_steps
-    step = (place.task_step if per_task else place.step) + 1
-    return lr_at(step, LrConfig(settings.kind, settings.peak, settings.warmup_steps, total))
+    rates = {}
+    for task in recipe.tasks:
+        total = schedule.steps_of(task) if settings.per == "task" else schedule.total_steps
+        try:
+            rates[task] = LrConfig(settings.kind, settings.peak, settings.warmup_steps, total)
+        except UserError as error:
+            raise UserError(f"{recipe.name}: train.learning_rate, task {task!r}: {error}") from None
+    return rates
 
 
 @dataclass
@@ -114,6 +128,7 @@ class Pretraining:
         self.tokenizer = load_tokenizer(Path(paths[0]))
         self.config = architecture(recipe, paths[0], self.tokenizer.vocab.size, self.tokenizer.vocab.pad)
         self.schedule = make_schedule(recipe)
+        self.rates = learning_rates(recipe, self.schedule)
         self.train_data = task_data(recipe, "train", self.config)
         self.readers = {name: data.open() for name, data in self.train_data.items()}
         self.heldout = _open_heldout(recipe, paths, self.config)
@@ -135,7 +150,7 @@ class Pretraining:
             learner=self.learner,
             folder=self.folder,
             total_steps=self.schedule.total_steps,
-            identity=identity(self.recipe, self.tokenizer.vocab.sha256),
+            identity=identity(self.recipe),
             documents={CONFIG: self.config.to_dict(), "recipe.json": self.recipe.to_dict()},
             files=lambda: tokenizer_files(self.tokenizer),
             options=TrainerOptions(
@@ -146,7 +161,7 @@ class Pretraining:
                 non_finite_limit=train.non_finite_limit,
                 unit="tok",
             ),
-            watch=EarlyStop("loss", "min", train.early_stop_patience, name=next(iter(self.recipe.tasks))),
+            watch=EarlyStop("loss", "min", train.early_stop_patience, name=ALL_TASKS),
             memory={"skipped_data": self.skipped},
         )
         trainer.resume()
@@ -167,11 +182,17 @@ class Pretraining:
     def step_input(self, step: int, batch: StepBatch) -> StepInput:
         """What the Trainer is told about one step."""
         self.skipped.report.merge(batch.skipped)
-        rate = learning_rate(self.recipe, self.schedule, self.schedule.at(step))
+        place = self.schedule.at(step)
+        per_task = self.recipe.train.learning_rate.per == "task"
+        rate = lr_at((place.task_step if per_task else place.step) + 1, self.rates[batch.task])
         return StepInput(batch.task, batch.micro_batches, rate, batch.real_tokens, batch.padded_tokens, batch.samples)
 
     def evaluate(self) -> list[tuple[str, dict[str, float]]]:
-        """Losses and accuracies of every task that was introduced, on the first batches of the held-out text."""
+        """Losses and accuracies of every task that was introduced, on the first batches of the held-out text.
+
+        Once all of them are, there is one more evaluation, with the sum of their losses: only checkpoints that have
+        learnt every task are compared for the best.
+        """
         results = []
         for name, data in self.heldout.items():
             if self.schedule.count_before(self.learner.step, name) == 0:
@@ -182,6 +203,8 @@ class Pretraining:
                 micro for number in range(count) for micro in reader.step(number, self.rank, self.world).micro_batches
             )
             results.append((name, self.learner.evaluate(name, batches)))
+        if results and len(results) == len(self.heldout):
+            results.append((ALL_TASKS, {"loss": sum(figures["loss"] for _, figures in results)}))
         return results
 
     # ------------------------------------------------------------------------------------------------------ information
@@ -254,16 +277,37 @@ def architecture(recipe: Recipe, corpus: str, vocab_size: int, pad: int) -> Erni
             f"{corpus} was prepared with a vocabulary of {vocab_size:,} pieces, but arch.vocab_size is "
             f"{config.vocab_size:,}; set it to {vocab_size} or more"
         )
+    if config.use_task_id:
+        for name, task in recipe.tasks.items():
+            if task.task_id >= config.task_type_vocab_size:
+                raise UserError(
+                    f"{recipe.name}: tasks.{name}.task_id is {task.task_id}, but the model has only "
+                    f"arch.task_type_vocab_size: {config.task_type_vocab_size} task ids, counted from 0"
+                )
     return config
 
 
-def identity(recipe: Recipe, vocab_sha256: str) -> dict[str, Any]:
-    """The settings that decide the result of a run: all of the recipe but how it is watched and fed."""
+def identity(recipe: Recipe) -> dict[str, Any]:
+    """What decides the result of a run: the recipe but for its name and how it is watched and fed, and the corpora.
+
+    A corpus counts by its content, so it may be moved, but not be prepared anew from other text.
+    """
     plain = recipe.to_dict()
-    plain.pop("description")
+    for key in ("name", "description"):
+        plain.pop(key)
     for key in ("checkpoint_every", "keep_last", "log_every", "eval_every", "eval_batches", "workers"):
         plain["train"].pop(key)
-    return {**plain, "vocab_sha256": vocab_sha256}
+    corpora = []
+    for corpus in plain["data"].pop("corpora"):
+        info = read_corpus_info(corpus["path"])
+        content = {key: info.get(key) for key in ("fingerprint", "vocab_sha256", "splits")}
+        corpora.append({"weight": corpus["weight"], "content": key_of(content)})
+    return {**plain, "corpora": corpora}
+
+
+def key_of(content: dict[str, Any]) -> str:
+    """A short hash of JSON-able content."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def peak_memory_mib() -> float:
@@ -294,7 +338,8 @@ def _require_corpora(recipe: str, paths: list[str]) -> None:
 
 def _open_heldout(recipe: Recipe, paths: list[str], config: ErnieConfig) -> dict[str, TaskData]:
     """The tasks on the held-out split; none where a corpus has no such split (the run then has no evaluations)."""
-    if any("heldout" not in read_corpus_info(path)["splits"] for path in paths):
+    splits = [read_corpus_info(path)["splits"] for path in paths]
+    if not all(split.get("heldout", {}).get("n_documents") for split in splits):
         return {}
     data = task_data(recipe, "heldout", config)
     for item in data.values():

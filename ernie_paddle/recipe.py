@@ -25,6 +25,11 @@ DEFAULT_RECIPE = "ernie2_base_en"
 _SECTIONS = ("arch", "data", "train")
 
 
+def _at_least(name: str, value: int | None, least: int) -> None:
+    if value is not None and value < least:
+        raise ValueError(f"{name} must be at least {least}, found {value}")
+
+
 def configs_dir() -> Path:
     """The folder of shipped configurations: inside an installed package, or beside it in a checkout."""
     package = Path(__file__).resolve().parent
@@ -56,8 +61,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.corpora:
             raise ValueError("corpora is empty; name at least one prepared corpus")
-        if self.max_length < 8:
-            raise ValueError(f"max_length must be at least 8, found {self.max_length}")
+        for name, least in (("max_length", 8), ("min_tokens", 1), ("bin_width", 1)):
+            _at_least(name, getattr(self, name), least)
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,11 @@ class TrainConfig:
         if (self.batch_tokens is None) == (self.batch_rows is None):
             raise ValueError("give exactly one of batch_tokens and batch_rows")
         for name in ("checkpoint_every", "keep_last", "log_every", "eval_every", "eval_batches", "non_finite_limit"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, found {getattr(self, name)}")
+            _at_least(name, getattr(self, name), 1)
+        for name in ("batch_tokens", "batch_rows", "micro_batch_tokens", "early_stop_patience"):
+            _at_least(name, getattr(self, name), 1)
+        for name in ("workers", "seed"):
+            _at_least(name, getattr(self, name), 0)
 
 
 @dataclass(frozen=True)
@@ -104,6 +112,9 @@ class TaskConfig:
 
     objectives: dict[str, dict[str, Any]]
     task_id: int = 0
+
+    def __post_init__(self) -> None:
+        _at_least("task_id", self.task_id, 0)
 
 
 @dataclass(frozen=True)
@@ -159,7 +170,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
 
     Args:
         name_or_path: a name from :func:`recipe_names`, or a YAML file.
-        overrides: ``section.key=value`` settings that replace single values (the value is read as YAML).
+        overrides: ``section.key=value`` settings that replace single values (the value is read as YAML), or
+            ``arch=NAME``, ``data=NAME``, ``train=NAME`` for a whole section.
         corpora: prepared corpora that replace those of the recipe's data section.
 
     Raises:
@@ -175,6 +187,9 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
                 f"no recipe is named {name_or_path!r}; {hint}Known: {', '.join(recipe_names())}, or a .yaml file"
             )
     mapping = _read_yaml(path)
+    whole = [override for override in overrides if override.partition("=")[0] in _SECTIONS]
+    for override in whole:
+        _apply(mapping, override)
     for section in _SECTIONS:
         if isinstance(mapping.get(section), str):
             mapping[section] = _read_yaml(_section_file(section, mapping[section], path))
@@ -183,7 +198,8 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
             raise UserError(f"{path}: the recipe has no data section")
         mapping["data"] = {**mapping["data"], "corpora": [{"path": corpus} for corpus in corpora]}
     for override in overrides:
-        _apply(mapping, override)
+        if override not in whole:
+            _apply(mapping, override)
     mapping.setdefault("name", path.stem)
     return from_mapping(Recipe, mapping, str(path))
 

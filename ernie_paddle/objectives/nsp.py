@@ -47,8 +47,9 @@ class Nsp(Objective[NspSettings]):
     """Does B follow A in the document (0), or does it come from another document (1)?
 
     A sample of at least two sentences is cut at a random sentence boundary into A and B. With ``random_rate``, B is
-    replaced by consecutive sentences of another document of the same corpus, from a random sentence on, as many as
-    fit (the first of them cut if it alone does not). A sample of one sentence has no boundary: its row is
+    replaced by consecutive sentences of another document of the same corpus, from a random sentence on: as many as
+    come nearest to the length of the true B, so that the length of a row does not tell its label (the first of them
+    cut if it alone does not fit). A sample of one sentence has no boundary: its row is
     ``[CLS] sample [SEP]`` without a label. Where no other document is found in 16 draws the true B stays, so that a
     label is never wrong. Both are counted.
     """
@@ -79,7 +80,7 @@ class Nsp(Objective[NspSettings]):
         cut = int(rng.integers(1, count))
         first, second, label = sentences(row.sample, 0, cut), sentences(row.sample, cut, count), NEXT
         if rng.random() < self.settings.random_rate:
-            other = draw_other_document(row, rng, room=row.room - len(first) - 3)
+            other = draw_other_document(row, rng, room=row.room - len(first) - 3, length=len(second))
             if other is None:
                 row.note("nsp: no other document found, the true next text kept")
             else:
@@ -98,16 +99,25 @@ class Nsp(Objective[NspSettings]):
         return [classification(self.name, logits_B2, feeds[LABELS], LABELS, self.settings.weight)]
 
 
-def draw_other_document(row: Row, rng: np.random.Generator, room: int) -> Part | None:
-    """Consecutive sentences of another document of the row's corpus, at most ``room`` tokens; None if none is found."""
+def draw_other_document(row: Row, rng: np.random.Generator, room: int, length: int) -> Part | None:
+    """Consecutive sentences of another document of the row's corpus; None if none was found.
+
+    Args:
+        row: whose corpus is drawn from.
+        rng: of the draws.
+        room: tokens that fit.
+        length: tokens that are wanted.
+    """
     source = row.data.sources[row.corpus]
     for number in rng.integers(len(source), size=_TRIES):
         other = source.sample(int(number))
         if other.document != row.sample.document:
             offsets = other.sentence_offsets
             start = int(rng.integers(len(offsets) - 1))
-            # As many whole sentences as fit, but at least a piece of the first.
-            fitting = int((offsets[start + 1 :] <= offsets[start] + room).sum())
-            part = sentences(other, start, start + max(fitting, 1))
-            return Part(part.tokens[:room], part.flags[:room])
+            lengths = offsets[start + 1 :] - offsets[start]
+            fitting = lengths[lengths <= room]
+            if len(fitting) == 0:
+                part = sentences(other, start, start + 1)
+                return Part(part.tokens[:room], part.flags[:room])
+            return sentences(other, start, start + 1 + int(np.abs(fitting - length).argmin()))
     return None

@@ -85,6 +85,8 @@ def test_the_default_recipe_says_which_data_it_expects() -> None:
         ({"tasks__capitalization__objectives": "{captalization: {}}"}, "did you mean 'capitalization'"),
         ({"tasks__capitalization__objectives": "{nsp: {}, sentence_reordering: {}}"}, "separate tasks"),
         ({"schedule__steps_per_task": 0}, "at least 1"),
+        ({"tasks__capitalization__task_id": 99}, "tasks.capitalization.task_id is 99"),
+        ({"train__learning_rate__per": "task", "train__learning_rate__warmup_steps": 10}, "task 'knowledge_masking'"),
         ({"train__precision__dtype": "float16"}, "float16 needs a GPU"),
     ],
 )

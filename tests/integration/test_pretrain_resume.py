@@ -73,7 +73,7 @@ def test_the_log_holds_every_step_and_evaluation(undisturbed: Path) -> None:
     assert {line["task"] for line in steps[:6]} == {"knowledge_masking"}  # stage 1 of the continual schedule
     assert {line["task"] for line in steps[6:]} == {"knowledge_masking", "capitalization"}
     evaluations = [(line["step"], line["name"]) for line in lines if line["kind"] == "eval"]
-    assert evaluations[-2:] == [(STEPS, "knowledge_masking"), (STEPS, "capitalization")]
+    assert evaluations[-3:] == [(STEPS, "knowledge_masking"), (STEPS, "capitalization"), (STEPS, "all_tasks")]
     assert (undisturbed / "curves.png").stat().st_size > 10_000
 
 

@@ -30,6 +30,10 @@ def test_overrides_and_corpora_replace_single_values() -> None:
     assert recipe.train.learning_rate.peak == 2e-4
     assert recipe.train.learning_rate.kind == "linear"
     assert recipe.arch["hidden_size"] == 64
+    assert load_recipe("small_en", ["arch.hidden_size=48", "arch=tiny"]).arch == {
+        **load_recipe("small_en", ["arch=tiny"]).arch,
+        "hidden_size": 48,
+    }
     assert [corpus.path for corpus in recipe.data.corpora] == ["a", "b"]
 
 
@@ -45,7 +49,11 @@ def test_overrides_and_corpora_replace_single_values() -> None:
         ("schedule.kind=cmlt", ["schedule.kind"]),
         ("schedule.stages=[{nosuch: 5}]", ["kind: table needs stages"]),
         ("data.corpora=[]", ["corpora is empty"]),
-        ("arch=nosuch", ["arch"]),
+        ("arch=nosuch", ["unknown arch configuration 'nosuch'"]),
+        ("train.workers=-1", ["workers must be at least 0, found -1"]),
+        ("train.micro_batch_tokens=-5", ["micro_batch_tokens must be at least 1"]),
+        ("data.bin_width=0", ["bin_width must be at least 1"]),
+        ("tasks.knowledge_masking.task_id=-1", ["task_id must be at least 0"]),
         ("name.x=1", ["'name' is not a section"]),
     ],
 )

@@ -98,14 +98,17 @@ def test_nsp(docs: Documents, seed: int, room: int) -> None:
             assert after[first[-1]] == second[0]
             continue
         assert {document_of[token] for token in second}.isdisjoint({document_of[first[0]]})
-        # Consecutive sentences of one sample of another document: as many as fit, or a piece of one.
+        # Consecutive sentences of one sample of another document: those that fit and come nearest to the length of the
+        # true second part, or a piece of one.
         other = next(s for s in map(data.sources[0].sample, range(len(data.sources[0]))) if second[0] in s.tokens)
         offsets = other.sentence_offsets.tolist()
         start = other.tokens.tolist().index(second[0])
         assert start in offsets[:-1]
         space = room - 3 - len(first)
         ends = [end for end in offsets if start < end <= start + space] or [start + space]
-        assert second == tuple(other.tokens[start : ends[-1]].tolist())
+        wanted = len(whole) - len(first)
+        nearest = min(ends, key=lambda end: (abs(end - start - wanted), end))
+        assert second == tuple(other.tokens[start:nearest].tolist())
     if len(docs.lengths) == 1:
         assert not any(o.labels.get(nsp.LABELS) == nsp.RANDOM for row in drawn for o in objective.arrange(row))
     else:
