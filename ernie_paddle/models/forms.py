@@ -1,9 +1,9 @@
 """The same mathematics, written for the device that will run it.
 
-Paddle's kernels on a GPU are fused and fast; on a CPU some gradients are slow loops (of a broadcast bias, of gelu, of
-LayerNorm), every elementwise operator is a pass over memory, and dropout draws its numbers one by one. So training on
-a CPU uses `cpu_training`, where the gradients are written by hand out of the kernels that are fast there; everything
-else is plain operators. `hand_written()` is the one place that decides; the decision is made when the graph is built.
+Paddle's kernels on a GPU are fused and fast; on a CPU some gradients are slow loops (of a broadcast bias, of gelu),
+every elementwise operator is a pass over memory, and dropout draws its numbers one by one. So training on a CPU uses
+the expressions of `cpu_training`; everything else is plain operators. `tuned_for_cpu()` is the one place that decides;
+the decision is made when the graph is built.
 
 Shape suffixes: B batch, T queries, S keys, N heads, D head size, I and O the widths of a linear layer, H hidden.
 """
@@ -12,15 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
 
 import paddle
 from paddle.nn import functional as F
 
-Value: TypeAlias = paddle.Tensor
-"""A tensor of the graph being built, or an eager one: the code is the same."""
-
-from ernie_paddle.models import cpu_training  # noqa: E402 - it needs Value
+from ernie_paddle.models import cpu_training
+from ernie_paddle.models.cpu_training import Value as Value
 
 _forced_cpu: bool | None = None
 
@@ -43,21 +40,21 @@ def force_device(cpu: bool) -> Iterator[None]:
         _forced_cpu = previous
 
 
-def hand_written(training: bool) -> bool:
-    """Whether to use `cpu_training`: training on a CPU, in a static graph, in float32."""
-    return training and on_cpu() and not paddle.in_dynamic_mode() and not paddle.amp.is_autocast_enabled()
+def tuned_for_cpu(training: bool) -> bool:
+    """Whether to use `cpu_training`: training on a CPU in float32 (in mixed precision the operators are plain)."""
+    return training and on_cpu() and not paddle.amp.is_autocast_enabled()
 
 
 def linear(x: Value, weight_IO: Value, bias_O: Value, training: bool) -> Value:
     """x · weight + bias over the last axis."""
-    if hand_written(training):
+    if tuned_for_cpu(training):
         return cpu_training.linear(x, weight_IO, bias_O)
     return F.linear(x, weight_IO, bias_O)
 
 
 def linear_transposed(x: Value, weight_OI: Value, bias_O: Value, training: bool) -> Value:
     """x · weightᵀ + bias over the last axis, for a matrix that is stored [out, in] because it is an embedding too."""
-    if hand_written(training):
+    if tuned_for_cpu(training):
         return cpu_training.linear_transposed(x, weight_OI, bias_O)
     return paddle.matmul(x, weight_OI, transpose_y=True) + bias_O
 
@@ -66,7 +63,7 @@ def feed_forward(
     x: Value, weight_HF: Value, bias_F: Value, weight_FH: Value, bias_H: Value, act: str, training: bool
 ) -> Value:
     """act(x · weight + bias) · weight + bias."""
-    if hand_written(training) and act == "gelu":
+    if tuned_for_cpu(training) and act == "gelu":
         return cpu_training.feed_forward_gelu(x, weight_HF, bias_F, weight_FH, bias_H)
     inner_F = activation(linear(x, weight_HF, bias_F, training), act)
     return linear(inner_F, weight_FH, bias_H, training)
@@ -80,14 +77,14 @@ def activation(x: Value, act: str) -> Value:
 
 def dropout(x: Value, rate: float, training: bool) -> Value:
     """Zero each element with probability `rate` and scale the others up, so that the expectation stays."""
-    if rate and hand_written(training):
+    if rate and tuned_for_cpu(training):
         return x * cpu_training.keep_mask(x, rate)
     return F.dropout(x, rate, training=training)
 
 
 def spread_bias(bias: Value, n_heads: int, training: bool) -> Value:
     """The bias [B, 1, 1 or T, S] of the attention scores, in the form in which adding it is fastest."""
-    return cpu_training.spread_bias(bias, n_heads) if hand_written(training) else bias
+    return cpu_training.spread_bias(bias, n_heads) if tuned_for_cpu(training) else bias
 
 
 def attention(
@@ -125,7 +122,7 @@ def attention(
     probs_BNTS = F.softmax(scores_BNTS if bias is None else scores_BNTS + bias)
     if probs is not None:
         probs.append(probs_BNTS)
-    if rate and hand_written(training):
+    if rate and tuned_for_cpu(training):
         probs_BNTS = probs_BNTS * cpu_training.keep_mask(probs_BNTS, rate, axis=1)
     else:
         probs_BNTS = F.dropout(probs_BNTS, rate, training=training)

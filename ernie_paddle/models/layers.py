@@ -16,7 +16,8 @@ from ernie_paddle.models.forms import Value
 
 
 def _weight(name: str, std: float) -> ParamAttr:
-    return ParamAttr(name=name, initializer=init.TruncatedNormal(0.0, std))
+    # Paddle takes the bounds as values, not as multiples of the deviation.
+    return ParamAttr(name=name, initializer=init.TruncatedNormal(0.0, std, a=-2 * std, b=2 * std))
 
 
 def _constant(name: str, value: float) -> ParamAttr:
