@@ -153,8 +153,15 @@ def _parse_jsonl(block: Block, lines: list[str | None], report: SkipReport, lang
             report.add("document without sentences", where)
             continue
         own = entry.get("language", entry.get("lang"))
-        documents.append(Document(sentences, own if isinstance(own, str) and own else language, where, number))
+        if own is not None and not _is_name(own):
+            report.add("`language` that is not a name, left out (the document is kept)", where)
+            own = None
+        documents.append(Document(sentences, own or language, where, number))
     return documents
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and _SURROGATE.search(value) is None
 
 
 def _json_sentences(entry: Any) -> list[str] | str:

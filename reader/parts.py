@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,15 +34,23 @@ _SENTENCES_AT_ONCE = 1 << 13
 
 @dataclass(frozen=True)
 class PartSettings:
-    """What a worker must know: where parts go, the tokenizer's folder, segmenters, the split, the language."""
+    """What a worker must know: where parts go, the tokenizer's folder, segmenters, the split, the language.
+
+    A document is held out if its draw, a hash of 64 bits, is below `heldout_below`; see `draw_limit`.
+    """
 
     folder: Path
     tokenizer: Path
     segmenters: tuple[str, ...]
     phrases: Path | None
-    heldout: float
+    heldout_below: int
     seed: int
     language: str | None
+
+
+def draw_limit(heldout: float) -> int:
+    """`PartSettings.heldout_below` for a share of the documents."""
+    return math.ceil(heldout * 2.0**64)
 
 
 @dataclass(frozen=True)
@@ -70,9 +79,11 @@ class PartWorker:
         """Writes the part of a block; returns its summary, which the part's header holds, too."""
         report = SkipReport()
         documents = parse_block(task.block, report, self._settings.language)
-        arrays, splits, languages = self._arrays(documents, task.block.source.number, report)
+        arrays, splits, languages, lowest = self._arrays(documents, task.block.source.number, report)
         summary = {
             "number": task.number,
+            "source": task.block.source.number,
+            "lowest_draw": lowest,
             "crc": zlib.crc32(task.block.data),
             "bytes": len(task.block.data),
             "splits": splits,
@@ -84,14 +95,15 @@ class PartWorker:
 
     def _arrays(
         self, documents: list[Document], source: int, report: SkipReport
-    ) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, int]], list[str]]:
+    ) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, int]], list[str], int | None]:
+        """The part's arrays, what each split holds, the languages, and the lowest draw of a usable document."""
         texts = [sentence for document in documents for sentence in document.sentences]
         ids, flags, lengths = self._encode(texts)
         sizes = np.array([len(document.sentences) for document in documents], dtype=np.int64)
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         for number in np.flatnonzero(lengths == 0).tolist():
             document = documents[int(np.searchsorted(bounds, number, side="right")) - 1]
-            report.add("sentence without tokens", document.source)
+            report.add("sentence without tokens", f"in the document at {document.source}")
         counts = np.diff(np.concatenate([[0], np.cumsum(lengths > 0)])[bounds])
         for number in np.flatnonzero(counts == 0).tolist():
             report.add("document without sentences", documents[number].source)
@@ -100,7 +112,9 @@ class PartWorker:
             [-1 if d.language is None else languages.setdefault(d.language, len(languages)) for d in documents],
             dtype=np.int16,
         )
-        heldout = np.array([self._is_heldout(source, document.line) for document in documents], dtype=np.bool_)
+        draws = [draw(self._settings.seed, source, document.line) for document in documents]
+        heldout = np.array([number < self._settings.heldout_below for number in draws], dtype=np.bool_)
+        lowest = min((number for number, count in zip(draws, counts.tolist(), strict=True) if count), default=None)
         arrays: dict[str, NDArray[Any]] = {}
         described: dict[str, dict[str, int]] = {}
         for split, chosen in zip(SPLITS, (~heldout, heldout), strict=True):
@@ -123,7 +137,7 @@ class PartWorker:
                 "n_tokens": shard.n_tokens,
                 "n_unknown": int(np.count_nonzero(shard.tokens == self._tokenizer.vocab.unk)),
             }
-        return arrays, described, list(languages)
+        return arrays, described, list(languages), lowest
 
     def _encode(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.int64]]:
         """Ids and flags of all sentences, and the number of tokens of each."""
@@ -142,13 +156,10 @@ class PartWorker:
                 flags.append(batch.flags)
         return np.concatenate(ids), np.concatenate(flags), np.concatenate(lengths)
 
-    def _is_heldout(self, source: int, line: int) -> bool:
-        """A pseudo-random choice that depends on the seed and on which document of which file this is."""
-        if not self._settings.heldout:
-            return False
-        key = f"{self._settings.seed}:{source}:{line}".encode()
-        number = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little")
-        return number < self._settings.heldout * 2.0**64
+
+def draw(seed: int, source: int, line: int) -> int:
+    """A pseudo-random number below 2**64 that depends on the seed and on which document of which file this is."""
+    return int.from_bytes(hashlib.blake2b(f"{seed}:{source}:{line}".encode(), digest_size=8).digest(), "little")
 
 
 def start_worker(settings: PartSettings) -> PartWorker:
@@ -165,6 +176,8 @@ def read_summary(folder: Path, task: PartTask) -> dict[str, Any] | None:
     try:
         summary = json.loads(map_arrays(path)[1]["summary"])
     except (DataError, KeyError, ValueError):
+        return None
+    if "lowest_draw" not in summary:  # of an older version of this program
         return None
     if summary.get("crc") != zlib.crc32(task.block.data) or summary.get("bytes") != len(task.block.data):
         return None

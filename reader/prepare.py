@@ -14,9 +14,9 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,10 @@ from reader.corpus import CORPUS_FILE, FORMAT_VERSION, read_corpus_info, write_c
 from reader.documents import sample_sentences
 from reader.errors import DataError
 from reader.merge import Summary, merge_languages, merge_split, shard_groups
-from reader.parts import SPLITS, PartSettings, PartTask, read_summary, start_worker
+from reader.parts import SPLITS, PartSettings, PartTask, draw_limit, read_summary, start_worker
 from reader.phrases import PHRASES_FILE, PhraseCounter
 from reader.pool import describe_os_error, run_tasks
-from reader.report import SkipReport
+from reader.report import SkipReport, printable
 from reader.segmenters import describe_segmenters, make_segmenters
 from reader.tokenizer import Tokenizer, load_tokenizer
 from reader.words import SentenceWords
@@ -38,6 +38,7 @@ SHARD_TOKENS = 1 << 26
 PHRASE_BYTES = 1 << 26
 """Statistical phrases are counted on about this much text, spread evenly over the input."""
 _SENTENCES_AT_ONCE = 1 << 13
+_LONG_DOCUMENT = 300  # sentences; a file that is one such document probably lacks blank lines
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,9 @@ def prepare(
         format: "lines", "paragraphs", "jsonl", or "auto" (by name and content of each file).
         segmenters: see `reader.segmenters`.
         workers: processes; 0 works in this one; None: one per core, or 0 for little text.
-        heldout: fraction of the documents that go to the split "heldout", chosen by a hash of seed, file and line.
+        heldout: fraction of the documents that go to the split "heldout", chosen by a hash of seed, file and line; at
+            least one where it is above 0 and there are two or more documents. In plain text a blank line separates
+            documents.
         seed: of that choice.
         language: of documents that do not name theirs.
         shard_tokens: about how many tokens a shard holds.
@@ -82,12 +85,13 @@ def prepare(
         progress: called now and then.
 
     Returns:
-        A summary: documents, sentences, tokens, splits (n_… and unk_rate each), skipped and skipped_lines, bytes,
-        seconds, phrases, languages, workers, resumed_blocks, already_there, path.
+        A summary: documents, sentences, tokens, splits (n_… and unk_rate each; none without documents), notes (lines
+        on what may surprise), skipped and skipped_lines, bytes, seconds, phrases, languages, workers, resumed_blocks,
+        already_there, path.
 
     Raises:
-        DataError: nothing usable in the input, unusable settings or files, another corpus is there already, another
-            preparation is running there, or a worker died.
+        DataError: nothing usable in the input, all documents held out, unusable settings or files, another corpus is
+            there already, another preparation is running there, or a worker died.
     """
     started = time.monotonic()
     _check_settings(heldout, workers, shard_tokens)
@@ -177,15 +181,23 @@ def _run(job: _Job, space: Workspace, workers: int) -> tuple[dict[str, Any], int
         tokenizer=tokenizer,
         segmenters=job.segmenters,
         phrases=phrases,
-        heldout=job.settings["heldout"],
+        heldout_below=draw_limit(job.settings["heldout"]),
         seed=job.settings["seed"],
         language=job.settings["language"],
     )
     summaries, resumed = _make_parts(job, part_settings, workers)
-    summary = _summarise(summaries, job.report, job.settings["heldout"])
-    if not summary["documents"]:
+    notes = _settle_heldout(job, part_settings, summaries)
+    summary = _summarise(summaries, job.report)
+    summary["notes"] = notes + _one_document_files(job.sources, summaries)
+    if "train" not in summary["splits"]:
         space.remove()
-        raise DataError("\n".join(["no usable documents in the input:", *job.report.lines()]))
+        if not summary["documents"]:
+            raise DataError("\n".join(["no usable documents in the input:", *job.report.lines()]))
+        raise DataError(
+            f"all {summary['documents']} documents were drawn for the held-out split, and none is left to train on: "
+            f"take a smaller heldout than {job.settings['heldout']} or another seed, or give more documents (in plain "
+            "text a blank line separates documents)"
+        )
     summary.update(phrases=n_phrases, languages=merge_languages(summaries), segmenters=list(job.segmenters))
     groups = {split: shard_groups(summaries, split, job.settings["shard_tokens"]) for split in summary["splits"]}
     space.announce({split: len(group) for split, group in groups.items()}, kept)
@@ -223,6 +235,8 @@ def _look_for_finished(output: Path, fingerprint: str, overwrite: bool) -> dict[
             raise
         info = {}
     if info.get("fingerprint") == fingerprint and all((output / name).exists() for name in info.get("files", ())):
+        if not isinstance(info.get("summary"), dict):
+            raise DataError(f"{output / CORPUS_FILE}: damaged: summary is missing; remove the file and prepare again")
         return dict(info["summary"])
     if not overwrite:
         raise DataError(
@@ -287,9 +301,58 @@ def _make_parts(job: _Job, settings: PartSettings, workers: int) -> tuple[list[d
     return [summaries[number] for number in range(len(summaries))], resumed
 
 
-def _summarise(summaries: Sequence[dict[str, Any]], report: SkipReport, heldout: float) -> dict[str, Any]:
+def _documents(summaries: Iterable[Summary], splits: Sequence[str] = SPLITS) -> int:
+    return sum(int(summary["splits"][split]["n_documents"]) for summary in summaries for split in splits)
+
+
+def _settle_heldout(job: _Job, settings: PartSettings, summaries: list[dict[str, Any]]) -> list[str]:
+    """Makes one part again where chance held out nothing, or the only document there is; returns notes on that.
+
+    Which document it is depends on draws alone. A run killed after this finds the new part and needs no other.
+    """
+    documents, drawn = _documents(summaries), _documents(summaries, ["heldout"])
+    if not settings.heldout_below or not documents:
+        return []
+    lowest, number = min((s["lowest_draw"], s["number"]) for s in summaries if s["lowest_draw"] is not None)
+    if documents == 1:
+        if drawn:
+            _make_again(job, replace(settings, heldout_below=0), summaries, number)
+        return ["nothing is held out: the whole input is one document (in plain text a blank line separates documents)"]
+    if not drawn:
+        _make_again(job, replace(settings, heldout_below=lowest + 1), summaries, number)
+    return []
+
+
+def _make_again(job: _Job, settings: PartSettings, summaries: list[dict[str, Any]], number: int) -> None:
+    """Replaces one part by one with another choice of held-out documents."""
+    task = next(task for task in _tasks(job.sources, SkipReport()) if task.number == number)
+    summaries[number] = start_worker(settings)(task)
+
+
+def _one_document_files(sources: Sequence[Source], summaries: Sequence[Summary]) -> list[str]:
+    """A note on files of plain text that are a single long document each, if there are any."""
+    documents = [0] * len(sources)
+    sentences = [0] * len(sources)
+    for summary in summaries:
+        documents[summary["source"]] += _documents([summary])
+        sentences[summary["source"]] += sum(split["n_sentences"] for split in summary["splits"].values())
+    found = [
+        f"{printable(str(source.path))} ({count:,} sentences)"
+        for source, number, count in zip(sources, documents, sentences, strict=True)
+        if number == 1 and count >= _LONG_DOCUMENT and source.format != "jsonl"
+    ]
+    if not found:
+        return []
+    more = f" and {len(found) - 3:,} more" if len(found) > 3 else ""
+    what = "this file is" if len(found) == 1 else f"each of these {len(found):,} files is"
+    return [f"{what} one single document, as a blank line separates documents: {', '.join(found[:3])}{more}"]
+
+
+def _summarise(summaries: Sequence[dict[str, Any]], report: SkipReport) -> dict[str, Any]:
     splits: dict[str, dict[str, Any]] = {}
-    for split in SPLITS if heldout else SPLITS[:1]:
+    for split in SPLITS:
+        if not _documents(summaries, [split]):
+            continue
         parts = [summary["splits"][split] for summary in summaries]
         total: dict[str, Any] = {
             key: sum(part[key] for part in parts) for key in ("n_documents", "n_sentences", "n_tokens", "n_unknown")

@@ -7,6 +7,11 @@ from typing import Any
 _PLACES_KEPT = 5
 
 
+def printable(text: str) -> str:
+    """A text that any UTF-8 stream takes: the bytes of a file name that is not UTF-8 become `\\udc…`."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 class SkipReport:
     """Counts of skipped things by reason, with the first few places of each.
 
@@ -21,6 +26,7 @@ class SkipReport:
         """Counts one skipped thing; `where` is `file:line` or as near as is known."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         places = self.places.setdefault(reason, [])
+        where = printable(where)
         if len(places) < _PLACES_KEPT and where not in places:
             places.append(where)
 

@@ -44,7 +44,7 @@ class TensorFileWriter:
             end = offset + dtype.itemsize * length
             header[name] = {"dtype": _CODES[dtype.name], "shape": [length], "data_offsets": [offset, end]}
             offset = end
-        raw = json.dumps(header, ensure_ascii=False).encode("utf-8")
+        raw = json.dumps(header, ensure_ascii=True).encode("utf-8")
         raw += b" " * (-len(raw) % 8)
         self._file = self._tmp.open("wb")
         self._file.write(len(raw).to_bytes(8, "little") + raw)
@@ -135,7 +135,7 @@ def write_json_atomically(path: Path, data: Any) -> None:
     """Writes JSON aside, fsyncs it and renames it into place; the folder is fsynced, too."""
     tmp = path.with_name(path.name + ".tmp")
     with tmp.open("w", encoding="utf-8", newline="\n") as file:
-        json.dump(data, file, ensure_ascii=False, indent=1)
+        json.dump(data, file, ensure_ascii=True, indent=1)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

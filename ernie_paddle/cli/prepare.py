@@ -1,7 +1,8 @@
 """Turn raw text into a corpus: memory-mapped shards of piece ids with the boundaries of words, phrases and entities.
 
-Input: plain text (one sentence per line with a blank line between documents, or one paragraph per line) or JSON lines
-with `text` or `paragraphs`; each also as .gz. A killed run is continued by the same command.
+Input: plain text (one sentence or one paragraph per line) or JSON lines (one document per line) with `text` or
+`paragraphs`; each also as .gz. In plain text a blank line separates documents: text without any is one document, and
+documents are held out whole. A killed run is continued by the same command.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from ernie_paddle.cli import options as opt
 from reader.prepare import Progress, prepare
+from reader.report import printable
 
 FORMATS = ("auto", "lines", "paragraphs", "jsonl")
 _SECONDS_BETWEEN_LINES = 5.0
@@ -33,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         [],
         "what finds phrases and entities: phrases (statistical), capitals, gazetteer:FILE, jieba",
     )
-    opt.option(parser, "--heldout", opt.fraction, 0.02, "share of the documents that are kept for evaluation")
+    opt.option(parser, "--heldout", opt.fraction, 0.02, "share of the documents kept for evaluation, at least one")
     opt.option(parser, "--language", str, None, "language code of documents that do not name theirs")
     opt.option(parser, "--workers", opt.count, None, "processes; 0 works in this one", shown_default="one per core")
     opt.option(parser, "--seed", opt.count, 0, "seed of the choice of held-out documents")
@@ -74,9 +76,11 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         )
     if summary.get("phrases"):
         lines.append(f"  {summary['phrases']:,} statistical phrases")
+    lines += [f"  note: {note}" for note in summary.get("notes", ())]
     skipped = sum(entry["count"] for entry in summary["skipped"].values())
     lines.append(f"  skipped: {skipped:,}" + (":" if skipped else ""))
-    return lines + [f"    {line}" for line in summary["skipped_lines"]]
+    lines += [f"    {line}" for line in summary["skipped_lines"]]
+    return [printable(line) for line in lines]
 
 
 def progress_printer() -> Callable[[Progress], None]:

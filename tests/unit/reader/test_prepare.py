@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 
 from reader import prepare as prepare_module
-from reader.corpus import Corpus
+from reader.corpus import Corpus, read_corpus_info
 from reader.errors import DataError
+from reader.parts import draw
 from reader.prepare import Progress, prepare
 from reader.tokenizer import Tokenizer, load_tokenizer
 from reader.vocab import SPECIALS, write_vocab
@@ -152,6 +153,92 @@ def test_heldout_documents_depend_on_the_seed_only(texts: Path, tmp_path: Path, 
     run(texts, tmp_path / "none", vocabulary, heldout=0.0)
     with pytest.raises(DataError, match="no split 'heldout', only train"):
         Corpus.open(tmp_path / "none", "heldout")
+
+
+def documents_of(corpus: Path, split: str) -> list[list[int]]:
+    """The tokens of each document."""
+    found = []
+    for shard in Corpus.open(corpus, split).shards:
+        bounds = shard.sentence_offsets[shard.document_offsets]
+        found += [shard.tokens[a:b].tolist() for a, b in pairwise(bounds)]
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_document_is_held_out_where_chance_takes_none(tmp_path: Path, vocabulary: Path, seed: int) -> None:
+    text = tmp_path / "a.txt"
+    documents = [f"{word} " * 1000 + "." for word in WORDS[:7]]  # 4 kB and more: each a block of its own
+    text.write_text("\n\n".join(documents))
+    settings = {"heldout": 1e-6, "seed": seed, "format": "lines"}
+    summary = prepare([text], tmp_path / "c0", vocabulary, workers=0, **settings)
+    prepare([text], tmp_path / "c2", vocabulary, workers=2, **settings)
+    assert content(tmp_path / "c0") == content(tmp_path / "c2")
+    assert {name: split["n_documents"] for name, split in summary["splits"].items()} == {"train": 6, "heldout": 1}
+    encoded = [load_tokenizer(vocabulary).encode(document) for document in documents]
+    hashes = [draw(seed, 0, 1 + 2 * number) for number in range(7)]
+    chosen = encoded.pop(hashes.index(min(hashes)))
+    assert documents_of(tmp_path / "c0", "heldout") == [chosen]
+    assert documents_of(tmp_path / "c0", "train") == encoded
+    # Killed after that document was chosen: the same again.
+    with pytest.raises(StopError):
+        prepare([text], tmp_path / "c", vocabulary, workers=0, progress=stop_after("shards", 1), **settings)
+    prepare([text], tmp_path / "c", vocabulary, workers=0, **settings)
+    assert content(tmp_path / "c") == content(tmp_path / "c0")
+
+
+@pytest.mark.parametrize("heldout", [0.02, 0.999999])
+def test_a_single_document_is_for_training(tmp_path: Path, vocabulary: Path, heldout: float) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("The river runs. The bridge of stone.\n" * 400)
+    summary = prepare([text], tmp_path / "c", vocabulary, workers=0, heldout=heldout, format="paragraphs")
+    assert list(summary["splits"]) == list(read_corpus_info(tmp_path / "c")["splits"]) == ["train"]
+    assert summary["splits"]["train"]["n_documents"] == 1
+    assert summary["splits"]["train"]["n_sentences"] == summary["sentences"] == 800
+    nothing, whole = summary["notes"]
+    assert nothing.startswith("nothing is held out: the whole input is one document")
+    assert f"{text} (800 sentences)" in whole
+    assert "a blank line separates documents" in whole
+    again = prepare([text], tmp_path / "c", vocabulary, workers=0, heldout=heldout, format="paragraphs")
+    assert again["already_there"]
+    assert again["notes"] == summary["notes"]
+
+
+def test_notes_on_long_documents_only(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    for number in range(5):
+        (tmp_path / f"{number}.txt").write_text("the river\n" * 300)
+    (tmp_path / "short.txt").write_text("the river\n" * 299)
+    (tmp_path / "j.jsonl").write_text(json.dumps({"paragraphs": [["the river"] * 300]}) + "\n")
+    inputs = [str(tmp_path / "*.txt"), str(tmp_path / "*.jsonl")]
+    (note,) = prepare(inputs, tmp_path / "c", vocabulary, workers=0)["notes"]
+    assert note.startswith("each of these 5 files is one single document")
+    assert note.endswith(f"{tmp_path / '2.txt'} (300 sentences) and 2 more")
+    assert run(texts, tmp_path / "many", vocabulary)["notes"] == []
+
+
+def test_a_corpus_without_training_text_is_refused(tmp_path: Path, vocabulary: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("the river\n\nthe bridge\n")
+    with pytest.raises(DataError, match=r"all 2 documents were drawn.*blank line"):
+        prepare([text], tmp_path / "c", vocabulary, workers=0, heldout=0.999999)
+    assert not (tmp_path / "c" / "corpus.json").exists()
+    assert not (tmp_path / "c" / ".partial").exists()
+
+
+def test_names_that_are_not_unicode(tmp_path: Path, vocabulary: Path) -> None:
+    text = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    lines = [{"text": "the river", "language": "\ud800"}, {"text": "the city", "lang": "en"}, {"text": 3}]
+    text.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    summary = prepare([text], tmp_path / "c", vocabulary, workers=0)
+    assert (summary["documents"], summary["languages"]) == (2, ["en"])
+    reasons = {reason: entry["places"] for reason, entry in summary["skipped"].items()}
+    place = str(tmp_path / "caf\\udce9.jsonl")
+    assert reasons == {
+        "`language` that is not a name, left out (the document is kept)": [f"{place}:1"],
+        "JSON line whose `text` is not a string": [f"{place}:3"],
+    }
+    info = read_corpus_info(tmp_path / "c")
+    assert info["inputs"] == [str(text)]
+    "".join(summary["skipped_lines"]).encode("utf-8")
 
 
 def test_a_finished_corpus_is_left_alone(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
@@ -300,7 +387,7 @@ def test_bad_input_is_reported_and_useless_input_refused(tmp_path: Path, vocabul
     assert reasons == {
         "empty file": [str(tmp_path / "empty.txt")],
         "line with undecodable bytes (not UTF-8)": [f"{bad}:2"],
-        "sentence without tokens": [f"{bad}:4", f"{bad}:6"],
+        "sentence without tokens": [f"in the document at {bad}:4", f"in the document at {bad}:6"],
         "document without sentences": [f"{bad}:4"],
     }
     assert summary["sentences"] == 2
