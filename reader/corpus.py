@@ -171,7 +171,24 @@ def read_corpus_info(path: str | Path) -> dict[str, Any]:
     if not isinstance(info, dict) or info.get("format_version") != FORMAT_VERSION:
         version = info.get("format_version") if isinstance(info, dict) else None
         raise DataError(f"{file}: format version {version}, this program reads {FORMAT_VERSION}; prepare it again")
+    _check_info(info, file)
     return info
+
+
+_NEEDED = {"vocab_sha256": str, "vocab_size": int, "splits": dict, "languages": list, "segmenters": list}
+_NEEDED_OF_SPLIT = {"shards": list, "n_documents": int, "n_sentences": int, "n_tokens": int}
+
+
+def _check_info(info: dict[str, Any], file: Path) -> None:
+    """Everything that readers take from corpus.json is there."""
+    entries: list[tuple[str, Any, dict[str, type]]] = [("", info, _NEEDED)]
+    if isinstance(info.get("splits"), dict):
+        entries += [(f"splits.{name}.", split, _NEEDED_OF_SPLIT) for name, split in info["splits"].items()]
+    for prefix, entry, needed in entries:
+        for key, kind in needed.items():
+            if not isinstance(entry, dict) or not isinstance(entry.get(key), kind):
+                what = f"{prefix}{key} is missing or not of type {kind.__name__}"
+                raise DataError(f"{file}: damaged: {what}; run `ernie prepare` again")
 
 
 def write_corpus_info(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -52,11 +51,6 @@ class Tokenizer(Protocol):
         """The content of tokenizer_config.json."""
 
 
-def fingerprint(tokenizer: Tokenizer) -> str:
-    """A hash of all that decides about the ids."""
-    return hashlib.sha256(json.dumps(tokenizer.config(), sort_keys=True).encode()).hexdigest()
-
-
 def load_tokenizer(path: str | Path, **overrides: Any) -> Tokenizer:
     """Loads a tokenizer.
 
@@ -90,6 +84,8 @@ def _load_folder(path: Path, overrides: dict[str, Any]) -> Tokenizer:
         raise DataError(f"{path}: the folder holds no {CONFIG_FILE}; name the vocabulary file itself") from None
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise DataError(f"{file}: damaged ({error!r})") from error
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name or "\0" in name:
+        raise DataError(f"{file}: damaged: `vocab_file` must be the name of a file in the same folder, not {name!r}")
     tokenizer = _build({**config, **overrides}, path / name)
     if expected is not None and tokenizer.vocab.sha256 != expected:
         raise DataError(f"{path / name}: not the vocabulary that {CONFIG_FILE} was written for (SHA-256 differs)")

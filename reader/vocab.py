@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -112,7 +113,7 @@ def _read_text(path: Path) -> str:
         return raw.decode("utf-8-sig")
     except FileNotFoundError:
         raise DataError(f"{path}: no such vocabulary file") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot read the vocabulary: {error}") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: the vocabulary is not UTF-8 (byte {error.start})") from error

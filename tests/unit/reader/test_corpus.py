@@ -73,6 +73,18 @@ def test_unfinished_or_damaged_folders_are_refused(tmp_path: Path) -> None:
         Corpus.open(tmp_path)
     file.write_bytes(whole)
     info = json.loads((tmp_path / CORPUS_FILE).read_text())
+    split = info["splits"]["train"]
+    for key in ("vocab_sha256", "vocab_size", "splits", "languages", "segmenters"):
+        without = {name: value for name, value in info.items() if name != key}
+        for damaged in (without, {**info, key: None}):
+            (tmp_path / CORPUS_FILE).write_text(json.dumps(damaged))
+            with pytest.raises(DataError, match=rf"corpus\.json: damaged: {key} is missing"):
+                Corpus.open(tmp_path)
+    for key in ("shards", "n_documents", "n_sentences", "n_tokens"):
+        damaged = {**info, "splits": {"train": {name: value for name, value in split.items() if name != key}}}
+        (tmp_path / CORPUS_FILE).write_text(json.dumps(damaged))
+        with pytest.raises(DataError, match=rf"splits\.train\.{key} is missing"):
+            Corpus.open(tmp_path)
     (tmp_path / CORPUS_FILE).write_text(json.dumps({**info, "format_version": 99}))
     with pytest.raises(DataError, match="version 99"):
         Corpus.open(tmp_path)

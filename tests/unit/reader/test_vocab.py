@@ -46,6 +46,16 @@ def test_bad_files_are_named(tmp_path: Path, content: bytes, message: str) -> No
     assert "v.txt" in str(caught.value)
 
 
+def test_damaged_gzip_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt.gz"
+    whole = gzip.compress("".join(piece + "\n" for piece in PIECES).encode())
+    header = whole[:10]
+    for damaged in (whole[:-9], header + b"\xff" * 20, b"no gzip", whole[:-8] + b"\0" * 8):
+        path.write_bytes(damaged)
+        with pytest.raises(DataError, match=r"v\.txt\.gz: cannot read the vocabulary"):
+            read_vocab(path)
+
+
 def test_missing_file_and_missing_piece(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such vocabulary"):
         read_vocab(tmp_path / "none.txt")
