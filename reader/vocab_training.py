@@ -26,6 +26,7 @@ from reader.wordpiece import WordPieceTokenizer
 
 KINDS = ("wordpiece", "sentencepiece")
 LIMIT_BYTES = 1 << 27
+LEAST_COVERAGE = {"wordpiece": 0.9, "sentencepiece": 0.98}  # SentencePiece's trainer refuses less
 _SMALLEST = 32
 _SPM_THREADS = 4  # a fixed number: sums of floats depend on it
 _SPM_LONGEST = 4000
@@ -52,7 +53,8 @@ def train_vocab(
         kind: "wordpiece" or "sentencepiece" (unigram).
         lowercase: fold case (WordPiece: BERT's rules; SentencePiece: NFKC with case folding instead of NFKC).
         strip_accents: remove accents, WordPiece only; None: as `lowercase`.
-        character_coverage: the rarest characters, outside of this share of the text, become [UNK].
+        character_coverage: the rarest characters, outside of this share of the text, become [UNK]; from 0.9 to 1, for
+            SentencePiece from 0.98.
         limit_bytes: train on about this much text, taken evenly from all of it.
 
     Raises:
@@ -62,8 +64,9 @@ def train_vocab(
         raise DataError(f"vocabulary kind {kind!r} is not known; use one of {', '.join(KINDS)}")
     if vocab_size < _SMALLEST:
         raise DataError(f"vocab_size must be {_SMALLEST} or more, not {vocab_size}")
-    if not 0.9 <= character_coverage <= 1.0:
-        raise DataError(f"character_coverage must be from 0.9 to 1, not {character_coverage}")
+    least = LEAST_COVERAGE[kind]
+    if not least <= character_coverage <= 1.0:
+        raise DataError(f"character_coverage must be from {least} to 1 for {kind}, not {character_coverage}")
     sources = find_sources(inputs, format, SkipReport())
 
     def texts() -> Iterator[str]:
@@ -77,9 +80,7 @@ def train_vocab(
         )
         tokenizer = WordPieceTokenizer(Vocab(pieces, str(output_dir)), lowercase=lowercase, strip_accents=strip_accents)
     else:
-        model = train_sentencepiece(
-            texts(), vocab_size, lowercase=lowercase, character_coverage=min(character_coverage, 0.9999)
-        )
+        model = train_sentencepiece(texts(), vocab_size, lowercase=lowercase, character_coverage=character_coverage)
         tokenizer = SentencePieceTokenizer(model, str(output_dir))
     tokenizer.save(output_dir)
     return tokenizer

@@ -137,9 +137,9 @@ def fraction(text: str) -> float:
     return _number(text, float, lambda value: 0.0 <= value < 1.0, "a number from 0 up to (not including) 1")
 
 
-def share(text: str) -> float:
-    """A number from 0 to 1, both included."""
-    return _number(text, float, lambda value: 0.0 <= value <= 1.0, "a number from 0 to 1")
+def coverage(text: str) -> float:
+    """A number from 0.9 to 1, both included."""
+    return _number(text, float, lambda value: 0.9 <= value <= 1.0, "a number from 0.9 to 1")
 
 
 def positive_number(text: str) -> float:

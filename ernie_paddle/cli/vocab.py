@@ -7,8 +7,11 @@ import time
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from reader.vocab_training import KINDS, LIMIT_BYTES, train_vocab
+from reader.vocab_training import KINDS, LEAST_COVERAGE, LIMIT_BYTES, train_vocab
 
+_COVERAGE = "share of the text whose characters get a piece, " + ", ".join(
+    f"{least} to 1 for {kind}" for kind, least in LEAST_COVERAGE.items()
+)
 FORMATS = ("auto", "lines", "paragraphs", "jsonl")
 
 
@@ -20,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(parser, "--type", str, "wordpiece", "kind of vocabulary", choices=KINDS)
     opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
     opt.flag(parser, "--lowercase", True, "fold capitals (where they were is kept beside the ids all the same)")
-    opt.option(parser, "--coverage", opt.share, 0.9999, "share of the text whose characters get a piece")
+    opt.option(parser, "--coverage", opt.coverage, 0.9999, _COVERAGE)
     opt.option(
         parser, "--limit", opt.positive_int, LIMIT_BYTES, "bytes of text to train on, taken evenly from all of it"
     )

@@ -47,6 +47,43 @@ def test_vocab_prints_its_size(corpus: Path, tmp_path: Path, capsys: pytest.Capt
     assert any(piece.startswith("G") for piece in load_tokenizer(tmp_path / "cased").vocab.pieces)
 
 
+def test_coverage_takes_what_its_help_says(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["vocab", "--help"])
+    assert "0.9 to 1 for wordpiece, 0.98 to 1 for sentencepiece" in " ".join(capsys.readouterr().out.split())
+    arguments = ["vocab", str(corpus.parent / "a.txt"), "--output", str(tmp_path / "v"), "--size", "60"]
+    for kind, wrong, right in (("wordpiece", "0.89", "0.9"), ("sentencepiece", "0.97", "0.98")):
+        try:
+            code = main([*arguments, "--type", kind, "--coverage", wrong])
+        except SystemExit as stop:
+            code = stop.code
+        assert code == 2
+        for value in (right, "1"):
+            assert main([*arguments, "--type", kind, "--coverage", value]) == 0
+
+
+def test_text_without_blank_lines_is_said_to_be_one_document(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    assert "a blank line separates documents" in " ".join(capsys.readouterr().out.split())
+    text = tmp_path / "t.txt"
+    text.write_text((" ".join(SENTENCES) + "\n") * 100)
+    arguments = ["prepare", str(text), "--vocab", f"{corpus.parent}/vocab", "--workers", "0"]
+    assert main([*arguments, "--output", f"{tmp_path}/c"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"train +1 documents +300 sentences", printed)
+    assert "heldout " not in printed
+    assert "  note: nothing is held out" in printed
+    assert f"  note: this file is one single document, as a blank line separates documents: {text} (300" in printed
+    text.write_text("\n\n".join([" ".join(SENTENCES)] * 5))
+    assert main([*arguments, "--output", f"{tmp_path}/d"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"train +4 documents(.|\n)*heldout +1 documents", printed)
+    assert "note:" not in printed
+
+
 def test_prepare_reports_what_was_skipped(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["prepare", f"{corpus.parent}/*.txt*", "--vocab", f"{corpus.parent}/vocab", "--output", str(corpus)]
     assert main([*arguments, "--segmenters", "capitals", "--heldout", "0.1"]) == 0

@@ -59,11 +59,25 @@ def test_wordpiece_alphabet() -> None:
     assert "z" not in train_wordpiece(lambda: iter(rare), 60, character_coverage=0.999)
 
 
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
+def test_full_coverage_is_full(tmp_path: Path, kind: str) -> None:
+    # One 中 among 20,000 other characters: outside of the share .9999.
+    (tmp_path / "t.txt").write_text("the old mill stood there\n" * 1000 + "中\n", encoding="utf-8")
+    found = {
+        coverage: "中" in "".join(train_vocab(
+            [tmp_path / "t.txt"], tmp_path / kind, 60, kind=kind, character_coverage=coverage
+        ).vocab.pieces)
+        for coverage in (0.999, 1.0)
+    }  # fmt: skip
+    assert found == {0.999: False, 1.0: True}
+
+
 def test_unusable_settings_and_text(text: Path, tmp_path: Path) -> None:
     for settings, message in [
         ({"kind": "bpe"}, "'bpe' is not known"),
         ({"vocab_size": 3}, "32 or more"),
         ({"character_coverage": 0.5}, "character_coverage"),
+        ({"character_coverage": 0.97, "kind": "sentencepiece"}, "from 0.98 to 1 for sentencepiece"),
         ({"format": "csv"}, "'csv' is not known"),
     ]:
         with pytest.raises(DataError, match=message):
