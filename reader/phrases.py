@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -69,14 +68,6 @@ class PhraseCounter:
             surface = " ".join("".join(pieces[i].removeprefix("##").lstrip("▁") for i in word) for word in words)
             lines.append(f"{order}\t{count}\t{t:.6f}\t{ids}\t{surface}\n")
         return lines
-
-
-def count_phrases(sentences: Iterable[SentenceWords], tokenizer: Tokenizer, file: Path) -> int:
-    """Counts the phrases of some sentences and writes phrases.tsv; returns their number."""
-    counter = PhraseCounter(tokenizer)
-    for batch in sentences:
-        counter.add(batch)
-    return counter.write(file)
 
 
 def read_phrases(file: Path) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -110,8 +110,6 @@ class BatchPlan:
         self._first_batch = np.concatenate([[0], np.cumsum([b.batches for b in self._bins])])
         self.batches_per_epoch = int(self._first_batch[-1])
         self.samples_per_epoch = sum(b.total for b in self._bins)
-        self.smallest_batch = min(b.total // b.batches for b in self._bins)
-        """Rows of the smallest batch: with more processes than this, some would go without in some steps."""
 
     def batch(self, n: int) -> BatchRows:
         """The rows of batch n (n >= 0); the same work for every n."""
@@ -187,7 +185,7 @@ def _check(
     if bin_width < 1:
         raise DataError(f"bin_width must be at least 1, not {bin_width}")
     if not any(len(index) and weight for index, weight in zip(indexes, weights, strict=True)):
-        names = ", ".join(str(index.corpus.path) for index in indexes)
+        names = ", ".join(f"{index.corpus.path} (split {index.corpus.split!r})" for index in indexes)
         raise DataError(
             f"no samples in {names or 'the list of corpora'}: is the text too short for the least sample length?"
         )

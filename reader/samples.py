@@ -66,9 +66,7 @@ class SampleIndex:
         self._sentence_counts = _join([part.sentence_counts for part in parts], np.int32)
         self.lengths: NDArray[np.int32] = _join([part.lengths for part in parts], np.int32)
         """Tokens of each sample, int32 [len(self)]."""
-        # Samples of document d are _document_samples[d] to _document_samples[d+1]; _documents is the other direction.
         per_document = _join([part.samples_per_document for part in parts], np.int64)
-        self._document_samples = np.concatenate([[0], np.cumsum(per_document)])
         self._documents = np.repeat(np.arange(len(per_document), dtype=np.int32), per_document)
         self._arrays = _arrays(corpus)
 
@@ -99,17 +97,7 @@ class SampleIndex:
     @property
     def n_documents(self) -> int:
         """Documents of the corpus, those without a sample included."""
-        return len(self._document_samples) - 1
-
-    def document_of(self, k: int) -> int:
-        """The document (numbered through the whole split) that sample k is from."""
-        assert 0 <= k < len(self), f"sample {k} of {len(self)}"
-        return self._documents.item(k)
-
-    def samples_of_document(self, d: int) -> range:
-        """The samples of document d, in the order of the text; empty where all of it was left out."""
-        assert 0 <= d < self.n_documents, f"document {d} of {self.n_documents}"
-        return range(self._document_samples.item(d), self._document_samples.item(d + 1))
+        return int(self._shard_documents[-1])
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
