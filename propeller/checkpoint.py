@@ -67,6 +67,11 @@ class Checkpoint:
         return self.path / name
 
 
+def is_plain(name: str) -> bool:
+    """Whether a name is that of a file in a directory, and leads nowhere else."""
+    return name not in ("", ".", "..") and not any(character in name for character in "/\\\0")
+
+
 def step_path(root: Path, step: int) -> Path:
     """Where the checkpoint of `step` lies under `root`."""
     return root / f"step-{step:08d}"
@@ -127,9 +132,8 @@ def save(
     *,
     keep_last: int | None = None,
     best: Mapping[str, Any] | None = None,
-    rank: int = 0,
 ) -> Path:
-    """Write the checkpoint of `step` and return its directory; ranks other than 0 write nothing.
+    """Write the checkpoint of `step` and return its directory.
 
     `tensors` maps safetensors file names to arrays by name, `documents` JSON file names to values, `files` names to
     files that are copied. `keep_last` removes all but the newest that many checkpoints up to this step (and the best);
@@ -139,11 +143,9 @@ def save(
     documents, files = documents or {}, files or {}
     names = [*tensors, *documents, *files]
     assert len({*names, MANIFEST}) == len(names) + 1, f"names used twice in a checkpoint: {names}"
-    assert all(Path(name).name == name for name in names), f"names in a checkpoint must be plain: {names}"
+    assert all(is_plain(name) for name in names), f"names in a checkpoint must be plain: {names}"
     assert keep_last is None or keep_last >= 1
     target = step_path(root, step)
-    if rank != 0:
-        return target
     aside = root / f".tmp-{target.name}-{os.getpid()}"
     try:
         root.mkdir(parents=True, exist_ok=True)
@@ -272,6 +274,8 @@ def _manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
         raise CheckpointError(f"{where}: damaged, it cannot be understood") from error
     if not known:
         raise CheckpointError(f"{where}: not a checkpoint's manifest")
+    if not all(is_plain(name) for name in entries):
+        raise CheckpointError(f"{where}: damaged, it names files outside of the checkpoint")
     if version > _VERSION:
         raise CheckpointError(f"{where}: version {version} is newer than this program knows")
     return step, entries
@@ -313,6 +317,19 @@ def _prune(root: Path, step: int, keep_last: int) -> None:
         aside = root / f".tmp-{path.name}-{os.getpid()}-removed"
         os.rename(path, aside)
         shutil.rmtree(aside)
+
+
+def discard(root: Path) -> None:
+    """Remove all checkpoints under `root`, the mark of the best and what a killed save left; nothing else."""
+    if not root.is_dir():
+        return
+    for step in steps(root):
+        if _is_own(step_path(root, step)):
+            shutil.rmtree(step_path(root, step))
+    (root / BEST).unlink(missing_ok=True)
+    _remove_leftovers(root)
+    if not any(root.iterdir()):
+        root.rmdir()
 
 
 def _remove_leftovers(root: Path) -> None:

@@ -6,6 +6,7 @@ A run is a folder::
     log.jsonl             every logged step and evaluation
     curves.png            the loss curves, drawn at the end
     vdl/                  the same for VisualDL, where it is installed
+    .lock                 held by the process that works there
     checkpoints/step-…/   model.safetensors, training.safetensors, run.json (identity), state.json, the caller's files
 """
 
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import paddle
 
 from propeller import checkpoint, distributed
 from propeller.errors import UserError
@@ -38,6 +40,7 @@ from propeller.hooks import (
 )
 from propeller.learner import Batch, Learner
 from propeller.plot import plot
+from propeller.run_folder import CHECKPOINTS, CURVES, LOG, VDL, FolderLock
 
 PARAMETERS = "model.safetensors"
 TRAINING = "training.safetensors"
@@ -53,7 +56,8 @@ class StepInput:
         task: name of the Learner's task.
         micro_batches: this rank's arrays.
         lr: learning rate of the update.
-        units: amount of work of this rank, in whatever the caller counts.
+        units: amount of work of this rank, in whatever the caller counts. What all ranks did is estimated as this
+            times their number: summing it would cost another collective in each step.
         slots: the same with padding.
         samples: what the step used, for messages.
     """
@@ -109,12 +113,13 @@ class Outcome:
     skipped: int
 
 
+Evaluate = Callable[[], Sequence[tuple[str, dict[str, float]]]]
 Files = Callable[[], AbstractContextManager[Mapping[str, Path]]]
 
 
 @dataclass
 class Trainer:
-    """One run in one folder.
+    """One run in one folder, which is locked from ``resume`` or ``run``, what comes first, to the end of ``run``.
 
     Attributes:
         learner: with all tasks added.
@@ -141,7 +146,8 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.rank, self.world = distributed.rank(), distributed.world_size()
-        self.checkpoints = self.folder / "checkpoints"
+        self.checkpoints = self.folder / CHECKPOINTS
+        self._lock = FolderLock(self.folder)
         self.guard = NonFiniteGuard(self.options.non_finite_limit)
         self.evaluations: list[EvalRecord] = []
         self._remembered: dict[str, Hook] = {"watch": self.watch, "guard": self.guard, **self.memory}
@@ -155,14 +161,28 @@ class Trainer:
         Damaged checkpoints are named on stderr, and the newest good one is used.
 
         Raises:
-            UserError: the folder holds a run with other settings.
+            UserError: another process works in the folder; it holds a run with other settings; or all its checkpoints
+                are damaged.
         """
+        self._acquire()
+        try:
+            return self._resume()
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _resume(self) -> bool:
         newest, warnings = checkpoint.latest_valid(self.checkpoints)
+        if newest is None and warnings:
+            raise UserError(
+                f"{self.checkpoints}: {warnings[0]}; starting anew would overwrite that run: move {self.folder} away "
+                "or choose another output folder"
+            )
         for warning in warnings:
             self.say(f"warning: {warning}")
         if newest is None:
             return False
-        found = checkpoint.read(newest)
+        found = checkpoint.read(newest, check=False)
         before, now = _flat(found.document(RUN)), _flat(self.identity)
         changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
         if changed:
@@ -177,6 +197,8 @@ class Trainer:
         for name, item in self._remembered.items():
             item.restore(state["remembered"].get(name, {}))
         self._saved = self.learner.step
+        self._warn_of_versions(state.get("versions", {}))
+        self._repair_mark()
         self.say(f"continuing after step {self.learner.step} of {self.total_steps} ({newest})")
         return True
 
@@ -193,6 +215,7 @@ class Trainer:
             "learner": meta,
             "evaluations": [vars(record) for record in self.evaluations],
             "remembered": {name: item.state() for name, item in self._remembered.items()},
+            "versions": versions(),
         }
         best_now = self.watch.improved and self.watch.best_step == step
         with self.files() as files:
@@ -203,16 +226,46 @@ class Trainer:
                 {**self.documents, RUN: self.identity, STATE: state},
                 files,
                 keep_last=self.options.keep_last,
-                best={"metric": self.watch.metric, "value": self.watch.best_value} if best_now else None,
+                best=self._best_facts() if best_now else None,
             )
         self._saved = step
         return target
 
+    def _best_facts(self) -> dict[str, Any]:
+        return {"metric": self.watch.metric, "value": self.watch.best_value}
+
+    def _repair_mark(self) -> None:
+        """Mark the best checkpoint that the restored state knows: a kill may have come between save and mark."""
+        step = self.watch.best_step
+        marked = checkpoint.best(self.checkpoints)
+        path = checkpoint.step_path(self.checkpoints, step)
+        if self.rank == 0 and self.watch.best_value is not None and path.is_dir() and (not marked or marked[0] != path):
+            checkpoint.mark_best(self.checkpoints, step, self._best_facts())
+
+    def _warn_of_versions(self, before: Mapping[str, str]) -> None:
+        changed = [
+            f"{name} was {before[name]} and is {now}"
+            for name, now in versions().items()
+            if before.get(name, now) != now
+        ]
+        if changed:
+            self.say(f"warning: {'; '.join(changed)}: the run continues, but not to the same bits")
+
+    def _acquire(self) -> None:
+        """Lock the folder, on rank 0; an error there is one on every rank, so that none waits for the others."""
+        problem = ""
+        if self.rank == 0:
+            try:
+                self._lock.acquire()
+            except UserError as error:
+                problem = str(error)
+        problem = distributed.all_gather_bytes(problem.encode())[0].decode()
+        if problem:
+            raise UserError(problem)
+
     # --------------------------------------------------------------------------------------------------------- the run
 
-    def run(
-        self, inputs: Iterator[StepInput], evaluate: Callable[[], Sequence[tuple[str, dict[str, float]]]]
-    ) -> Outcome:
+    def run(self, inputs: Iterator[StepInput], evaluate: Evaluate) -> Outcome:
         """Train from the present step to the end.
 
         Args:
@@ -221,22 +274,34 @@ class Trainer:
                 nothing can be evaluated.
 
         Raises:
-            UserError: too many steps in a row were not finite, or a checkpoint could not be written.
+            UserError: another process works in the folder, too many steps in a row were not finite, or a checkpoint
+                could not be written.
         """
+        self._acquire()
+        try:
+            return self._run(inputs, evaluate)
+        finally:
+            self._lock.release()
+
+    def _run(self, inputs: Iterator[StepInput], evaluate: Evaluate) -> Outcome:
         hooks = [*self._remembered.values(), *self._outputs()]
         rate = Rate(self.total_steps)
         interrupted = False
         with StopSignals() as signals:
             try:
+                if self._evaluation_due() and all(record.step != self.learner.step for record in self.evaluations):
+                    # The run ended in this evaluation, and the checkpoint was saved without it.
+                    self._evaluate(evaluate, hooks)
+                    self._saved = None
+                    self.save()
                 stop = self._stop_reason(hooks)
                 while self.learner.step < self.total_steps and stop is None and not interrupted:
-                    self._step(next(inputs), rate, hooks)
-                    step, last = self.learner.step, self.learner.step == self.total_steps
-                    if step % self.options.eval_every == 0 or last:
+                    self._step(inputs, rate, hooks)
+                    if self._evaluation_due():
                         self._evaluate(evaluate, hooks)
                         stop = self._stop_reason(hooks)
                         self.save()
-                    elif step % self.options.checkpoint_every == 0:
+                    elif self.learner.step % self.options.checkpoint_every == 0:
                         self.save()
                     interrupted = self._on_any_rank(signals.requested)
                 path = self.save()
@@ -247,7 +312,7 @@ class Trainer:
             self.say(stop)
         distributed.barrier()
         if self.rank == 0:
-            plot({"train": self.folder / "log.jsonl"}, self.folder / "curves.png")
+            plot({"train": self.folder / LOG}, self.folder / CURVES)
         marked = checkpoint.best(self.checkpoints)
         finished = not interrupted or self.learner.step == self.total_steps
         return Outcome(
@@ -265,8 +330,13 @@ class Trainer:
         if self.rank == 0:
             print(text, file=sys.stderr, flush=True)
 
-    def _step(self, given: StepInput, rate: Rate, hooks: Sequence[Hook]) -> None:
-        began = time.perf_counter()
+    def _evaluation_due(self) -> bool:
+        step = self.learner.step
+        return step > 0 and (step % self.options.eval_every == 0 or step == self.total_steps)
+
+    def _step(self, inputs: Iterator[StepInput], rate: Rate, hooks: Sequence[Hook]) -> None:
+        began = time.perf_counter()  # waiting for data is part of the step
+        given = next(inputs)
         result = self.learner.train_step(given.task, given.micro_batches, given.lr)
         seconds = time.perf_counter() - began
         units = given.units * self.world
@@ -292,11 +362,20 @@ class Trainer:
         for hook in hooks:
             hook.on_step(record)
 
-    def _evaluate(self, evaluate: Callable[[], Sequence[tuple[str, dict[str, float]]]], hooks: Sequence[Hook]) -> None:
-        for name, figures in evaluate():
-            record = EvalRecord(self.learner.step, name, figures)
-            self.evaluations.append(record)
-            for hook in hooks:
+    def _evaluate(self, evaluate: Evaluate, hooks: Sequence[Hook]) -> None:
+        """Evaluate and tell the hooks. If that fails, the steps so far are saved; a resumed run evaluates first."""
+        try:
+            records = [EvalRecord(self.learner.step, name, figures) for name, figures in evaluate()]
+            # The watch may refuse the figures: it is asked before anything is written down.
+            for hook in self._remembered.values():
+                for record in records:
+                    hook.on_eval(record)
+        except Exception:
+            self.save()
+            raise
+        self.evaluations += records
+        for hook in hooks[len(self._remembered) :]:
+            for record in records:
                 hook.on_eval(record)
 
     def _outputs(self) -> list[Hook]:
@@ -306,8 +385,8 @@ class Trainer:
         step, every = self.learner.step, self.options.log_every
         return [
             Progress(self.total_steps, unit=self.options.unit, every=every, initial=step),
-            JsonlLog(self.folder / "log.jsonl", resume_step=step, every=every),
-            VisualDl(self.folder / "vdl", every=every),
+            JsonlLog(self.folder / LOG, resume_step=step, every=every),
+            VisualDl(self.folder / VDL, every=every),
         ]
 
     def _on_any_rank(self, requested: bool) -> bool:
@@ -319,6 +398,11 @@ class Trainer:
     @staticmethod
     def _stop_reason(hooks: Sequence[Hook]) -> str | None:
         return next((hook.stop_reason for hook in hooks if hook.stop_reason is not None), None)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what computes: another one may round differently."""
+    return {"numpy": np.__version__, "paddle": paddle.__version__}
 
 
 def split_state(

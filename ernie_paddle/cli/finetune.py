@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.finetune.table import FORMATS
+from ernie_paddle.finetune.table import FORMATS, STDIN
 from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
 from propeller.errors import UserError
 
@@ -72,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     from propeller import distributed
     from propeller.precision import PrecisionConfig
 
+    if args.train == STDIN:
+        raise UserError("--train cannot be standard input, since the training table is read twice; give a file")
     chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
     if args.max_length is None:
@@ -135,15 +136,10 @@ def result_table(rows: dict[str, dict[str, float]]) -> str:
 
 def discard_run(folder: Path) -> None:
     """Remove what an earlier run left in its folder, and nothing else."""
-    from propeller import checkpoint
+    from propeller import run_folder
 
-    checkpoints = folder / "checkpoints"
-    for step in checkpoint.steps(checkpoints):
-        path = checkpoint.step_path(checkpoints, step)
-        if (path / checkpoint.MANIFEST).is_file():
-            shutil.rmtree(path)
-    for path in (checkpoints / checkpoint.BEST, folder / "log.jsonl", folder / "results.json"):
-        path.unlink(missing_ok=True)
+    run_folder.discard(folder)
+    (folder / "results.json").unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:

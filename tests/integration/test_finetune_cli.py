@@ -152,6 +152,8 @@ def test_the_same_command_again_changes_nothing(trained: Trained, capsys: pytest
         (["--dev", "{tmp}/only_dev.tsv"], "only_dev.tsv:3: column 'label': unknown label 'maybe'"),
         (["--model", "{exported}"], "an exported model cannot be trained"),
         (["--model", "{tmp}"], "no model in it"),
+        (["--train", "-"], "--train cannot be standard input"),
+        (["--output", "{tmp}/only_dev.tsv"], "only_dev.tsv: File exists"),
         (["--train", "{tmp}/absent.tsv"], "absent.tsv: No such file or directory"),
     ],
 )

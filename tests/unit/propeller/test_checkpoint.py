@@ -110,9 +110,16 @@ def test_keep_last_and_best_and_foreign_directories(tmp_path: Path) -> None:
     assert checkpoint.steps(tmp_path) == [1, 2, 60, 900]
 
 
-def test_only_rank_zero_writes(tmp_path: Path) -> None:
-    assert write(tmp_path / "run", 5, rank=1) == tmp_path / "run" / "step-00000005"
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("name", ["../state.json", "/etc/hostname", "..", "a\\b", ""])
+def test_a_manifest_that_leads_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
+    path = write(tmp_path, 5)
+    manifest = json.loads((path / "manifest.json").read_text())
+    manifest["files"][name] = manifest["files"]["state.json"]
+    (tmp_path / "state.json").write_bytes((path / "state.json").read_bytes())
+    (path / "manifest.json").write_text(json.dumps(manifest))
+    for check in (True, False):
+        with pytest.raises(checkpoint.CheckpointError, match="names files outside"):
+            checkpoint.read(path, check=check)
 
 
 def test_leftovers_are_removed_by_the_next_save_and_nothing_else(tmp_path: Path) -> None:
