@@ -102,7 +102,9 @@ def _run(argv: list[str]) -> int:
     try:
         args = build_parser(verb).parse_args(rest)
         return int(load_verb(verb).run(args) or 0)
-    except (DataError, UserError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError) as error:
+    except BrokenPipeError:
+        raise
+    except (DataError, UserError, OSError) as error:
         print(f"ernie {verb}: {one_line(error)}", file=sys.stderr)
         return EXIT_MISTAKE
     except KeyboardInterrupt:

@@ -37,6 +37,8 @@ def fake(monkeypatch: pytest.MonkeyPatch, error: BaseException | None) -> None:
             "ernie prepare: x.txt: No such file or directory",
         ),
         (PermissionError(13, "Permission denied", "/y"), 2, "ernie prepare: /y: Permission denied"),
+        (FileExistsError(17, "File exists", "out"), 2, "ernie prepare: out: File exists"),
+        (OSError(28, "No space left on device"), 2, "ernie prepare: No space left on device"),
         (KeyboardInterrupt(), 130, "ernie prepare: interrupted"),
     ],
 )
