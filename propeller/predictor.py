@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from propeller import runtime
-from propeller.checkpoint import sha256_file
+from propeller.checkpoint import is_plain, sha256_file
 from propeller.errors import UserError
 from propeller.export import EXPORT, FORMAT, MODEL, VERSION
 from propeller.inputs import Input
@@ -134,6 +134,8 @@ def _describe(directory: Path, check: bool) -> dict[str, Any]:
     if not known or version > VERSION:
         raise UserError(f"{directory}/{EXPORT}: not an export that this version can read")
     for name, digest in description["sha256"].items() if check else ():
+        if not is_plain(name):
+            raise UserError(f"{directory}/{EXPORT}: damaged, it names a file outside of the directory ({name!r})")
         path = directory / name
         if not path.is_file():
             raise UserError(f"{path}: missing; export the model again")

@@ -189,6 +189,10 @@ def test_wrong_directories_and_devices(exported: Path, learner: Learner, tmp_pat
     (damaged / "model.pdiparams").write_bytes(content)
     with pytest.raises(UserError, match=r"model\.pdiparams: SHA-256 differs"):
         Predictor(damaged)
+    description = json.loads((damaged / "export.json").read_text())
+    (damaged / "export.json").write_text(json.dumps({**description, "sha256": {"../words.txt": "0" * 64}}))
+    with pytest.raises(UserError, match=r"names a file outside of the directory \('\.\./words\.txt'\)"):
+        Predictor(damaged)
     with pytest.raises(UserError, match="float16 needs a GPU"):
         Predictor(exported, "cpu", precision="float16")
     if not paddle.is_compiled_with_cuda():
