@@ -77,22 +77,6 @@ def all_gather_bytes(data: bytes) -> list[bytes]:
     return [bytes(_job.store.get(f"{_STORE_PREFIX}/{_job.messages}/{other}"))[1:] for other in range(world_size())]
 
 
-def broadcast_bytes(data: bytes | None) -> bytes:
-    """Rank 0's message, on all ranks (the others may give None). Every rank must call it."""
-    if world_size() == 1:
-        assert data is not None, "rank 0 has to give the message"
-        return data
-    assert _job.store is not None, "distributed.init() comes first"
-    assert rank() != 0 or data is not None, "rank 0 has to give the message"
-    _job.messages += 1
-    key = f"{_STORE_PREFIX}/{_job.messages}/0"
-    if rank() == 0:
-        assert data is not None
-        _job.store.set(key, b"." + data)
-        return data
-    return bytes(_job.store.get(key))[1:]
-
-
 def barrier() -> None:
     """Return when all processes have come here."""
     all_gather_bytes(b"")

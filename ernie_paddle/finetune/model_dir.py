@@ -7,15 +7,13 @@ checkpoint holds the parameters in `model.safetensors`; an exported model holds 
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
@@ -141,19 +139,3 @@ def tokenizer_files(tokenizer: Tokenizer) -> Iterator[dict[str, Path]]:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save(Path(folder))
         yield {file.name: file for file in sorted(Path(folder).iterdir())}
-
-
-def write_model_files(folder: Path, config: ErnieConfig, task: TaskType | None, tokenizer: Tokenizer) -> None:
-    """Write all files of a model directory but the parameters."""
-    for name, document in model_documents(config, task).items():
-        (folder / name).write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with tokenizer_files(tokenizer) as files:
-        for name, source in files.items():
-            shutil.copyfile(source, folder / name)
-
-
-def as_float32(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    """Floating-point arrays as float32; others are left out."""
-    return {
-        name: np.asarray(array, np.float32) for name, array in arrays.items() if np.issubdtype(array.dtype, np.floating)
-    }

@@ -23,13 +23,12 @@ class EarlyStop(Hook):
         patience: int | None = None,
         *,
         name: str | None = None,
-        min_delta: float = 0.0,
     ) -> None:
         if mode not in ("min", "max"):
             raise UserError(f"early stop: mode {mode!r} is neither 'min' nor 'max'")
         if patience is not None and patience < 1:
             raise UserError(f"early stop: patience {patience} must be 1 or more")
-        self.metric, self.mode, self.patience, self.name, self.min_delta = metric, mode, patience, name, min_delta
+        self.metric, self.mode, self.patience, self.name = metric, mode, patience, name
         self.best_value: float | None = None
         self.best_step = 0
         self.waited = 0
@@ -62,8 +61,7 @@ class EarlyStop(Hook):
             return False
         if self.best_value is None:
             return True
-        gain = self.best_value - value if self.mode == "min" else value - self.best_value
-        return gain > self.min_delta
+        return value < self.best_value if self.mode == "min" else value > self.best_value
 
     def state(self) -> dict[str, Any]:
         """The best evaluation so far and how long it has been."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from ernie_paddle.finetune.model_dir import PARAMETERS, write_model_files
+from ernie_paddle.finetune.model_dir import PARAMETERS, model_documents, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
 from reader.tokenizer import load_tokenizer
 
@@ -45,7 +47,11 @@ def write_pretrained(folder: Path, config: ErnieConfig = CONFIG) -> Path:
     arrays = learner.parameters()
     arrays["cls.predictions.decoder_bias"] = np.zeros(config.vocab_size, np.float32)
     save_file(arrays, folder / PARAMETERS)
-    write_model_files(folder, config, None, load_tokenizer(write_vocab(folder)))
+    for name, document in model_documents(config, None).items():
+        (folder / name).write_text(json.dumps(document))
+    with tokenizer_files(load_tokenizer(write_vocab(folder))) as files:
+        for name, source in files.items():
+            shutil.copyfile(source, folder / name)
     return folder
 
 

@@ -53,7 +53,6 @@ def test_host_messages(reports: dict[str, Any]) -> None:
         assert report["world"] == 2
         assert report["messages"] == ["from 0", "from 1"]
         assert report["empty"] == [0, 0]
-        assert report["broadcast"] == "one for all"
         assert report["sum"] == [2.0, 2e-9, 1.0]
 
 
@@ -82,6 +81,13 @@ def test_ranks_may_have_different_numbers_of_evaluation_batches(reports: dict[st
 def test_ranks_may_have_different_numbers_of_micro_batches(reports: dict[str, Any]) -> None:
     for report in reports["ranks"]:
         assert report["uneven"] == pytest.approx(reports["one"]["uneven"], abs=TOLERANCE)
+
+
+def test_dropout_differs_between_ranks(reports: dict[str, Any]) -> None:
+    first, second = reports["one"]["dropout"]
+    assert abs(first - second) > 1e-2
+    for report in reports["ranks"]:
+        assert report["dropout"] == pytest.approx([(first + second) / 2], abs=TOLERANCE)
 
 
 def test_an_overflow_on_one_rank_skips_on_all(reports: dict[str, Any]) -> None:
