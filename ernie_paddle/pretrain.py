@@ -28,7 +28,7 @@ from propeller.hooks import EarlyStop, Hook
 from propeller.learner import Learner
 from propeller.lr import LrConfig, lr_at
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
-from reader.corpus import Corpus, read_corpus_info
+from reader.corpus import CORPUS_FILE, Corpus, read_corpus_info
 from reader.errors import DataError
 from reader.prefetch import prefetch
 from reader.report import SkipReport
@@ -88,10 +88,13 @@ def learning_rates(recipe: Recipe, schedule: Schedule) -> dict[str, LrConfig]:
     rates = {}
     for task in recipe.tasks:
         total = schedule.steps_of(task) if settings.per == "task" else schedule.total_steps
-        try:
-            rates[task] = LrConfig(settings.kind, settings.peak, settings.warmup_steps, total)
-        except UserError as error:
-            raise UserError(f"{recipe.name}: train.learning_rate, task {task!r}: {error}") from None
+        if settings.kind in ("linear", "cosine") and settings.warmup_steps > total:
+            whose = f"of task {task!r}" if settings.per == "task" else "of the run"
+            raise UserError(
+                f"{recipe.name}: train.learning_rate.warmup_steps ({settings.warmup_steps}) is more than the {total} "
+                f"steps {whose}; lower it or raise schedule.steps_per_task"
+            )
+        rates[task] = LrConfig(settings.kind, settings.peak, settings.warmup_steps, total)
     return rates
 
 
@@ -125,6 +128,8 @@ class Pretraining:
         self.rank, self.world = distributed.rank(), distributed.world_size()
         paths = [corpus.path for corpus in recipe.data.corpora]
         _require_corpora(recipe.name, paths)
+        for path in paths:
+            read_corpus_info(path)
         self.tokenizer = load_tokenizer(Path(paths[0]))
         self.config = architecture(recipe, paths[0], self.tokenizer.vocab.size, self.tokenizer.vocab.pad)
         self.schedule = make_schedule(recipe)
@@ -145,6 +150,8 @@ class Pretraining:
         Raises:
             UserError: the folder holds another run; or training failed in a way that the message explains.
         """
+        if (self.folder / CORPUS_FILE).exists():
+            raise UserError(f"{self.folder} holds a prepared corpus; name another folder for the run with --output")
         train = self.recipe.train
         trainer = Trainer(
             learner=self.learner,
@@ -327,6 +334,12 @@ def gpu_memory() -> str:
 
 def _require_corpora(recipe: str, paths: list[str]) -> None:
     """Say everything that is needed at once where a corpus is not there at all."""
+    for path in paths:
+        if Path(path).is_file():
+            raise DataError(
+                f"{path} is a file, not a prepared corpus; prepare it with `ernie prepare {path} --vocab VOCAB "
+                "--output FOLDER` and name the folder"
+            )
     missing = [path for path in paths if not Path(path).is_dir()]
     if missing:
         raise DataError(

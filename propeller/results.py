@@ -70,7 +70,7 @@ class Means:
 def means(terms: Terms, statistics: Sequence[float] | np.ndarray, counts: Sequence[float] | np.ndarray) -> Means:
     """Divide totals and hits (in the order of ``Built.outputs``) by the number of labels of each label input.
 
-    A term without a single label has the mean 0: it adds nothing to the trained loss.
+    A term without a single label has no mean, and adds nothing to the trained loss.
     """
     by_input = dict(zip(terms.label_inputs, (int(count) for count in counts), strict=True))
     losses: dict[str, float] = {}
@@ -78,9 +78,12 @@ def means(terms: Terms, statistics: Sequence[float] | np.ndarray, counts: Sequen
     loss = 0.0
     hits = iter(statistics[len(terms.names) :])
     for index, name in enumerate(terms.names):
-        count = max(by_input[terms.labels[index]], 1)
+        count = by_input[terms.labels[index]]
+        right = float(next(hits)) if terms.has_hits[index] else 0.0
+        if count == 0:
+            continue
         losses[name] = float(statistics[index]) / count
         loss += terms.weights[index] * losses[name]
         if terms.has_hits[index]:
-            metrics[f"{name}_accuracy"] = float(next(hits)) / count
+            metrics[f"{name}_accuracy"] = right / count
     return Means(loss, losses, metrics, {name: by_input[terms.labels[index]] for index, name in enumerate(terms.names)})

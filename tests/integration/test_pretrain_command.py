@@ -66,6 +66,20 @@ def test_every_shipped_recipe_runs_at_tiny_size(name: str, manual_corpus: Path, 
     assert all(4 < loss < 9 for loss in losses), losses  # about ln 1000 for random weights
 
 
+def test_what_is_no_corpus_is_named(manual_corpus: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Some text.\n")
+    result = ernie(*arguments(text, tmp_path / "run"))
+    assert result.returncode == 2
+    assert "is a file, not a prepared corpus" in result.stderr
+    result = ernie(*arguments(tmp_path, tmp_path / "run"))
+    assert result.returncode == 2
+    assert "ernie prepare" in result.stderr
+    result = ernie(*arguments(manual_corpus, manual_corpus))
+    assert result.returncode == 2
+    assert "holds a prepared corpus" in result.stderr
+
+
 def test_the_default_recipe_says_which_data_it_expects() -> None:
     result = ernie("pretrain")
     assert result.returncode == 2
@@ -86,7 +100,11 @@ def test_the_default_recipe_says_which_data_it_expects() -> None:
         ({"tasks__capitalization__objectives": "{nsp: {}, sentence_reordering: {}}"}, "separate tasks"),
         ({"schedule__steps_per_task": 0}, "at least 1"),
         ({"tasks__capitalization__task_id": 99}, "tasks.capitalization.task_id is 99"),
-        ({"train__learning_rate__per": "task", "train__learning_rate__warmup_steps": 10}, "task 'knowledge_masking'"),
+        (
+            {"train__learning_rate__per": "task", "train__learning_rate__warmup_steps": 10},
+            "9 steps of task 'knowledge_masking'",
+        ),
+        ({"train__learning_rate__warmup_steps": 30}, "train.learning_rate.warmup_steps (30) is more than the 18 steps"),
         ({"train__precision__dtype": "float16"}, "float16 needs a GPU"),
     ],
 )
