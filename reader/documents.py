@@ -45,20 +45,24 @@ def read_documents(
             yield from parse_block(block, report, language)
 
 
-def sample_sentences(sources: Sequence[Source], limit_bytes: int) -> Iterator[tuple[int, list[str]]]:
+def sample_sentences(
+    sources: Sequence[Source], limit_bytes: int, report: SkipReport | None = None
+) -> Iterator[tuple[int, list[str]]]:
     """Sentences of about `limit_bytes` of text, taken evenly from all of it: every n-th block.
+
+    What is unusable is counted in `report`; None where another pass over the text reports.
 
     Yields:
         For each block, sampled or not: the bytes scanned so far, and its sentences (none if it is not sampled).
     """
     total = sum(text_size(source.path) for source in sources)
     stride = max(1, round(total / limit_bytes))
-    ignored = SkipReport()  # the main pass over the text reports
+    report = SkipReport() if report is None else report
     scanned = number = 0
     for source in sources:
-        for block in scan_blocks(source, BLOCK_BYTES, ignored):
+        for block in scan_blocks(source, BLOCK_BYTES, report):
             scanned += len(block.data)
-            documents = parse_block(block, ignored) if number % stride == 0 else []
+            documents = parse_block(block, report) if number % stride == 0 else []
             number += 1
             yield scanned, [sentence for document in documents for sentence in document.sentences]
 

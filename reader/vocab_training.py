@@ -10,24 +10,28 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 import tokenizers
 from tokenizers import models, normalizers, pre_tokenizers, trainers
 
 from reader.blocks import find_sources
+from reader.corpus import CORPUS_FILE
 from reader.documents import sample_sentences
 from reader.errors import DataError
 from reader.report import SkipReport
 from reader.sentencepiece_ import SentencePieceTokenizer
-from reader.tokenizer import Tokenizer
+from reader.tokenizer import CONFIG_FILE, Tokenizer, load_tokenizer
 from reader.vocab import SPECIALS, Vocab
 from reader.wordpiece import WordPieceTokenizer
+from reader.workspace import PARTIAL
 
 KINDS = ("wordpiece", "sentencepiece")
 LIMIT_BYTES = 1 << 27
 LEAST_COVERAGE = {"wordpiece": 0.9, "sentencepiece": 0.98}  # SentencePiece's trainer refuses less
-_SMALLEST = 32
+LEAST_SIZE = 32
+LEAST_LIMIT = 1 << 20  # bytes; text is sampled by blocks, and there is no vocabulary worth having in less
 _SPM_THREADS = 4  # a fixed number: sums of floats depend on it
 _SPM_LONGEST = 4000
 
@@ -43,6 +47,8 @@ def train_vocab(
     strip_accents: bool | None = None,
     character_coverage: float = 0.9999,
     limit_bytes: int = LIMIT_BYTES,
+    overwrite: bool = False,
+    report: SkipReport | None = None,
 ) -> Tokenizer:
     """Trains a vocabulary and writes a tokenizer folder that `load_tokenizer` reads.
 
@@ -56,22 +62,34 @@ def train_vocab(
         character_coverage: the rarest characters, outside of this share of the text, become [UNK]; from 0.9 to 1, for
             SentencePiece from 0.98.
         limit_bytes: train on about this much text, taken evenly from all of it.
+        overwrite: replace another vocabulary in the folder.
+        report: what is unusable in the text trained on is counted here.
 
     Raises:
-        DataError: unusable settings, files or text.
+        DataError: unusable settings, files or text; the folder holds another vocabulary or a corpus.
     """
     if kind not in KINDS:
         raise DataError(f"vocabulary kind {kind!r} is not known; use one of {', '.join(KINDS)}")
-    if vocab_size < _SMALLEST:
-        raise DataError(f"vocab_size must be {_SMALLEST} or more, not {vocab_size}")
+    if vocab_size < LEAST_SIZE:
+        raise DataError(f"vocab_size must be {LEAST_SIZE} or more, not {vocab_size}")
     least = LEAST_COVERAGE[kind]
     if not least <= character_coverage <= 1.0:
         raise DataError(f"character_coverage must be from {least} to 1 for {kind}, not {character_coverage}")
-    sources = find_sources(inputs, format, SkipReport())
+    output = Path(output_dir)
+    _check_output(output, kind, overwrite)
+    report = SkipReport() if report is None else report
+    sources = find_sources(inputs, format, report)
+    passes: list[SkipReport] = []
 
     def texts() -> Iterator[str]:
-        for _, sentences in sample_sentences(sources, limit_bytes):
+        passes.append(SkipReport())
+        for _, sentences in sample_sentences(sources, limit_bytes, passes[-1]):
             yield from sentences
+
+    if not any(text.strip() for text in texts()):
+        report.merge(passes[0])
+        raise DataError("\n".join(["no usable text to train a vocabulary on:", *(report.lines() or ["no text"])]))
+    passes.clear()  # that pass ended early
 
     tokenizer: Tokenizer
     if kind == "wordpiece":
@@ -82,8 +100,34 @@ def train_vocab(
     else:
         model = train_sentencepiece(texts(), vocab_size, lowercase=lowercase, character_coverage=character_coverage)
         tokenizer = SentencePieceTokenizer(model, str(output_dir))
-    tokenizer.save(output_dir)
+    report.merge(passes[0])
+    if not overwrite and (output / CONFIG_FILE).exists() and _there(output) != tokenizer.config():
+        raise DataError(_other_vocabulary(output))
+    tokenizer.save(output)
     return tokenizer
+
+
+def _check_output(output: Path, kind: str, overwrite: bool) -> None:
+    """Refuse, before the long work, a place where the vocabulary cannot go."""
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{output} is a file; name a folder for the vocabulary")
+    if (output / CORPUS_FILE).exists() or (output / PARTIAL).exists():
+        raise DataError(f"{output} holds a prepared corpus, which needs its own vocabulary; name another folder")
+    # The same command gives the same vocabulary, so whether another one is there shows only after training.
+    if not overwrite and (output / CONFIG_FILE).exists() and (_there(output) or {}).get("type") != kind:
+        raise DataError(_other_vocabulary(output))
+
+
+def _there(output: Path) -> dict[str, Any] | None:
+    """The settings of the vocabulary in a folder; None if it cannot be read."""
+    try:
+        return load_tokenizer(output).config()
+    except DataError:
+        return None
+
+
+def _other_vocabulary(output: Path) -> str:
+    return f"{output} holds another vocabulary; name another folder, or add --overwrite"
 
 
 def train_wordpiece(
@@ -161,7 +205,10 @@ def train_sentencepiece(
             minloglevel=2,
         )
     except (RuntimeError, OSError, ValueError) as error:
-        raise DataError(f"SentencePiece cannot train {vocab_size} pieces on this text: {error}") from error
+        raise DataError(
+            f"SentencePiece cannot make {vocab_size} pieces of this text: too few for its characters, or the text is "
+            "too little; take a larger size (--size), a lower character coverage (--coverage), or more text"
+        ) from error
     return stream.getvalue()
 
 

@@ -132,6 +132,11 @@ def count(text: str) -> int:
     return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
 
 
+def at_least(text: str, least: int) -> int:
+    """A whole number of at least `least`."""
+    return _number(text, int, lambda value: value >= least, f"a whole number of at least {least:,}")
+
+
 def fraction(text: str) -> float:
     """A number from 0 to 1, 1 itself excluded."""
     return _number(text, float, lambda value: 0.0 <= value < 1.0, "a number from 0 up to (not including) 1")

@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from reader.vocab_training import KINDS, LEAST_COVERAGE, LIMIT_BYTES, train_vocab
+from reader.report import SkipReport, printable
+from reader.vocab_training import KINDS, LEAST_COVERAGE, LEAST_LIMIT, LEAST_SIZE, LIMIT_BYTES, train_vocab
 
 _COVERAGE = "share of the text whose characters get a piece, " + ", ".join(
     f"{least} to 1 for {kind}" for kind, least in LEAST_COVERAGE.items()
@@ -19,19 +20,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "inputs", str, "text files or glob patterns, as for `ernie prepare`", several=True)
     opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the tokenizer; --vocab of other verbs takes it")
-    opt.option(parser, "--size", opt.positive_int, 8000, "number of pieces wanted; little text may give fewer")
+    opt.option(parser, "--size", _size, 8000, "number of pieces wanted; little text may give fewer")
     opt.option(parser, "--type", str, "wordpiece", "kind of vocabulary", choices=KINDS)
     opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
     opt.flag(parser, "--lowercase", True, "fold capitals (where they were is kept beside the ids all the same)")
     opt.option(parser, "--coverage", opt.coverage, 0.9999, _COVERAGE)
-    opt.option(
-        parser, "--limit", opt.positive_int, LIMIT_BYTES, "bytes of text to train on, taken evenly from all of it"
-    )
+    opt.option(parser, "--limit", _bytes, LIMIT_BYTES, "bytes of text to train on, taken evenly from all of it")
+    opt.flag(parser, "--overwrite", False, "replace another vocabulary in the folder")
+
+
+def _size(text: str) -> int:
+    """A whole number of at least LEAST_SIZE."""
+    return opt.at_least(text, LEAST_SIZE)
+
+
+def _bytes(text: str) -> int:
+    """A whole number of at least LEAST_LIMIT."""
+    return opt.at_least(text, LEAST_LIMIT)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train and print what was made."""
     began = time.monotonic()
+    report = SkipReport()
     tokenizer = train_vocab(
         args.inputs,
         args.output,
@@ -41,9 +52,13 @@ def run(args: argparse.Namespace) -> int:
         lowercase=args.lowercase,
         character_coverage=args.coverage,
         limit_bytes=args.limit,
+        overwrite=args.overwrite,
+        report=report,
     )
     vocab = tokenizer.vocab
     print(f"{args.output}: {vocab.size:,} pieces ({args.type}) in {time.monotonic() - began:.1f} s")
     if vocab.size < args.size:
         print(f"  fewer than the {args.size:,} wanted: the text has no more pieces that occur often enough")
+    for line in (f"  skipped: {report.total:,}" + (":" if report.total else ""), *(f"    {x}" for x in report.lines())):
+        print(printable(line))
     return 0

@@ -47,11 +47,24 @@ def test_vocab_prints_its_size(corpus: Path, tmp_path: Path, capsys: pytest.Capt
     assert any(piece.startswith("G") for piece in load_tokenizer(tmp_path / "cased").vocab.pieces)
 
 
+def test_vocab_says_what_it_left_out_and_which_option_is_wrong(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["vocab", f"{corpus.parent}/b.txt.gz", "--output", str(tmp_path / "v")]
+    assert main([*arguments, "--size", "80"]) == 0
+    assert "  skipped: 1:\n    1 × line with undecodable bytes" in capsys.readouterr().out
+    for option in ("--size", "--limit"):
+        with pytest.raises(SystemExit) as stop:
+            main([*arguments, option, "3"])
+        assert stop.value.code == 2
+        assert f"argument {option}: '3' is not a whole number of at least" in capsys.readouterr().err
+
+
 def test_coverage_takes_what_its_help_says(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["vocab", "--help"])
     assert "0.9 to 1 for wordpiece, 0.98 to 1 for sentencepiece" in " ".join(capsys.readouterr().out.split())
-    arguments = ["vocab", str(corpus.parent / "a.txt"), "--output", str(tmp_path / "v"), "--size", "60"]
+    arguments = ["vocab", str(corpus.parent / "a.txt"), "--output", str(tmp_path / "v"), "--size", "60", "--overwrite"]
     for kind, wrong, right in (("wordpiece", "0.89", "0.9"), ("sentencepiece", "0.97", "0.98")):
         try:
             code = main([*arguments, "--type", kind, "--coverage", wrong])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from reader.errors import DataError
+from reader.report import SkipReport
 from reader.tokenizer import load_tokenizer
 from reader.vocab import SPECIALS
 from reader.vocab_training import train_vocab, train_wordpiece
@@ -65,7 +66,7 @@ def test_full_coverage_is_full(tmp_path: Path, kind: str) -> None:
     (tmp_path / "t.txt").write_text("the old mill stood there\n" * 1000 + "中\n", encoding="utf-8")
     found = {
         coverage: "中" in "".join(train_vocab(
-            [tmp_path / "t.txt"], tmp_path / kind, 60, kind=kind, character_coverage=coverage
+            [tmp_path / "t.txt"], tmp_path / kind, 60, kind=kind, character_coverage=coverage, overwrite=True
         ).vocab.pieces)
         for coverage in (0.999, 1.0)
     }  # fmt: skip
@@ -85,6 +86,40 @@ def test_unusable_settings_and_text(text: Path, tmp_path: Path) -> None:
     nothing = tmp_path / "nothing.jsonl"
     nothing.write_text('{"text": ""}\n')
     for kind in ("wordpiece", "sentencepiece"):
-        with pytest.raises(DataError, match=r"no text|cannot train"):
+        with pytest.raises(DataError, match="no usable text"):
             train_vocab([nothing], tmp_path / "v", 100, kind=kind)
+    assert not (tmp_path / "v").exists()
+
+
+@pytest.mark.parametrize("kind", ["wordpiece", "sentencepiece"])
+def test_what_is_left_out_is_counted_once(text: Path, tmp_path: Path, kind: str) -> None:
+    text.write_bytes(text.read_bytes() + b"\ncaf\xe9\n")
+    report = SkipReport()
+    train_vocab([text], tmp_path / "v", 100, kind=kind, report=report)
+    assert report.counts == {"line with undecodable bytes (not UTF-8)": 1}
+    text.write_bytes(b"caf\xe9\n")
+    with pytest.raises(DataError, match=r"(?s)no usable text.*1 × line with undecodable"):
+        train_vocab([text], tmp_path / "w", 100, kind=kind)
+
+
+def test_other_things_in_the_folder_are_kept(text: Path, tmp_path: Path) -> None:
+    first = train_vocab([text], tmp_path / "v", 100)
+    train_vocab([text], tmp_path / "v", 100)  # the same again
+    for settings in ({"vocab_size": 120}, {"vocab_size": 100, "kind": "sentencepiece"}):
+        with pytest.raises(DataError, match=r"another vocabulary; .*--overwrite"):
+            train_vocab([text], tmp_path / "v", **settings)  # type: ignore[arg-type]
+    assert load_tokenizer(tmp_path / "v").config() == first.config()
+    train_vocab([text], tmp_path / "v", 120, overwrite=True)
+    assert load_tokenizer(tmp_path / "v").config() != first.config()
+    (tmp_path / "v" / "corpus.json").write_text("{}")
+    with pytest.raises(DataError, match="holds a prepared corpus"):
+        train_vocab([text], tmp_path / "v", 100, overwrite=True)
+    with pytest.raises(DataError, match="is a file; name a folder"):
+        train_vocab([text], text, 100)
+
+
+def test_too_few_pieces_for_the_characters(text: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot make 40 pieces.*--size.*--coverage") as error:
+        train_vocab([text], tmp_path / "v", 40, kind="sentencepiece", character_coverage=1.0)
+    assert "INTERNAL" not in str(error.value)
     assert not (tmp_path / "v").exists()
