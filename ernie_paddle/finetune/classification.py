@@ -12,9 +12,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ernie_paddle.finetune import metrics
-from ernie_paddle.finetune.table import open_table
+from ernie_paddle.finetune.table import no_rows, open_table, refusal
 from ernie_paddle.finetune.task_type import Arrays
-from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask, UnusableCellError
+from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask, UnusableCellError, text_problem
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
@@ -44,7 +44,9 @@ class Classification(TextTask):
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Classification:
         """Labels as given by `--labels`, or all that occur in the training table."""
-        labels = options.labels or discover_labels(options.train, options.label, options.format, options.header)
+        labels = options.labels or discover_labels(
+            options.train, options.label, options.format, options.header, (options.text_a, options.text_b)
+        )
         return cls(labels=tuple(labels), **cls.common_options(options))
 
     @classmethod
@@ -134,25 +136,35 @@ def label_name(cell: Any) -> str:
     raise UnusableCellError(f"a label must be a text or a number, found {type(cell).__name__}")
 
 
-def discover_labels(path: str, column: str, format: str, header: bool) -> list[str]:
+def discover_labels(
+    path: str, column: str, format: str, header: bool, texts: tuple[str, str | None] | None = None
+) -> list[str]:
     """All labels of a table, whole numbers in numerical order, others in alphabetical order.
 
+    `texts`: the text columns, checked too, so that the first unusable row of the table is the one reported.
+
     Raises:
-        DataError: fewer than two labels, or so many that the column cannot be a label.
+        DataError: an unusable row, no rows, fewer than two labels, or so many that the column cannot be a label.
     """
-    found: dict[str, int] = {}
+    found: set[str] = set()
+    problems: list[tuple[int, str]] = []
     with open_table(path, format, header) as table:
-        table.require(column)
+        table.require(*(texts or ()), column)
         for row in table.rows:
-            if row.problem:
-                continue  # reading the table for training refuses the row with its line
-            try:
-                name = label_name(row.cells.get(column))
-            except UnusableCellError as error:
-                raise DataError(f"{table.name}:{row.line}: column {column!r}: {error}") from None
-            found.setdefault(name, row.line)
+            problem = row.problem or (text_problem(row, *texts) if texts else "")
+            if not problem:
+                try:
+                    found.add(label_name(row.cells.get(column)))
+                except UnusableCellError as error:
+                    problem = f"column {column!r}: {error}"
+            if problem:
+                problems.append((row.line, problem))
             if len(found) > _MOST_CLASSES:
                 raise DataError(f"{table.name}: column {column!r} holds more than {_MOST_CLASSES:,} different labels")
+    if problems:
+        raise refusal(table.name, problems)
+    if not found:
+        raise no_rows(table.name)
     if len(found) < 2:
         raise DataError(f"{path}: column {column!r} holds {len(found)} label(s); classification needs at least two")
     whole = all(re.fullmatch(r"-?\d+", name) for name in found)

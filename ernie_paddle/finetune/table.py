@@ -41,12 +41,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """An open table: its name for messages, its format, its columns (None for JSON lines) and its rows, read once."""
+    """An open table: its name for messages, its format, its columns (None for JSON lines) and its rows, read once.
+
+    `header`: whether the first row named the columns.
+    """
 
     name: str
     format: str
     columns: list[str] | None
     rows: Iterator[Row]
+    header: bool = False
 
     def require(self, *wanted: str | None) -> None:
         """Check that the named columns exist (None is passed over); in JSON lines each row is checked when used.
@@ -58,7 +62,23 @@ class Table:
             if name is not None and self.columns is not None and name not in self.columns:
                 near = difflib.get_close_matches(name, self.columns, n=1)
                 hint = f"did you mean {near[0]!r}? " if near else ""
-                raise DataError(f"{self.name}:1: there is no column {name!r}; {hint}columns: {', '.join(self.columns)}")
+                raise DataError(
+                    f"{self.name}:1: there is no column {name!r}; {hint}columns: {', '.join(self.columns)}"
+                    + ("; the first row must name the columns" if self.header else "")
+                )
+
+
+def refusal(name: str, problems: Sequence[tuple[int, str]]) -> DataError:
+    """The error for a table with unusable rows, (line, reason) each in the order of the lines."""
+    line, reason = problems[0]
+    others = len(problems) - 1
+    more = f" (and {others:,} more row{'s' if others > 1 else ''} that cannot be used)" if others else ""
+    return DataError(f"{name}:{line}: {reason}{more}")
+
+
+def no_rows(name: str) -> DataError:
+    """The error for a table that has nothing but its header."""
+    return DataError(f"{name}: no rows; a table needs at least one row under its header")
 
 
 @contextmanager
@@ -92,12 +112,14 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
         if first_record is None:
             raise DataError(f"{name}: the file is empty")
         columns = first_record[1] if header else [str(i + 1) for i in range(len(first_record[1]))]
+        if any(_SURROGATE.search(column) for column in columns):
+            raise DataError(f"{name}:1: the header is not UTF-8; convert the file (iconv -f latin1 -t utf-8)")
         if len(set(columns)) < len(columns):
             twice = next(column for column in columns if columns.count(column) > 1)
             raise DataError(f"{name}:1: the header names the column {twice!r} twice")
         if not header:
             records = itertools.chain([first_record], records)
-        yield Table(name, format, columns, _checked(_as_rows(records, columns, header)))
+        yield Table(name, format, columns, _checked(_as_rows(records, columns, header)), header)
 
 
 @contextmanager

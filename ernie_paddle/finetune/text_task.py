@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.features import Encoded, encode_rows, pad_rows
-from ernie_paddle.finetune.table import Row, open_table
+from ernie_paddle.finetune.table import Row, no_rows, open_table, refusal
 from ernie_paddle.finetune.task_type import Arrays
 from propeller.errors import UserError
 from propeller.inputs import Input
-from reader.errors import DataError
 from reader.tokenizer import Tokenizer
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
@@ -134,11 +133,9 @@ class TextTask(ABC):
             table.require(self.text_a, self.text_b, self.label if labelled else None)
             data = self._dataset(table.name, table.rows, tokenizer, labelled)
         if strict and data.problems:
-            line, reason = data.problems[0]
-            more = f" (and {len(data.problems) - 1} more such rows)" if len(data.problems) > 1 else ""
-            raise DataError(f"{data.source}:{line}: {reason}{more}")
+            raise refusal(data.source, data.problems)
         if strict and not len(data):
-            raise DataError(f"{data.source}: no rows; a table needs at least one row under its header")
+            raise no_rows(data.source)
         return data
 
     def stream(
@@ -161,7 +158,7 @@ class TextTask(ABC):
     def _dataset(self, source: str, rows: Iterable[Row], tokenizer: Tokenizer, labelled: bool) -> TextDataset:
         texts_a, texts_b, labels, lines, problems = [], [], [], [], []
         for row in rows:
-            problem = row.problem or self._text_problem(row)
+            problem = row.problem or text_problem(row, self.text_a, self.text_b)
             if not problem and labelled:
                 try:
                     labels.append(self.parse_label(row.cells.get(self.label)))
@@ -178,15 +175,17 @@ class TextTask(ABC):
         numbers = np.asarray(labels, self.label_input.dtype) if labelled else None
         return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad)
 
-    def _text_problem(self, row: Row) -> str:
-        for role, column in (("text_a", self.text_a), ("text_b", self.text_b)):
-            if column is None:
-                continue
-            cell = row.cells.get(column)
-            if cell is None:
-                return f"{role} is missing: there is no {column!r}"
-            if not isinstance(cell, str):
-                return f"{role} ({column!r}) is not a text but {type(cell).__name__}"
-            if not cell.strip():
-                return f"{role} ({column!r}) is empty"
-        return ""
+
+def text_problem(row: Row, text_a: str, text_b: str | None) -> str:
+    """Why the texts of a row cannot be used; empty if they can."""
+    for role, column in (("text_a", text_a), ("text_b", text_b)):
+        if column is None:
+            continue
+        cell = row.cells.get(column)
+        if cell is None:
+            return f"{role} is missing: there is no {column!r}"
+        if not isinstance(cell, str):
+            return f"{role} ({column!r}) is not a text but {type(cell).__name__}"
+        if not cell.strip():
+            return f"{role} ({column!r}) is empty"
+    return ""

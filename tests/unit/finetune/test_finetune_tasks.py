@@ -67,7 +67,7 @@ def test_other_unusable_tables(tmp_path: Path, tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="no column 'text'"):
         classification(text_a="text").read(path, tokenizer, labelled=True, strict=True)
     path.write_text("a\tlabel\nx\tmaybe\nx\tyes\n\nx\tnever\n")
-    with pytest.raises(DataError, match="and 2 more such rows"):
+    with pytest.raises(DataError, match="and 2 more rows that cannot be used"):
         classification().read(path, tokenizer, labelled=True, strict=True)
     json_path = tmp_path / "table.jsonl"
     json_path.write_text(
@@ -93,6 +93,21 @@ def test_labels_are_discovered_in_a_fixed_order(tmp_path: Path) -> None:
     path.write_text("a\tlabel\nx\tsame\nx\tsame\n")
     with pytest.raises(DataError, match="1 label"):
         discover_labels(str(path), "label", "auto", True)
+
+
+def test_looking_for_labels_reports_the_first_unusable_row(tmp_path: Path) -> None:
+    path = tmp_path / "t.tsv"
+    for content, message in [
+        (b"a\tlabel\n", ": no rows"),
+        (b"a\tlabel\ncaf\xe9\tyes\nna\xefve\tno\n", ":2: column 'a' is not UTF-8; convert .* .and 1 more row that"),
+        (b"a\tlabel\nx\tyes\n \tyes\nx\t\nx\n", ":3: text_a .'a'. is empty .and 2 more rows that"),
+        (b"a\tlabel\nx\t\n \tyes\n", ":2: column 'label': the label is missing .and 1 more row that"),
+        (b"a\tl\xe9\n", ":1: the header is not UTF-8; convert"),
+        (b"x\tyes\ny\tno\n", ":1: there is no column 'a'; columns: x, yes; the first row must name the columns"),
+    ]:
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            discover_labels(str(path), "label", "auto", True, ("a", None))
 
 
 def test_settings_survive_json() -> None:
