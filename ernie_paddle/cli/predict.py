@@ -1,13 +1,15 @@
 """Answer the rows of a table with a fine-tuned checkpoint or an exported model.
 
 Every row of the input gives one row of output, in order: its line number, the prediction, probabilities, and for a
-row that cannot be used the reason instead.
+row that cannot be used the reason instead. The exit code is 0 even if some rows could not be used, 2 if none could or
+on a mistake in options or files.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import itertools
 import json
 import os
 import sys
@@ -18,6 +20,7 @@ from typing import Any, TextIO
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.finetune.table import FORMATS, STDIN
+from propeller.errors import UserError
 from reader.errors import DataError
 
 _CHUNK_ROWS = 4096
@@ -50,14 +53,16 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.finetune.model_dir import open_model_dir
     from ernie_paddle.finetune.runner import model_runner
 
+    _check_output(args.output)
     model = open_model_dir(args.model)
     task = model.require_task()
-    runner = None
     columns = ["line", *task.answer_columns(), "problem"]
     rows = 0
     problems: list[tuple[int, str]] = []
-    with _open_output(args.output) as stream:
-        write = _writer(stream, _output_format(args), columns)
+
+    def answered() -> Iterator[list[dict[str, Any]]]:
+        """The lines of the output, some rows at a time, in order."""
+        runner = None
         for data in task.stream(args.input, model.tokenizer, chunk_rows=_CHUNK_ROWS, format=args.format):
             answers: list[dict[str, Any]] = []
             if len(data):
@@ -67,12 +72,19 @@ def run(args: argparse.Namespace) -> int:
                 **{line: {"line": line, "problem": reason} for line, reason in data.problems},
                 **{line: {"line": line, **answer} for line, answer in zip(data.lines, answers, strict=True)},
             }
-            for line in sorted(by_line):
-                write(by_line[line])
-            rows += len(by_line)
-            problems += data.problems
-        if rows == 0:
-            raise DataError(f"{args.input}: no rows to answer")
+            problems.extend(data.problems)
+            yield [by_line[line] for line in sorted(by_line)]
+
+    chunks = answered()
+    first = next(chunks, None)  # before any output: a model or table that is no use leaves none
+    if first is None:
+        raise DataError(f"{'standard input' if args.input == STDIN else args.input}: no rows to answer")
+    with _open_output(args.output) as stream:
+        write = _writer(stream, _output_format(args), columns)
+        for chunk in itertools.chain([first], chunks):
+            for answer in chunk:
+                write(answer)
+            rows += len(chunk)
     if problems:
         print(f"ernie predict: {len(problems)} of {rows} rows could not be used:", file=sys.stderr)
         for line, reason in problems[:_SHOWN_PROBLEMS]:
@@ -86,6 +98,20 @@ def _output_format(args: argparse.Namespace) -> str:
     if args.output_format != "auto":
         return str(args.output_format)
     return "tsv" if args.output is None else _SUFFIXES.get(args.output.suffix, "tsv")
+
+
+def _check_output(path: Path | None) -> None:
+    """Refuse, before the work, a place where no file can be.
+
+    Raises:
+        UserError: it is a folder, or in a folder that does not exist.
+    """
+    if path is None:
+        return
+    if path.is_dir():
+        raise UserError(f"--output {path}: this is a folder; name a file in it")
+    if not path.parent.is_dir():
+        raise UserError(f"--output {path}: there is no folder {path.parent}; make it first")
 
 
 @contextmanager

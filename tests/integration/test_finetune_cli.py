@@ -116,6 +116,28 @@ def test_predict_keeps_unusable_rows_and_reads_standard_input(
     assert "line 4: text_a is missing" in captured.err
 
 
+def test_predict_prints_nothing_before_it_can_answer(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table, out = tmp_path / "t.tsv", tmp_path / "not" / "there" / "p.tsv"
+    table.write_text("x\ty\n1\t2\n")
+    only_header = tmp_path / "h.tsv"
+    only_header.write_text("a\tlabel\n")
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(b"")))
+    for arguments, message in [
+        (["--input", str(table)], "columns: x, y; the first row must name the columns"),
+        (["--input", str(tmp_path / "absent.tsv")], "absent.tsv: No such file"),
+        (["--input", str(only_header)], "h.tsv: no rows to answer"),
+        ([], "standard input: the file is empty"),
+        (["--input", str(trained.dev), "--output", str(out)], f"{out}: there is no folder {out.parent}"),
+        (["--input", str(trained.dev), "--output", str(tmp_path)], f"{tmp_path}: this is a folder"),
+    ]:
+        assert main(["predict", "--model", str(trained.exported), *arguments]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert message in captured.err
+
+
 def test_predict_writes_files_whole_and_fails_on_nothing_usable(trained: Trained, tmp_path: Path) -> None:
     table, out = tmp_path / "in.csv", tmp_path / "out.csv"
     table.write_text('a\n"w0 w5"\n')
@@ -201,7 +223,7 @@ def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train = write_table(tmp_path / "train.tsv", 480, 0, "pair")
     dev = write_table(tmp_path / "dev.tsv", 97, 1, "pair")
     arguments = ["finetune", "--model", str(start), "--train", str(train), "--dev", str(dev), "--text_a", "a"]
-    arguments += ["--text_b", "b", "--output", str(tmp_path / "run"), "--epochs", "6", "--lr", "1e-2"]
+    arguments += ["--text_b", "b", "--output", str(tmp_path / "run"), "--epochs", "12", "--lr", "5e-3"]
     assert main([*arguments, "--metric", "f1", "--batch_size", "16"]) == 0
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["best"]["accuracy"] > results["baseline"]["accuracy"] + 0.3
