@@ -54,7 +54,7 @@ class Predictor:
         from paddle import inference
 
         self.directory = Path(directory)
-        description = _describe(self.directory, check)
+        description = read_description(self.directory, check)
         self.inputs = [Input(i["name"], tuple(i["shape"]), i["dtype"]) for i in description["inputs"]]
         self.outputs: list[str] = description["outputs"]
         self.metadata: dict[str, Any] = description["metadata"]
@@ -123,8 +123,12 @@ class Predictor:
         return dict(zip(self.outputs, values, strict=True))
 
 
-def _describe(directory: Path, check: bool) -> dict[str, Any]:
-    """export.json of a directory whose files are as they were written."""
+def read_description(directory: Path, check: bool = True) -> dict[str, Any]:
+    """export.json of a directory, with `check` only if the files are as they were written.
+
+    Raises:
+        UserError: not an exported directory, or a damaged file.
+    """
     try:
         description: dict[str, Any] = json.loads((directory / EXPORT).read_text(encoding="utf-8"))
         known = description["format"] == FORMAT

@@ -15,8 +15,13 @@ from ernie_paddle.cli import options as opt
 from propeller.errors import UserError
 from reader import flags as F
 from reader.corpus import CORPUS_FILE, Corpus, read_corpus_info
+from reader.errors import DataError
 from reader.statistics import entropy, unigram_counts
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizer import CONFIG_FILE, Tokenizer, load_tokenizer
+from reader.workspace import PARTIAL
+
+_WHOLES = (CORPUS_FILE, "manifest.json", "export.json", "config.json", CONFIG_FILE)
+_NOTHING = "not a corpus, checkpoint, exported model or vocabulary"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,10 +48,26 @@ def describe(path: Path, samples: int, all_parameters: bool) -> Iterator[str]:
         raise UserError(f"{path}: no such file or directory")
     if (path / CORPUS_FILE).is_file():
         yield from describe_corpus(path, samples)
-    elif path.is_file() or _is_tokenizer_folder(path):
+    elif (path / PARTIAL).is_dir():
+        raise UserError(f"{path}: an unfinished `ernie prepare`; run the same command to continue")
+    elif path.is_file():
+        yield from _describe_file(path)
+    elif _is_tokenizer_folder(path):
         yield from describe_vocabulary(path)
     else:
         yield from describe_model(path, all_parameters)
+
+
+def _describe_file(path: Path) -> Iterator[str]:
+    """A vocabulary; of other files, what to do with them."""
+    if path.suffix in (".safetensors", ".json", ".pdiparams"):
+        if any((path.parent / name).is_file() for name in _WHOLES):
+            raise UserError(f"{path}: one file of several; inspect its folder: {path.parent}")
+        raise UserError(f"{path}: {_NOTHING}")
+    try:
+        yield from describe_vocabulary(path)
+    except DataError as error:
+        raise UserError(f"{path}: {_NOTHING} (read as a vocabulary: {error})") from error
 
 
 def _is_tokenizer_folder(path: Path) -> bool:
@@ -128,13 +149,20 @@ def describe_vocabulary(path: Path) -> Iterator[str]:
 
 def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
     """A checkpoint (validity, step, parameters, configuration, task) or an exported model (inputs, outputs)."""
-    from ernie_paddle.finetune.model_dir import open_model_dir
+    from ernie_paddle.finetune.model_dir import EXPORTED, NoModelError, open_model_dir
     from propeller import checkpoint
+    from propeller.export import EXPORT
+    from propeller.predictor import read_description
 
-    model = open_model_dir(path)
-    if model.kind == "exported":
-        exported = json.loads((model.path / "export.json").read_text(encoding="utf-8"))
+    is_export = any((path / name).is_file() for name in (EXPORT, EXPORTED))
+    exported = read_description(path) if is_export else None  # checks the files' SHA-256
+    try:
+        model = open_model_dir(path)
+    except NoModelError as error:
+        raise UserError(f"{path}: {_NOTHING} ({error})") from error
+    if exported is not None:
         yield f"exported model {model.path} (Paddle {exported['paddle']})"
+        yield f"  valid: {len(exported['sha256'])} files match their SHA-256"
         for item in exported["inputs"]:
             yield f"  input {item['name']}: {item['dtype']} {['any' if n is None else n for n in item['shape']]}"
         yield f"  outputs: {', '.join(exported['outputs'])}"

@@ -30,6 +30,10 @@ PARAMETERS = "model.safetensors"
 EXPORTED = "model.pdiparams"
 
 
+class NoModelError(UserError):
+    """There is nothing like a model in a directory."""
+
+
 @dataclass(frozen=True)
 class ModelDir:
     """An opened model directory. `task` is None for a model that was only pre-trained."""
@@ -89,7 +93,7 @@ def find_model_dir(path: str | Path) -> Path:
             return newest
         if problems:
             raise UserError(f"{root}: {problems[0]}")
-    raise UserError(
+    raise NoModelError(
         f"{path}: no model in it; expected a checkpoint ({checkpoint.MANIFEST}, {PARAMETERS}), step-… folders, "
         f"or an exported model ({EXPORTED})"
     )

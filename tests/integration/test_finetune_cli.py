@@ -216,6 +216,24 @@ def test_inspect_shows_both_kinds(trained: Trained, capsys: pytest.CaptureFixtur
     printed = capsys.readouterr().out
     assert "outputs: logits, probabilities" in printed
     assert "input input_ids: int64" in printed
+    assert "files match their SHA-256" in printed
+
+
+def test_inspect_finds_a_damaged_export(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    copy = tmp_path / "copy"
+    shutil.copytree(trained.exported, copy)
+    with open(copy / "model.pdiparams", "r+b") as file:
+        file.seek(-4, 2)
+        file.write(b"\x01\x02\x03\x04")
+    assert main(["inspect", str(copy)]) == 2
+    captured = capsys.readouterr()
+    assert "model.pdiparams: SHA-256 differs" in captured.err
+    assert captured.out == ""
+    (copy / "export.json").unlink()
+    assert main(["inspect", str(copy)]) == 2
+    assert "export.json is missing" in capsys.readouterr().err
 
 
 def test_pairs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -146,3 +146,24 @@ def test_a_corpus_that_is_not_finished_is_refused(tmp_path: Path, capsys: pytest
     (tmp_path / "corpus.json").write_text(json.dumps({"format_version": 0}))
     assert main(["inspect", str(tmp_path)]) == 2
     assert "format version 0" in capsys.readouterr().err
+
+
+def test_inspect_says_what_a_wrong_path_is(corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    unfinished, empty, text, binary = (tmp_path / name for name in ("u", "e", "a.txt", "b.bin"))
+    (unfinished / ".partial").mkdir(parents=True)
+    empty.mkdir()
+    text.write_text("no vocabulary\n")
+    binary.write_bytes(b"\xff\x00\x80")
+    nothing = "not a corpus, checkpoint, exported model or vocabulary"
+    for path, message in [
+        (unfinished, "an unfinished `ernie prepare`; run the same command to continue"),
+        (corpus / "train-00000.safetensors", f"one file of several; inspect its folder: {corpus}"),
+        (empty, nothing),
+        (text, nothing),
+        (binary, nothing),
+    ]:
+        assert main(["inspect", str(path)]) == 2
+        captured = capsys.readouterr()
+        assert captured.err.startswith(f"ernie inspect: {path}: {message}")
+        assert captured.err.count("\n") == 1
+        assert captured.out == ""
