@@ -113,7 +113,7 @@ def prepare(
         "language": language,
     }
     fingerprint = _fingerprint(settings, sources)
-    finished = _look_for_finished(output, fingerprint, overwrite)
+    finished = _look_for_finished(output, fingerprint, overwrite, settings, sources)
     if finished is not None:
         if (output / PARTIAL).exists():
             with Workspace(output, fingerprint) as space:
@@ -223,7 +223,9 @@ def _fingerprint(settings: dict[str, Any], sources: Sequence[Source]) -> str:
     return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode("utf-8")).hexdigest()
 
 
-def _look_for_finished(output: Path, fingerprint: str, overwrite: bool) -> dict[str, Any] | None:
+def _look_for_finished(
+    output: Path, fingerprint: str, overwrite: bool, settings: dict[str, Any], sources: Sequence[Source]
+) -> dict[str, Any] | None:
     if output.exists() and not output.is_dir():
         raise DataError(f"{output} is a file; name a folder for the corpus")
     if not (output / CORPUS_FILE).exists():
@@ -240,11 +242,22 @@ def _look_for_finished(output: Path, fingerprint: str, overwrite: bool) -> dict[
         return dict(info["summary"])
     if not overwrite:
         raise DataError(
-            f"{output} holds a corpus made from other inputs or with other settings; "
-            "name another folder, or allow overwriting"
+            f"{output} holds a corpus made from other inputs or with other settings "
+            f"({_differences(info, settings, sources)}); name another folder, or add --overwrite"
         )
     remove_corpus(output, info)
     return None
+
+
+def _differences(info: dict[str, Any], settings: dict[str, Any], sources: Sequence[Source]) -> str:
+    """What a corpus was made from that is not so now, in a few words."""
+    before = info.get("settings")
+    before = before if isinstance(before, dict) else {}
+    now = json.loads(json.dumps(settings))
+    other = ["vocab" if name == "tokenizer" else name for name in now if before.get(name) != now[name]]
+    if info.get("inputs") != [str(source.path) for source in sources]:
+        other.insert(0, "inputs")
+    return ", ".join(other) + (" differ" if len(other) > 1 else " differs") if other else "the input files have changed"
 
 
 def _default_workers(total: int) -> int:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import sys
 import warnings
-from types import ModuleType
+from typing import TYPE_CHECKING
 
-from ernie_paddle.cli.options import Parser
-from propeller.errors import UserError
-from reader.errors import DataError
+# Little is imported here: the rest comes inside of `main`, which takes a Ctrl-C at any time for what it is.
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from ernie_paddle.cli.options import Parser
 
 VERBS: dict[str, str] = {
     "vocab": "train a WordPiece or SentencePiece vocabulary on raw text",
@@ -44,6 +47,8 @@ def load_verb(verb: str) -> ModuleType:
 
 def build_parser(verb: str) -> Parser:
     """The parser of one verb."""
+    from ernie_paddle.cli.options import Parser
+
     module = load_verb(verb)
     parser = Parser(prog=f"ernie {verb}", description=module.__doc__, allow_abbrev=False)
     module.add_arguments(parser)
@@ -86,6 +91,9 @@ def main(argv: list[str] | None = None) -> int:
         # flushing into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
+    except KeyboardInterrupt:
+        print(f"ernie{' ' + argv[0] if argv else ''}: interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 def _run(argv: list[str]) -> int:
@@ -94,8 +102,13 @@ def _run(argv: list[str]) -> int:
         return 0
     verb, rest = argv[0], with_underscores(argv[1:])
     if verb not in VERBS:
-        print(f"ernie: there is no verb {verb!r}; the verbs are {', '.join(VERBS)}", file=sys.stderr)
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean {near[0]!r}? The" if near else "the"
+        print(f"ernie: there is no verb {verb!r}; {hint} verbs are {', '.join(VERBS)}", file=sys.stderr)
         return EXIT_MISTAKE
+    from propeller.errors import UserError
+    from reader.errors import DataError
+
     # Paddle's C++ side logs every executor it makes; errors still come through.
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module=r"paddle\.")
@@ -107,9 +120,6 @@ def _run(argv: list[str]) -> int:
     except (DataError, UserError, OSError) as error:
         print(f"ernie {verb}: {one_line(error)}", file=sys.stderr)
         return EXIT_MISTAKE
-    except KeyboardInterrupt:
-        print(f"ernie {verb}: interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

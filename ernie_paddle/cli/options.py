@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +28,18 @@ class Parser(argparse.ArgumentParser):
         """Print `PROG: MESSAGE` and exit with 2."""
         print(f"{self.prog}: {message} (see `{self.prog} --help`)", file=sys.stderr)
         raise SystemExit(2)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does, but an option that does not exist is reported before others that are missing."""
+        args = list(sys.argv[1:] if args is None else args)
+        for text in args:
+            name = text.partition("=")[0]
+            if text == "--":
+                break
+            if re.match("-{1,2}[A-Za-z]", name) and " " not in text and name not in self._option_string_actions:
+                near = difflib.get_close_matches(name, self._option_string_actions, n=1)
+                self.error(f"there is no option {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        return super().parse_known_args(args, namespace)
 
 
 class _YesNo(argparse.Action):

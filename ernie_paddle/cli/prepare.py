@@ -8,9 +8,12 @@ documents are held out whole. A killed run is continued by the same command.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,8 @@ from reader.prepare import Progress, prepare
 from reader.report import printable
 
 FORMATS = ("auto", "lines", "paragraphs", "jsonl")
+_STAGES = {"phrases": "finding phrases", "tokens": "tokenising", "shards": "writing shards"}
+EXIT_TERMINATED = 143
 _SECONDS_BETWEEN_LINES = 5.0
 
 
@@ -42,8 +47,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.flag(parser, "--overwrite", False, "replace a corpus that was made with other settings")
 
 
+class _TerminatedError(BaseException):
+    """SIGTERM came. No `Exception`, so that nothing on the way takes it for a failure of its own."""
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    """SIGTERM ends the block in order, as Ctrl-C does: worker processes stop, finished parts stay."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def terminate(number: int, frame: object) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def run(args: argparse.Namespace) -> int:
     """Prepare, print what was made and what was left out."""
+    try:
+        with _sigterm_raises():
+            return _run(args)
+    except _TerminatedError:
+        print("ernie prepare: interrupted; the same command continues", file=sys.stderr)
+        return EXIT_TERMINATED
+
+
+def _run(args: argparse.Namespace) -> int:
     summary = prepare(
         args.inputs,
         args.output,
@@ -83,6 +118,14 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
     return [printable(line) for line in lines]
 
 
+def progress_text(progress: Progress) -> str:
+    """How far a stage is: bytes of text in megabytes, other things by number."""
+    stage = _STAGES.get(progress.stage, progress.stage)
+    if progress.unit == "bytes":
+        return f"{stage}: {progress.done / 1e6:.1f} of about {progress.total / 1e6:.1f} MB"
+    return f"{stage}: {progress.done:,} of {progress.total:,} {progress.unit}"
+
+
 def progress_printer() -> Callable[[Progress], None]:
     """A callback that rewrites one line on a terminal, and writes one every few seconds elsewhere."""
     shown = time.monotonic()
@@ -95,7 +138,7 @@ def progress_printer() -> Callable[[Progress], None]:
             return
         shown = now
         share = min(1.0, progress.done / progress.total) if progress.total else 0.0
-        text = f"{progress.stage}: {progress.done:,} of about {progress.total:,} {progress.unit} ({share:.0%})"
+        text = f"{progress_text(progress)} ({share:.0%})"
         print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
 
     return show

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -110,3 +112,62 @@ def test_a_closed_pipe_is_quiet(arguments: list[str]) -> None:
     os.close(write)
     assert "Traceback" not in done.stderr
     assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["prepar", "x"], "ernie: there is no verb 'prepar'; did you mean 'prepare'?"),
+        (["predict", "--modle", "x"], "ernie predict: there is no option --modle; did you mean --model?"),
+        (["prepare", "--over-write"], "ernie prepare: there is no option --over_write; did you mean --overwrite?"),
+            ["prepare", "a.txt", "--over-write"],
+            "ernie prepare: there is no option --over_write; did you mean --overwrite?",
+        ),
+        (["predict", "-model", "x"], "ernie predict: there is no option -model; did you mean --model?"),
+        (["predict", "--qqq=1"], "ernie predict: there is no option --qqq (see"),
+        (["predict"], "ernie predict: the following arguments are required: --model"),
+    ],
+)
+def test_misspelt_names_come_first(capsys: pytest.CaptureFixture[str], arguments: list[str], message: str) -> None:
+    try:
+        code: object = cli.main(arguments)
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_an_interrupt_while_modules_load_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(verb: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "load_verb", load)
+    assert cli.main(["prepare"]) == 130
+    assert capsys.readouterr().err == "ernie prepare: interrupted\n"
+    code = "import sys, ernie_paddle.cli.main; print({'reader', 'propeller', 'argparse', 'numpy'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_sigterm_in_prepare_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from ernie_paddle.cli import prepare
+
+    def killed(*arguments: object, **options: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(prepare, "prepare", killed)
+    assert cli.main(["prepare", "x.txt", "--vocab", "v", "--output", "o"]) == 143
+    assert capsys.readouterr().err == "ernie prepare: interrupted; the same command continues\n"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_progress_of_prepare() -> None:
+    from ernie_paddle.cli.prepare import progress_text
+    from reader.prepare import Progress
+
+    assert progress_text(Progress("tokens", 2_082_540, 2_100_000, "bytes")) == "tokenising: 2.1 of about 2.1 MB"
+    assert progress_text(Progress("shards", 1, 3, "shards")) == "writing shards: 1 of 3 shards"

@@ -251,7 +251,7 @@ def test_a_finished_corpus_is_left_alone(texts: Path, tmp_path: Path, vocabulary
     assert again["already_there"]
     assert again["tokens"] == first["tokens"]
     assert {path: path.stat().st_mtime_ns for path in output.iterdir()} == before
-    with pytest.raises(DataError, match="other inputs or with other settings"):
+    with pytest.raises(DataError, match=r"other inputs or with other settings .seed differs.*add --overwrite"):
         run(texts, output, vocabulary, seed=9)
     replaced = run(texts, output, vocabulary, shard_tokens=10**9, overwrite=True)
     assert not replaced["already_there"]
