@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -53,13 +54,10 @@ class Report:
 
     def __str__(self) -> str:
         lines: list[str] = []
-        section = ""
         width = max((len(name) for _, name, _ in self.rows), default=0)
-        for where, name, value in self.rows:
-            if where != section:
-                lines += ["", where]
-                section = where
-            lines.append(f"  {name:<{width}}  {value}")
+        for section in dict.fromkeys(where for where, _, _ in self.rows):
+            lines += ["", section]
+            lines += [f"  {name:<{width}}  {value}" for where, name, value in self.rows if where == section]
         lines += ["", "what to change"]
         lines += [f"  - {text}" for text in self.changes] or ["  nothing"]
         return "\n".join(lines[1:])
@@ -74,6 +72,7 @@ def report(*, communication: bool = False, directory: Path | None = None) -> Rep
     _python(found)
     has_gpus = _devices(found)
     importable = _wheel(found, has_gpus)
+    _fleetrun(found)
     _settings(found)
     if importable:
         _paddle(found, communication)
@@ -146,6 +145,33 @@ def _wheel(found: Report, has_gpus: bool) -> bool:
             f"`{wheels.pip_line(cuda)}`"
         )
     return True
+
+
+def _fleetrun(found: Report) -> None:
+    """Whether the `fleetrun` that a person would start is propeller's: Paddle's wheel brings one of the same name."""
+    beside = Path(sys.executable).with_name("fleetrun")
+    program = shutil.which("fleetrun") or (str(beside) if beside.is_file() else None)
+    if program is None:
+        found.add("communication", "fleetrun", "not found")
+        found.change(f"there is no `fleetrun`: `{_install_line()}`, or start `python -m propeller.fleetrun` instead")
+        return
+    try:
+        ours = b"propeller.fleetrun" in Path(program).read_bytes()
+    except OSError:
+        ours = False
+    found.add("communication", "fleetrun", f"{program}" + ("" if ours else " (not propeller's)"))
+    if not ours:
+        found.change(
+            f"{program} is not propeller's but another program of that name, such as Paddle's, which takes no ranges "
+            f"of GPUs (0-7): `{_install_line()}`, or start `python -m propeller.fleetrun` instead"
+        )
+
+
+def _install_line() -> str:
+    """The pip line that writes this project's programs, over others of the same name."""
+    root = Path(__file__).resolve().parents[1]
+    source = f"-e {shlex.quote(str(root))}" if (root / "pyproject.toml").is_file() else "ernie-paddle"
+    return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall --no-deps {source}"
 
 
 def _paddle(found: Report, communication: bool) -> None:

@@ -96,6 +96,36 @@ def test_report_of_this_installation(capsys: pytest.CaptureFixture[str], tmp_pat
     assert 0 < available <= total
 
 
+def test_every_heading_comes_once() -> None:
+    found = doctor.Report()
+    for section in ("PaddlePaddle", "settings", "PaddlePaddle"):
+        found.add(section, "name", len(found.rows))
+    assert str(found).splitlines()[:6] == ["PaddlePaddle", "  name  0", "  name  2", "", "settings", "  name  1"]
+
+
+def test_the_other_fleetrun_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = tmp_path / "fleetrun"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    for text, says in [
+        ("from propeller.fleetrun import main\n", None),
+        ("from paddle.distributed.launch.main import launch\n", f"{program} is not propeller's"),
+        (None, "there is no `fleetrun`"),
+    ]:
+        program.unlink(missing_ok=True)
+        if text is not None:
+            program.write_text(text)
+            program.chmod(0o755)
+        found = doctor.Report()
+        doctor._fleetrun(found)
+        if says is None:
+            assert found.changes == []
+        else:
+            assert found.usable
+            assert found.changes[0].startswith(says)
+            assert f"{tmp_path / 'python'} -m pip install --force-reinstall --no-deps -e " in found.changes[0]
+
+
 def test_wheel_and_index_without_paddle() -> None:
     """run.sh asks for these before anything is installed."""
     code = """
