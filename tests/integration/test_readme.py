@@ -48,8 +48,9 @@ def test_pretrain_on_your_own_text(tmp_path: Path) -> None:
     assert "held-out unigram entropy" in last[4]
     assert "baseline" in last[5]
     answers = [line.split("\t") for line in last[8].splitlines()]
-    assert len(answers) == 4  # a header and three rows
-    probabilities = [sum(float(cell) for cell in row[2:]) for row in answers[1:]]
+    assert len(answers) == 4  # a header and three rows: line, label, a probability for each of the labels, problem
+    assert all(len(row) == len(answers[0]) == 2 + 8 + 1 for row in answers)
+    probabilities = [sum(float(cell) for cell in row[2:-1]) for row in answers[1:]]
     assert all(abs(total - 1) < 1e-5 for total in probabilities)
     shutil.rmtree(tmp_path / "my")
 
