@@ -35,7 +35,8 @@ class SkipReport:
         for reason, count in other.counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + count
             places = self.places.setdefault(reason, [])
-            places.extend(other.places[reason][: _PLACES_KEPT - len(places)])
+            new = [place for place in other.places[reason] if place not in places]
+            places.extend(new[: _PLACES_KEPT - len(places)])
 
     @property
     def total(self) -> int:
