@@ -39,7 +39,7 @@ EVALUATION_SEED = 20190729
 """Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""
 
 ALL_TASKS = "all_tasks"
-"""Name of the evaluation that sums the losses of all tasks."""
+"""Name of the evaluation that averages the losses of all tasks, where there are several."""
 
 
 def make_schedule(recipe: Recipe) -> Schedule:
@@ -152,7 +152,8 @@ class Pretraining:
         """
         if (self.folder / CORPUS_FILE).exists():
             raise UserError(f"{self.folder} holds a prepared corpus; name another folder for the run with --output")
-        train = self.recipe.train
+        train, tasks = self.recipe.train, list(self.recipe.tasks)
+        watched = ALL_TASKS if len(tasks) > 1 else tasks[0]
         trainer = Trainer(
             learner=self.learner,
             folder=self.folder,
@@ -168,7 +169,7 @@ class Pretraining:
                 non_finite_limit=train.non_finite_limit,
                 unit="tok",
             ),
-            watch=EarlyStop("loss", "min", train.early_stop_patience, name=ALL_TASKS),
+            watch=EarlyStop("loss", "min", train.early_stop_patience, name=watched),
             memory={"skipped_data": self.skipped},
         )
         trainer.resume()
@@ -197,8 +198,8 @@ class Pretraining:
     def evaluate(self) -> list[tuple[str, dict[str, float]]]:
         """Losses and accuracies of every task that was introduced, on the first batches of the held-out text.
 
-        Once all of them are, there is one more evaluation, with the sum of their losses: only checkpoints that have
-        learnt every task are compared for the best.
+        Once all of several tasks are, there is one more evaluation, with the mean of their losses: only checkpoints
+        that have learnt every task are compared for the best.
         """
         results = []
         for name, data in self.heldout.items():
@@ -210,8 +211,8 @@ class Pretraining:
                 micro for number in range(count) for micro in reader.step(number, self.rank, self.world).micro_batches
             )
             results.append((name, self.learner.evaluate(name, batches)))
-        if results and len(results) == len(self.heldout):
-            results.append((ALL_TASKS, {"loss": sum(figures["loss"] for _, figures in results)}))
+        if len(results) == len(self.heldout) > 1:
+            results.append((ALL_TASKS, {"loss": sum(figures["loss"] for _, figures in results) / len(results)}))
         return results
 
     # ------------------------------------------------------------------------------------------------------ information
