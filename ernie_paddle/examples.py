@@ -212,6 +212,8 @@ class StepReader:
         """Let the objectives label and corrupt the batch, and collect what the Program is fed."""
         feeds: Feeds = {}
         for objective in self.objectives:
+            objective.corrupt(batch)
+        for objective in self.objectives:
             feeds.update(objective.label(batch))
         ours: Feeds = {
             "input_ids": batch.ids,
@@ -251,6 +253,7 @@ def _pad(
         original=ids.copy(),
         segments=stacked([example.segments for example in examples], 0, np.int64),
         flags=stacked([example.flags for example in examples], 0, np.uint8),
+        documents=stacked([example.documents for example in examples], -1, np.int32),
         real=real,
         special=stacked([example.special for example in examples], False, np.bool_),
         corrupted=np.zeros(real.shape, np.bool_),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ernie_paddle.examples import RunReader, StepBatch, TaskData
+from ernie_paddle.examples import RunReader, StepBatch, TaskData, common_vocab
 from ernie_paddle.finetune.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import build_task
@@ -63,7 +63,7 @@ def task_data(recipe: Recipe, split: str, config: ErnieConfig) -> dict[str, Task
         name: TaskData(
             task=name,
             objectives=task.objectives,
-            corpora=[(corpus.path, corpus.weight) for corpus in data.corpora],
+            corpora=[(corpus.path, corpus.weight) for corpus in recipe.corpora_of(name)],
             max_length=data.max_length,
             batch_tokens=train.batch_tokens,
             batch_rows=train.batch_rows,
@@ -126,7 +126,7 @@ class Pretraining:
         distributed.init()
         self.recipe, self.folder = recipe, folder
         self.rank, self.world = distributed.rank(), distributed.world_size()
-        paths = [corpus.path for corpus in recipe.data.corpora]
+        paths = recipe.corpus_paths
         _require_corpora(recipe.name, paths)
         for path in paths:
             read_corpus_info(path)
@@ -136,7 +136,8 @@ class Pretraining:
         self.rates = learning_rates(recipe, self.schedule)
         self.train_data = task_data(recipe, "train", self.config)
         self.readers = {name: data.open() for name, data in self.train_data.items()}
-        self.heldout = _open_heldout(recipe, paths, self.config)
+        common_vocab(paths)
+        self.heldout = _open_heldout(recipe, self.config)
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
         for name, reader in self.readers.items():
             self.learner.add(build_task(name, reader.objectives, self.config, max_length=recipe.data.max_length))
@@ -152,8 +153,8 @@ class Pretraining:
         """
         if (self.folder / CORPUS_FILE).exists():
             raise UserError(f"{self.folder} holds a prepared corpus; name another folder for the run with --output")
-        train, tasks = self.recipe.train, list(self.recipe.tasks)
-        watched = ALL_TASKS if len(tasks) > 1 else tasks[0]
+        train, evaluated = self.recipe.train, list(self.heldout) or list(self.recipe.tasks)
+        watched = ALL_TASKS if len(evaluated) > 1 else evaluated[0]
         trainer = Trainer(
             learner=self.learner,
             folder=self.folder,
@@ -237,12 +238,11 @@ class Pretraining:
 
     def heldout_entropy(self) -> float | None:
         """Unigram entropy of the held-out text in nats; None where there is none."""
-        if not self.heldout:
-            return None
         counts = np.zeros(self.tokenizer.vocab.size, dtype=np.int64)
         for corpus in self.recipe.data.corpora:
-            counts += unigram_counts(Corpus.open(corpus.path, "heldout"), len(counts))
-        return entropy(counts)
+            if _has_heldout(corpus.path):
+                counts += unigram_counts(Corpus.open(corpus.path, "heldout"), len(counts))
+        return entropy(counts) if counts.any() else None
 
     def dry_run(self) -> list[str]:
         """Build everything, train each task for two steps, and tell the time of the second one and the memory.
@@ -305,12 +305,17 @@ def identity(recipe: Recipe) -> dict[str, Any]:
         plain.pop(key)
     for key in ("checkpoint_every", "keep_last", "log_every", "eval_every", "eval_batches", "workers"):
         plain["train"].pop(key)
-    corpora = []
-    for corpus in plain["data"].pop("corpora"):
-        info = read_corpus_info(corpus["path"])
-        content = {key: info.get(key) for key in ("fingerprint", "vocab_sha256", "splits")}
-        corpora.append({"weight": corpus["weight"], "content": key_of(content)})
-    return {**plain, "corpora": corpora}
+    for section in (plain["data"], *plain["tasks"].values()):
+        section["corpora"] = [
+            {"weight": corpus["weight"], "content": content_of(corpus["path"])} for corpus in section["corpora"]
+        ]
+    return plain
+
+
+def content_of(corpus: str) -> str:
+    """A short hash of what a prepared corpus holds."""
+    info = read_corpus_info(corpus)
+    return key_of({key: info.get(key) for key in ("fingerprint", "vocab_sha256", "splits")})
 
 
 def key_of(content: dict[str, Any]) -> str:
@@ -350,12 +355,17 @@ def _require_corpora(recipe: str, paths: list[str]) -> None:
         )
 
 
-def _open_heldout(recipe: Recipe, paths: list[str], config: ErnieConfig) -> dict[str, TaskData]:
-    """The tasks on the held-out split; none where a corpus has no such split (the run then has no evaluations)."""
-    splits = [read_corpus_info(path)["splits"] for path in paths]
-    if not all(split.get("heldout", {}).get("n_documents") for split in splits):
-        return {}
-    data = task_data(recipe, "heldout", config)
+def _has_heldout(path: str) -> bool:
+    return bool(read_corpus_info(path)["splits"].get("heldout", {}).get("n_documents"))
+
+
+def _open_heldout(recipe: Recipe, config: ErnieConfig) -> dict[str, TaskData]:
+    """The tasks on the held-out split, but for those one of whose corpora has none (these are not evaluated)."""
+    data = {
+        name: item
+        for name, item in task_data(recipe, "heldout", config).items()
+        if all(_has_heldout(path) for path, _ in item.corpora)
+    }
     for item in data.values():
         item.open()
     return data

@@ -53,14 +53,12 @@ class CorpusConfig:
 class DataConfig:
     """What is read: corpora, the length of a row in tokens, and how rows are binned by length."""
 
-    corpora: list[CorpusConfig]
+    corpora: list[CorpusConfig] = field(default_factory=list)
     max_length: int = 512
     min_tokens: int = 8
     bin_width: int = 32
 
     def __post_init__(self) -> None:
-        if not self.corpora:
-            raise ValueError("corpora is empty; name at least one prepared corpus")
         for name, least in (("max_length", 8), ("min_tokens", 1), ("bin_width", 1)):
             _at_least(name, getattr(self, name), least)
 
@@ -108,10 +106,14 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Objectives that share a batch: at most one that arranges the input, any number on tokens."""
+    """Objectives that share a batch: at most one that arranges the input, any number on tokens.
+
+    ``corpora`` replaces those of the data section, for a task that needs data of its own (labelled pairs, say).
+    """
 
     objectives: dict[str, dict[str, Any]]
     task_id: int = 0
+    corpora: list[CorpusConfig] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         _at_least("task_id", self.task_id, 0)
@@ -149,10 +151,25 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.tasks:
             raise ValueError("tasks is empty; name at least one task with its objectives")
+        for name, task in self.tasks.items():
+            if not (task.corpora or self.data.corpora):
+                raise ValueError(
+                    f"task {name!r} has no data; name a prepared corpus in data.corpora (or --data), or in "
+                    f"tasks.{name}.corpora"
+                )
         for stage in self.schedule.stages:
-            for task in stage:
-                if task not in self.tasks:
-                    raise unknown_name("task", task, self.tasks, "schedule.stages")
+            for planned in stage:
+                if planned not in self.tasks:
+                    raise unknown_name("task", planned, self.tasks, "schedule.stages")
+
+    def corpora_of(self, task: str) -> list[CorpusConfig]:
+        """What a task reads: corpora of its own, or those of the data section."""
+        return self.tasks[task].corpora or self.data.corpora
+
+    @property
+    def corpus_paths(self) -> list[str]:
+        """Every corpus that some task reads, each once."""
+        return list(dict.fromkeys(corpus.path for task in self.tasks for corpus in self.corpora_of(task)))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, as written beside the checkpoints; ``from_mapping(Recipe, …)`` reads it back."""

@@ -26,8 +26,9 @@ _FEW = 16  # below so many active documents, stepping through each alone is fast
 class Sample:
     """Sample `index` of a corpus: n tokens of document `document`, without special symbols. The arrays are views."""
 
-    index: int
+    index: int  # -1 for a whole document
     document: int
+    start: int  # of its first token, in tokens from the start of the document
     tokens: NDArray[Any]  # [n], uint16 or int32
     flags: NDArray[np.uint8]  # [n], bits of reader.flags
     sentence_offsets: NDArray[np.int32]  # [S+1], sentence i is tokens[offsets[i]:offsets[i+1]]
@@ -68,6 +69,7 @@ class SampleIndex:
         """Tokens of each sample, int32 [len(self)]."""
         per_document = _join([part.samples_per_document for part in parts], np.int64)
         self._documents = np.repeat(np.arange(len(per_document), dtype=np.int32), per_document)
+        self._document_starts = [_document_starts(shard) for shard in corpus.shards]
         self._arrays = _arrays(corpus)
 
     def __len__(self) -> int:
@@ -85,13 +87,33 @@ class SampleIndex:
         else:
             offsets = np.array([0, length], dtype=np.int32)
         document = self._documents.item(k)
+        within = document - self._shard_documents[shard]
         return Sample(
             index=k,
             document=document,
+            start=start - self._document_starts[shard].item(within),
             tokens=tokens[start : start + length],
             flags=flags[start : start + length],
             sentence_offsets=offsets,
-            language=languages.item(document - self._shard_documents[shard]),
+            language=languages.item(within),
+        )
+
+    def document(self, number: int) -> Sample:
+        """A whole document as one sample, in range(n_documents); it costs the same at any length."""
+        assert 0 <= number < self.n_documents, f"document {number} of {self.n_documents}"
+        shard = bisect_right(self._shard_documents, number) - 1
+        tokens, flags, sentence_offsets, languages = self._arrays[shard]
+        within = number - self._shard_documents[shard]
+        first, last = self.corpus.shards[shard].document_offsets[within : within + 2].tolist()
+        start, stop = sentence_offsets.item(first), sentence_offsets.item(last)
+        return Sample(
+            index=-1,
+            document=number,
+            start=0,
+            tokens=tokens[start:stop],
+            flags=flags[start:stop],
+            sentence_offsets=(sentence_offsets[first : last + 1] - start).astype(np.int32),
+            language=languages.item(within),
         )
 
     @property
@@ -178,6 +200,11 @@ def _chain(ends: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.
 
 def _join(parts: list[NDArray[np.int64]], dtype: type[np.signedinteger[Any]]) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, dtype), *(part.astype(dtype) for part in parts)])
+
+
+def _document_starts(shard: Shard) -> NDArray[np.int64]:
+    """Place of every document's first token in its shard, [D+1]."""
+    return np.asarray(shard.sentence_offsets)[np.asarray(shard.document_offsets)]
 
 
 def _arrays(corpus: Corpus) -> list[tuple[NDArray[Any], NDArray[np.uint8], NDArray[np.int64], NDArray[np.int16]]]:

@@ -56,7 +56,8 @@ class Objective(Generic[S]):
 
     * *arrange* the input, that is decide how a sample becomes ``[CLS] A [SEP] B [SEP]``: set ``arranges`` and
       override :meth:`arrange`. At most one objective of a task does; without one, a row is ``[CLS] sample [SEP]``;
-    * *label* tokens, and corrupt them: override :meth:`label`;
+    * *corrupt* the text, that is move or replace tokens: override :meth:`corrupt`;
+    * *label* tokens, and mask them: override :meth:`label`;
     * read samples of its own (labelled pairs, say): override :meth:`open`. Only the arranging objective is asked.
 
     Attributes:
@@ -118,8 +119,14 @@ class Objective(Generic[S]):
         """
         return [default_arrangement(row)]
 
+    def corrupt(self, batch: Batch) -> None:
+        """Move or replace tokens of a micro-batch; all objectives have done so before the first one labels it.
+
+        Marks ``batch.corrupted``, and leaves alone what is marked. The length of a row does not change.
+        """
+
     def label(self, batch: Batch) -> Feeds:
-        """Arrays of all :attr:`inputs` for a micro-batch; may corrupt ``batch.ids`` (then marks ``batch.corrupted``).
+        """Arrays of all :attr:`inputs` for a micro-batch; may mask ``batch.ids`` (then marks ``batch.corrupted``).
 
         Random numbers come from ``batch.uniforms``. Here: the labels that :meth:`arrange` gave to the rows.
         """
@@ -154,7 +161,7 @@ def _sample_index(path: str, split: str, max_tokens: int, min_tokens: int) -> Sa
 
 def default_arrangement(row: Row) -> Example:
     """``[CLS] sample [SEP]`` without labels."""
-    return assemble([Part(row.sample.tokens, row.sample.flags)], row.data.vocab)
+    return assemble([Part(row.sample.tokens, row.sample.flags, row.sample.document)], row.data.vocab)
 
 
 def row_labels(batch: Batch, item: Input) -> np.ndarray[Any, Any]:

@@ -35,6 +35,9 @@ class SampleSource(Protocol):
     def sample(self, k: int) -> Sample:
         """Sample ``k``."""
 
+    def document(self, number: int) -> Sample:
+        """The whole of the document that samples call ``number``."""
+
 
 @dataclass(frozen=True)
 class Data:
@@ -62,6 +65,7 @@ class Example:
         segments: segment ids int8 [n].
         flags: per-token flags uint8 [n] (``reader.flags``), 0 on specials.
         special: bool [n], True on [CLS] and [SEP].
+        documents: int32 [n], the document of the row's corpus that a token stands in; -1 on specials.
         labels: labels of the whole row by Input name; a missing one becomes that Input's ``ignore``.
     """
 
@@ -69,15 +73,17 @@ class Example:
     segments: NDArray[np.int8]
     flags: NDArray[np.uint8]
     special: NDArray[np.bool_]
+    documents: NDArray[np.int32]
     labels: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Part:
-    """Consecutive tokens of one text: ids int [n] and flags uint8 [n]."""
+    """Consecutive tokens of one document of the row's corpus: ids int [n] and flags uint8 [n]."""
 
     tokens: NDArray[np.integer[Any]]
     flags: NDArray[np.uint8]
+    document: int
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -86,7 +92,7 @@ class Part:
 def sentences(sample: Sample, start: int, stop: int) -> Part:
     """Sentences ``start`` to ``stop`` (not included) of a sample."""
     first, last = int(sample.sentence_offsets[start]), int(sample.sentence_offsets[stop])
-    return Part(sample.tokens[first:last], sample.flags[first:last])
+    return Part(sample.tokens[first:last], sample.flags[first:last], sample.document)
 
 
 def assemble(parts: Sequence[Part], vocab: Vocab, labels: dict[str, float] | None = None) -> Example:
@@ -96,16 +102,18 @@ def assemble(parts: Sequence[Part], vocab: Vocab, labels: dict[str, float] | Non
     segments = np.zeros(total, np.int8)
     flags = np.zeros(total, np.uint8)
     special = np.zeros(total, np.bool_)
+    documents = np.full(total, -1, np.int32)
     ids[0], special[0] = vocab.cls, True
     at = 1
     for number, part in enumerate(parts):
         end = at + len(part)
         ids[at:end] = part.tokens
         flags[at:end] = part.flags
+        documents[at:end] = part.document
         segments[at : end + 1] = number
         ids[end], special[end] = vocab.sep, True
         at = end + 1
-    return Example(ids, segments, flags, special, labels or {})
+    return Example(ids, segments, flags, special, documents, labels or {})
 
 
 @dataclass(frozen=True)
@@ -146,9 +154,12 @@ class Batch:
     """The padded rows of one micro-batch. Objectives label it in turn; those that corrupt tokens change ``ids``.
 
     Attributes:
-        ids: token ids int64 [B, T] as they will be fed; ``original`` keeps those before any corruption.
+        ids: token ids int64 [B, T] as they will be fed.
+        original: the same before masking; what :meth:`Objective.corrupt` moved or replaced is moved or replaced here
+            too.
         segments: segment ids int64 [B, T].
         flags: uint8 [B, T], 0 on specials and padding.
+        documents: int32 [B, T], the document (of the row's corpus) that a token stands in; -1 on specials and padding.
         real: bool [B, T], True on tokens and specials, False on padding.
         special: bool [B, T], True on [CLS] and [SEP].
         corrupted: bool [B, T], True where an objective chose the token to corrupt it (also if it then kept it).
@@ -163,6 +174,7 @@ class Batch:
     original: NDArray[np.int64]
     segments: NDArray[np.int64]
     flags: NDArray[np.uint8]
+    documents: NDArray[np.int32]
     real: NDArray[np.bool_]
     special: NDArray[np.bool_]
     corrupted: NDArray[np.bool_]
@@ -175,6 +187,11 @@ class Batch:
     def uniforms(self, name: str, n: int) -> NDArray[np.float64]:
         """Uniform numbers in [0, 1), [B, n]; number i of a row depends on the row's key, ``name`` and i alone."""
         return uniforms_at(fold(self.keys, name)[:, None], np.arange(n))
+
+    def move(self, source: NDArray[np.int64]) -> None:
+        """Put the token of place ``source[b, t]`` at place [b, t]; ``source`` int64 [B, T] leaves specials in place."""
+        for name in ("ids", "original", "flags", "documents", "corrupted"):
+            setattr(self, name, np.take_along_axis(getattr(self, name), source, axis=1))
 
     @cached_property
     def tokens(self) -> NDArray[np.bool_]:

@@ -118,6 +118,6 @@ def draw_other_document(row: Row, rng: np.random.Generator, room: int, length: i
             fitting = lengths[lengths <= room]
             if len(fitting) == 0:
                 part = sentences(other, start, start + 1)
-                return Part(part.tokens[:room], part.flags[:room])
+                return Part(part.tokens[:room], part.flags[:room], part.document)
             return sentences(other, start, start + 1 + int(np.abs(fitting - length).argmin()))
     return None

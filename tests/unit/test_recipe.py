@@ -48,7 +48,7 @@ def test_overrides_and_corpora_replace_single_values() -> None:
         ("train.checkpoint_every=0", ["checkpoint_every must be at least 1"]),
         ("schedule.kind=cmlt", ["schedule.kind"]),
         ("schedule.stages=[{nosuch: 5}]", ["kind: table needs stages"]),
-        ("data.corpora=[]", ["corpora is empty"]),
+        ("data.corpora=[]", ["no data"]),
         ("arch=nosuch", ["unknown arch configuration 'nosuch'"]),
         ("train.workers=-1", ["workers must be at least 0, found -1"]),
         ("train.micro_batch_tokens=-5", ["micro_batch_tokens must be at least 1"]),

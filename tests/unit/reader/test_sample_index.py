@@ -85,6 +85,24 @@ def test_every_token_is_in_exactly_one_sample(shards: list[list[list[int]]], lon
     assert index.lengths.max(initial=0) <= longest
 
 
+@given(st.lists(documents, max_size=3), st.integers(1, 40))
+@settings(max_examples=50, deadline=None)
+def test_a_sample_lies_in_its_document_where_it_says(shards: list[list[list[int]]], longest: int) -> None:
+    index = SampleIndex(corpus_of(*shards), longest)
+    sizes = [sizes for shard in shards for sizes in shard]
+    assert index.n_documents == len(sizes)
+    for number, lengths in enumerate(sizes):
+        document = index.document(number)
+        assert np.diff(document.sentence_offsets).tolist() == lengths
+        assert len(document.tokens) == len(document.flags) == sum(lengths)
+    for k in range(len(index)):
+        sample = index.sample(k)
+        document = index.document(sample.document)
+        place = slice(sample.start, sample.start + len(sample.tokens))
+        assert np.array_equal(document.tokens[place], sample.tokens)
+        assert np.shares_memory(document.tokens[place], sample.tokens)
+
+
 def test_many_documents_and_one_very_long_one_take_both_ways_of_stepping() -> None:
     shards = [[[3, 4]] * 40 + [[2] * 500] + [[5]] * 30]
     index = SampleIndex(corpus_of(*shards), 7)
