@@ -21,7 +21,7 @@ from typing import Literal
 
 import paddle
 
-from propeller import distributed, optim, static
+from propeller import cpu_graph, distributed, optim, static
 from propeller.errors import UserError
 from propeller.inputs import COUNT_SUFFIX
 from propeller.losses import LossTerm, Value
@@ -124,6 +124,8 @@ def build(
                 if kind != "accumulate":
                     inputs[LR_INPUT] = paddle.static.data(LR_INPUT, [1], "float32")
                 _train_graph(kind, losses, inputs, statistics, outputs, optimizer, rules, precision, variables)
+                if not static.on_gpu():
+                    cpu_graph.speed_up(program)
     return Built(kind, program, startup, inputs, outputs, terms, names)
 
 

@@ -58,7 +58,7 @@ class SelfAttention(nn.Layer):
             [B, T, H].
         """
         shape = [0, 0, self._n_heads, self._head_size]
-        q_BTND = self.q_proj(x_BTH, factor=self._head_size**-0.5).reshape(shape)
+        q_BTND = self.q_proj(x_BTH).reshape(shape)
         k_BSND, v_BSND = self.k_proj(x_BTH).reshape(shape), self.v_proj(x_BTH).reshape(shape)
         context_BTND = forms.attention(q_BTND, k_BSND, v_BSND, bias, self._rate, self.training, probs)
         return self.out_proj(context_BTND.reshape([0, 0, self._n_heads * self._head_size]))

@@ -10,7 +10,7 @@ from paddle import nn
 
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.forms import Value
-from ernie_paddle.models.layers import Dropout, Embedding, LayerNorm
+from ernie_paddle.models.layers import Embedding, LayerNorm
 
 
 class Embeddings(nn.Layer):
@@ -35,7 +35,7 @@ class Embeddings(nn.Layer):
             else None
         )
         self.norm = LayerNorm(f"{name}.layer_norm", width, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self._offset = config.position_offset
 
     def forward(

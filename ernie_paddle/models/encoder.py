@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 import paddle
 from paddle import nn
 
-from ernie_paddle.models import forms
 from ernie_paddle.models.attention import SelfAttention, attention_bias
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.embeddings import Embeddings
 from ernie_paddle.models.forms import Value
-from ernie_paddle.models.layers import Dropout, LayerNorm, Linear
+from ernie_paddle.models.layers import LayerNorm, Linear, activation
 
 
 class Block(nn.Layer):
@@ -30,17 +29,14 @@ class Block(nn.Layer):
         self.linear2 = Linear(f"{name}.linear2", config.intermediate_size, width, std)
         self.norm1 = LayerNorm(f"{name}.norm1", width, config.layer_norm_eps)
         self.norm2 = LayerNorm(f"{name}.norm2", width, config.layer_norm_eps)
-        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self._act = config.hidden_act
 
     def forward(self, x_BTH: Value, bias: Value | None = None, probs: list[Value] | None = None) -> Value:
         """[B, T, H] -> [B, T, H]; `bias` and `probs` as in `SelfAttention`."""
         x_BTH = self.norm1(x_BTH + self.dropout(self.self_attn(x_BTH, bias, probs)))
-        first, second = self.linear1, self.linear2
-        inner_BTH = forms.feed_forward(
-            x_BTH, first.weight, first.bias, second.weight, second.bias, self._act, self.training
-        )
-        return self.norm2(x_BTH + self.dropout(inner_BTH))
+        inner_BTF = activation(self.linear1(x_BTH), self._act)
+        return self.norm2(x_BTH + self.dropout(self.linear2(inner_BTF)))
 
 
 class Pooler(nn.Layer):
@@ -122,8 +118,6 @@ class Encoder(nn.Layer):
             keep_attention: fill `attention_probs` (uses the unfused attention on a GPU).
         """
         bias = None if attention_mask is None else attention_bias(attention_mask)
-        if bias is not None:
-            bias = forms.spread_bias(bias, self.config.num_attention_heads, self.training)
         x_BTH = self.embeddings(input_ids, segment_ids, position_ids, task_ids)
         all_hidden = [x_BTH]
         probs: list[Value] | None = [] if keep_attention else None

@@ -6,14 +6,12 @@ Shape suffixes: B batch, C choices, T length, H hidden, K classes, M gathered po
 from __future__ import annotations
 
 import paddle
-from paddle import ParamAttr, nn
-from paddle.nn import initializer as init
+from paddle import nn
 
-from ernie_paddle.models import forms
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import EncoderOutput
 from ernie_paddle.models.forms import Value
-from ernie_paddle.models.layers import Dropout, LayerNorm, Linear
+from ernie_paddle.models.layers import LayerNorm, Linear, activation, constant
 
 
 def gather_positions(hidden_BTH: Value, positions_M: Value) -> Value:
@@ -40,17 +38,15 @@ class MaskedLMHead(nn.Layer):
         super().__init__()
         self.transform = Linear(f"{name}.transform", config.hidden_size, config.hidden_size, config.initializer_range)
         self.layer_norm = LayerNorm(f"{name}.layer_norm", config.hidden_size, config.layer_norm_eps)
-        self.decoder_bias = self.create_parameter(
-            [config.vocab_size], attr=ParamAttr(name=f"{name}.decoder_bias", initializer=init.Constant(0.0))
-        )
+        self.decoder_bias = self.create_parameter([config.vocab_size], attr=constant(f"{name}.decoder_bias", 0.0))
         # In a list, so that the shared matrix is not registered as a parameter of this layer a second time.
         self._tied = [word_embedding_VH]
         self._act = config.hidden_act
 
     def forward(self, hidden_MH: Value) -> Value:
         """[M, H] (see `gather_positions`) -> logits [M, V]."""
-        h_MH = self.layer_norm(forms.activation(self.transform(hidden_MH), self._act))
-        return forms.linear_transposed(h_MH, self._tied[0], self.decoder_bias, self.training)
+        h_MH = self.layer_norm(activation(self.transform(hidden_MH), self._act))
+        return paddle.matmul(h_MH, self._tied[0], transpose_y=True) + self.decoder_bias
 
 
 class PooledClassifier(nn.Layer):
@@ -62,7 +58,7 @@ class PooledClassifier(nn.Layer):
     def __init__(self, config: ErnieConfig, n_outputs: int, name: str = "classifier", dropout: float = 0.0) -> None:
         super().__init__()
         self.dense = Linear(name, config.hidden_size, n_outputs, config.initializer_range)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, output: EncoderOutput) -> Value:
         """-> logits [B, K]."""
@@ -75,7 +71,7 @@ class TokenClassifier(nn.Layer):
     def __init__(self, config: ErnieConfig, n_outputs: int, name: str = "classifier", dropout: float = 0.0) -> None:
         super().__init__()
         self.dense = Linear(name, config.hidden_size, n_outputs, config.initializer_range)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, output: EncoderOutput) -> Value:
         """-> logits [B, T, K]."""

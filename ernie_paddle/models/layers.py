@@ -11,7 +11,6 @@ from paddle import ParamAttr, nn
 from paddle.nn import functional as F
 from paddle.nn import initializer as init
 
-from ernie_paddle.models import forms
 from ernie_paddle.models.forms import Value
 
 
@@ -20,7 +19,8 @@ def _weight(name: str, std: float) -> ParamAttr:
     return ParamAttr(name=name, initializer=init.TruncatedNormal(0.0, std, a=-2 * std, b=2 * std))
 
 
-def _constant(name: str, value: float) -> ParamAttr:
+def constant(name: str, value: float) -> ParamAttr:
+    """A parameter's name and its initial value."""
     return ParamAttr(name=name, initializer=init.Constant(value))
 
 
@@ -30,13 +30,11 @@ class Linear(nn.Layer):
     def __init__(self, name: str, n_in: int, n_out: int, std: float) -> None:
         super().__init__()
         self.weight = self.create_parameter([n_in, n_out], attr=_weight(f"{name}.weight", std))
-        self.bias = self.create_parameter([n_out], attr=_constant(f"{name}.bias", 0.0))
+        self.bias = self.create_parameter([n_out], attr=constant(f"{name}.bias", 0.0))
 
-    def forward(self, x: Value, factor: float = 1.0) -> Value:
-        """[..., in] -> [..., out], times `factor`, which is folded into the parameters: they are smaller than x."""
-        if factor == 1.0:
-            return forms.linear(x, self.weight, self.bias, self.training)
-        return forms.linear(x, self.weight * factor, self.bias * factor, self.training)
+    def forward(self, x: Value) -> Value:
+        """[..., in] -> [..., out]."""
+        return F.linear(x, self.weight, self.bias)
 
 
 class LayerNorm(nn.Layer):
@@ -44,8 +42,8 @@ class LayerNorm(nn.Layer):
 
     def __init__(self, name: str, width: int, epsilon: float) -> None:
         super().__init__()
-        self.weight = self.create_parameter([width], attr=_constant(f"{name}.weight", 1.0))
-        self.bias = self.create_parameter([width], attr=_constant(f"{name}.bias", 0.0))
+        self.weight = self.create_parameter([width], attr=constant(f"{name}.weight", 1.0))
+        self.bias = self.create_parameter([width], attr=constant(f"{name}.bias", 0.0))
         self._epsilon = epsilon
 
     def forward(self, x: Value) -> Value:
@@ -65,13 +63,7 @@ class Embedding(nn.Layer):
         return F.embedding(ids, self.weight)
 
 
-class Dropout(nn.Layer):
-    """Dropout that scales up while training and does nothing in eval mode."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self._rate = rate
-
-    def forward(self, x: Value) -> Value:
-        """Any shape -> the same shape."""
-        return forms.dropout(x, self._rate, self.training)
+def activation(x: Value, name: str) -> Value:
+    """gelu (exact, with erf) or relu."""
+    assert name in ("gelu", "relu"), name
+    return F.gelu(x, approximate=False) if name == "gelu" else F.relu(x)

@@ -92,18 +92,18 @@ def _case_inputs(golden: Golden, case: str) -> dict[str, np.ndarray]:
     return inputs
 
 
-@pytest.mark.parametrize("form", ["cpu", "gpu"])
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize(("folder", "case"), CASES)
-def test_encoder_and_heads_equal_hugging_face(shared_data: Path, folder: str, case: str, form: str) -> None:
+def test_encoder_and_heads_equal_hugging_face(shared_data: Path, folder: str, case: str, fused: bool) -> None:
     golden = Golden(shared_data / "golden/models" / folder)
     inputs = _case_inputs(golden, case)
     expected = golden.outputs(case)
 
     def build(fed: dict[str, Any]) -> dict[str, Any]:
-        # Attention probabilities exist in the unfused form only.
-        return PretrainingModel(golden.config)(fed, keep_attention=form == "cpu")
+        # Fused attention has no probabilities to show.
+        return PretrainingModel(golden.config)(fed, keep_attention=not fused)
 
-    with forms.force_device(cpu=form == "cpu"):
+    with forms.force_fused_attention(fused):
         results = run_static(build, inputs, golden.parameters)
     _compare(golden, case, results, inputs)
     if "positions" in inputs:

@@ -1,65 +1,43 @@
-"""The forms for training on a CPU equal the plain operators, and dropout is dropout."""
+"""Attention equals its formula, fused or not; a rewritten model has the loss and the gradients of the plain one."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import paddle
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
-from ernie_paddle.models import cpu_training, forms
+from ernie_paddle.models import forms
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.heads import MaskedLMHead, gather_positions
 from ernie_paddle.models.losses import cross_entropy_sum
+from propeller import cpu_graph
 
 RNG = np.random.default_rng(5)
 
 
 @pytest.fixture(autouse=True)
-def _eager() -> None:
+def _eager() -> Iterator[None]:
     paddle.disable_static()
-
-
-def values_and_gradients(function: Any, arrays: list[np.ndarray], cpu: bool) -> list[np.ndarray]:
-    """Output of a function, and the gradients of a weighted sum of it."""
-    tensors = [paddle.to_tensor(a, stop_gradient=False) for a in arrays]
-    with forms.force_device(cpu=cpu):
-        output = function(*tensors)
-    weights = np.random.default_rng(9).standard_normal(output.shape).astype(np.float32)
-    (output * paddle.to_tensor(weights)).sum().backward()
-    return [output.numpy(), *(t.grad.numpy() for t in tensors)]
+    yield
+    paddle.disable_static()
 
 
 def floats(*shape: int) -> np.ndarray:
     return RNG.standard_normal(shape).astype(np.float32)
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    rows=st.integers(1, 5),
-    n_in=st.integers(1, 9),
-    n_out=st.integers(1, 9),
-    name=st.sampled_from(["linear", "linear_transposed", "gelu", "relu"]),
-    leading=st.booleans(),
-)
-def test_products(rows: int, n_in: int, n_out: int, name: str, leading: bool) -> None:
-    x = floats(2, rows, n_in) if leading else floats(rows, n_in)
-    if name.startswith("linear"):
-        function = getattr(forms, name)
-        arrays = [x, floats(n_in, n_out) if name == "linear" else floats(n_out, n_in), floats(n_out)]
-        call = lambda x, w, b: function(x, w, b, True)  # noqa: E731
-    else:
-        arrays = [x, floats(n_in, n_out), floats(n_out), floats(n_out, n_in), floats(n_in)]
-        call = lambda *a: forms.feed_forward(*a, name, True)  # noqa: E731
-    for ours, plain in zip(
-        values_and_gradients(call, arrays, True), values_and_gradients(call, arrays, False), strict=True
-    ):
-        np.testing.assert_allclose(ours, plain, rtol=2e-5, atol=2e-5)
+def values_and_gradients(function: Any, arrays: list[np.ndarray], fused: bool) -> list[np.ndarray]:
+    """Output of a function, and the gradients of a weighted sum of it."""
+    tensors = [paddle.to_tensor(a, stop_gradient=False) for a in arrays]
+    with forms.force_fused_attention(fused):
+        output = function(*tensors)
+    weights = np.random.default_rng(9).standard_normal(output.shape).astype(np.float32)
+    (output * paddle.to_tensor(weights)).sum().backward()
+    return [output.numpy(), *(t.grad.numpy() for t in tensors)]
 
 
 @pytest.mark.parametrize("per_query", [None, False, True])
@@ -72,20 +50,19 @@ def test_attention(per_query: bool | None) -> None:
         bias = np.where(RNG.random((batch, 1, length if per_query else 1, length)) < 0.6, 0, -30000).astype(np.float32)
 
     def call(q: Any, k: Any, v: Any) -> Any:
-        spread = None if bias is None else forms.spread_bias(paddle.to_tensor(bias), heads, True)
-        return forms.attention(q, k, v, spread, 0.0, True)
+        return forms.attention(q, k, v, None if bias is None else paddle.to_tensor(bias), 0.0, True)
 
-    scores = np.einsum("btnd,bsnd->bnts", q, k) + (0 if bias is None else bias)
+    scores = np.einsum("btnd,bsnd->bnts", q, k) * np.float32(size**-0.5) + (0 if bias is None else bias)
     exps = np.exp(scores - scores.max(-1, keepdims=True))
     expected = np.einsum("bnts,bsnd->btnd", exps / exps.sum(-1, keepdims=True), v)
-    tuned, plain = (values_and_gradients(call, [q, k, v], cpu) for cpu in (True, False))
-    for ours, other in zip(tuned, plain, strict=True):
+    plain, fused = (values_and_gradients(call, [q, k, v], fused) for fused in (False, True))
+    for ours, other in zip(plain, fused, strict=True):
         np.testing.assert_allclose(ours, other, atol=2e-5)
-    np.testing.assert_allclose(tuned[0], expected, atol=2e-6)
+    np.testing.assert_allclose(plain[0], expected, atol=2e-6)
 
 
-def test_a_whole_model_has_the_same_loss_and_gradients() -> None:
-    """One layer of everything, in both forms, without dropout."""
+def test_a_rewritten_model_has_the_same_loss_and_gradients() -> None:
+    """One layer of everything, in both graphs, without dropout; every rule for a layer that is there is used."""
     config = ErnieConfig(
         vocab_size=40,
         hidden_size=16,
@@ -95,70 +72,39 @@ def test_a_whole_model_has_the_same_loss_and_gradients() -> None:
         attention_probs_dropout_prob=0.0,
         initializer_range=0.3,
     )
-    with paddle.utils.unique_name.guard():
-        encoder = Encoder(config, add_pooler=False)
-        head = MaskedLMHead(config, encoder.embeddings.word.weight)
-    ids = paddle.to_tensor(RNG.integers(0, 40, (3, 7)))
-    mask = paddle.to_tensor((np.arange(7) < np.array([[7], [4], [2]])).astype(np.int64))
-    positions, labels = (paddle.to_tensor(np.array(a)) for a in ([0, 8, 14], [3, 39, 5]))
-    parameters = {p.name: p for p in [*encoder.parameters(), *head.parameters()]}
-    results = []
-    for cpu in (True, False):
-        with forms.force_device(cpu=cpu):
-            logits = head(gather_positions(encoder(ids, attention_mask=mask).hidden_BTH, positions))
-        loss = cross_entropy_sum(logits, labels)
-        loss.backward()
-        results.append({"loss": loss.numpy()} | {n: p.grad.numpy() for n, p in parameters.items()})
-        for parameter in parameters.values():
-            parameter.clear_gradient()
-    tuned, plain = results
+    feed = {
+        "ids": RNG.integers(0, 40, (3, 7)),
+        "mask": (np.arange(7) < np.array([[7], [4], [2]])).astype(np.int64),
+        "positions": np.array([0, 8, 14]),
+        "labels": np.array([3, 39, 5]),
+    }
+    paddle.enable_static()
+    results: list[dict[str, np.ndarray]] = []
+    values: dict[str, np.ndarray] = {}
+    for fast in (False, True):
+        program, startup = paddle.static.Program(), paddle.static.Program()
+        with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
+            fed = {name: paddle.static.data(name, [-1] * array.ndim, "int64") for name, array in feed.items()}
+            encoder = Encoder(config, add_pooler=False)
+            head = MaskedLMHead(config, encoder.embeddings.word.weight)
+            hidden_BTH = encoder(fed["ids"], attention_mask=fed["mask"]).hidden_BTH
+            loss = cross_entropy_sum(head(gather_positions(hidden_BTH, fed["positions"])), fed["labels"])
+            pairs = [(p, g) for p, g in paddle.static.append_backward(loss) if g is not None]
+            fetched = {p.name: paddle.assign(g) for p, g in pairs} | {"loss": paddle.assign(loss)}
+        if fast:
+            rules = {"pd_op.add", "pd_op.add_grad", "pd_op.gelu", "pd_op.layer_norm_grad"}
+            assert rules <= cpu_graph.speed_up(program).keys()
+        scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
+        with paddle.static.scope_guard(scope):
+            paddle.seed(1)
+            executor.run(startup)
+            for parameter in program.global_block().all_parameters():
+                tensor = scope.find_var(parameter.name).get_tensor()
+                values.setdefault(parameter.name, np.array(tensor))
+                tensor.set(values[parameter.name], paddle.CPUPlace())
+            arrays = executor.run(program, feed=feed, fetch_list=list(fetched.values()))
+        results.append(dict(zip(fetched, arrays, strict=True)))
+    plain, rewritten = results
     for name in plain:
-        np.testing.assert_allclose(tuned[name], plain[name], atol=2e-5, err_msg=name)
+        np.testing.assert_allclose(rewritten[name], plain[name], atol=2e-5, err_msg=name)
         assert name.endswith("k_proj.bias") or np.abs(plain[name]).max() > 1e-3, name
-
-
-@pytest.mark.parametrize(("shape", "axis"), [([64, 512], -1), ([16, 4, 32, 16], 1), ([64, 511], -1)])
-@pytest.mark.parametrize("rate", [0.1, 0.5])
-def test_dropout_rate_scale_and_independence(shape: list[int], axis: int, rate: float) -> None:
-    """Two-sided binomial tests (the smallest p of all is tiny only if something is wrong), and the exact scale."""
-    paddle.seed(11)
-    mask = cpu_training.keep_mask(paddle.ones(shape), rate, axis).numpy()
-    dropped = mask == 0
-    assert stats.binomtest(int(dropped.sum()), dropped.size, rate).pvalue > 1e-4
-    kept_rate = 1 - round(rate * 2**15) / 2**15
-    np.testing.assert_allclose(mask[~dropped], 1 / kept_rate, rtol=2e-5)
-    # The two halves of a word, and neighbours along the last axis, have nothing to do with each other.
-    half = shape[axis] // 2
-    first, second = np.take(dropped, range(half), axis), np.take(dropped, range(half, 2 * half), axis)
-    for a, b in ((first, second), (dropped[..., 1:], dropped[..., :-1])):
-        assert stats.binomtest(int((a & b).sum()), a.size, rate**2).pvalue > 1e-4
-
-
-def test_dropout_follows_the_seed_and_passes_its_mask_to_the_gradient() -> None:
-    x = paddle.to_tensor(floats(8, 32), stop_gradient=False)
-    paddle.seed(2)
-    y = forms.dropout(x, 0.3, True)
-    y.sum().backward()
-    np.testing.assert_allclose(x.grad.numpy() * x.numpy(), y.numpy(), rtol=1e-6)
-    paddle.seed(2)
-    np.testing.assert_array_equal(forms.dropout(x, 0.3, True).numpy(), y.numpy())
-    assert (forms.dropout(x, 0.3, True).numpy() != y.numpy()).any()
-    for rate, training in ((0.3, False), (0.0, True)):
-        np.testing.assert_array_equal(forms.dropout(x, rate, training).numpy(), x.numpy())
-
-
-def test_mixed_precision_gets_plain_operators() -> None:
-    with forms.force_device(cpu=False):
-        assert not forms.tuned_for_cpu(training=True)
-    with forms.force_device(cpu=True):
-        assert forms.tuned_for_cpu(training=True)
-        assert not forms.tuned_for_cpu(training=False)
-        paddle.enable_static()
-        try:
-            with (
-                paddle.static.program_guard(paddle.static.Program()),
-                paddle.amp.auto_cast(level="O1", dtype="bfloat16"),
-            ):
-                assert not forms.tuned_for_cpu(training=True)
-        finally:
-            paddle.disable_static()
