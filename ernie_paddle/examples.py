@@ -333,6 +333,7 @@ def open_step_reader(settings: TaskData) -> StepReader:
     where = f"task {settings.task!r}"
     objectives = make_objectives(settings.objectives, where)
     arranging = arranger(objectives, where)
+    _check_sizes(settings, arranging, where)
     paths = [path for path, _ in settings.corpora]
     overhead = 1 + arranging.max_parts
     sources: list[SampleSource] = [
@@ -356,6 +357,22 @@ def open_step_reader(settings: TaskData) -> StepReader:
         task_id=settings.task_id,
         micro_batch_tokens=settings.micro_batch_tokens,
     )
+
+
+def _check_sizes(settings: TaskData, arranging: AnyObjective, where: str) -> None:
+    """Refuse batches whose longest rows are too few for an objective that compares samples."""
+    samples, length = arranging.min_samples, settings.max_length
+    sizes = {
+        "batch_rows": (settings.batch_rows, 1),
+        "batch_tokens": (settings.batch_tokens, length),
+        "micro_batch_tokens": (settings.micro_batch_tokens, length * arranging.rows_per_sample),
+    }
+    for name, (size, each) in sizes.items():
+        if samples > 1 and size is not None and size < samples * each:
+            raise UserError(
+                f"{where}: {arranging.name} compares the samples of a micro-batch, but {name}: {size} leaves only "
+                f"{size // each} of {length} tokens; set it to {samples * each} or more, or lower max_length"
+            )
 
 
 def common_vocab(paths: Sequence[str]) -> Vocab:

@@ -67,6 +67,7 @@ class Objective(Generic[S]):
         arranges: whether it arranges the input.
         rows_per_sample: rows that :meth:`arrange` makes of one sample. All first rows of a micro-batch lie before
             all second rows, so that a loss over the two halves of the batch finds its pairs.
+        min_samples: samples that a micro-batch must hold for its loss; batch sizes that never hold as many are refused.
         pooled: whether its loss reads ``outputs.pooled_BH``; the pooler is built where some objective does.
     """
 
@@ -75,6 +76,7 @@ class Objective(Generic[S]):
     settings_type: ClassVar[type[ObjectiveSettings]]
     arranges: ClassVar[bool] = False
     rows_per_sample: ClassVar[int] = 1
+    min_samples: ClassVar[int] = 1
     pooled: ClassVar[bool] = False
 
     def __init__(self, settings: S) -> None:

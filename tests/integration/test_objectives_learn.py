@@ -77,3 +77,27 @@ def test_sentence_reordering(tmp_path: Path) -> None:
     before, after = learn(path, {"sentence_reordering": {"max_segments": 3}}, steps=140)
     assert before["sentence_reordering_accuracy"] < 0.5
     assert after["sentence_reordering_accuracy"] > 0.68
+
+
+def _translations(seed: int, n: int = 200) -> Documents:
+    """Two sentences of six words: the first out of two words of 12, the second out of the two's translations."""
+    rng = np.random.default_rng(seed)
+    first = [rng.choice(rng.choice(12, 2, replace=False), size=6) for _ in range(n)]
+    return [[words.tolist(), (12 + rng.permutation(words)).tolist()] for words in first]
+
+
+def test_quick_thoughts(tmp_path: Path) -> None:
+    """A text is continued by its translation, without a common word, among 16 candidates. Chance is 1/16."""
+    path = planted_corpus(tmp_path, _translations(0), _translations(1))
+    before, after = learn(path, {"quick_thoughts": {"scale": 10.0}}, steps=60, max_length=16, batch_rows=16)
+    assert before["quick_thoughts_accuracy"] < 0.3
+    assert after["quick_thoughts_accuracy"] > 0.8
+
+
+def test_fast_sent(tmp_path: Path) -> None:
+    """Texts and the words of the texts beside them come together, while mlm still tells words apart (chance: 1/24)."""
+    path = planted_corpus(tmp_path, _translations(0), _translations(1))
+    before, after = learn(path, {"fast_sent": {}, "mlm": {}}, steps=80, max_length=16)
+    assert before["fast_sent"] > 0.5
+    assert after["fast_sent"] < 0.1
+    assert after["mlm_accuracy"] > 0.25

@@ -1,0 +1,186 @@
+"""Quick-Thoughts and FastSent: examples against a slow reading, losses against NumPy.
+
+Shape suffixes: N samples of a micro-batch, B = 2N rows, T tokens, H hidden.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, parts_of, rows, step_reader, write
+
+import propeller  # noqa: F401  (applies the process settings before Paddle is imported)
+
+# isort: split
+from ernie_paddle.examples import TaskData
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.objectives.registry import make_objective
+from ernie_paddle.pretraining_model import PretrainingModel, build_task
+from propeller.errors import UserError
+from propeller.learner import Learner
+from propeller.optim import OptimizerConfig
+from propeller.task import Task
+
+Array = np.ndarray[Any, Any]
+NAMES = ["quick_thoughts", "fast_sent"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(documents(), st.sampled_from(NAMES), st.sampled_from([16, 32]))
+def test_a_sample_is_cut_at_the_sentence_boundary_nearest_to_its_middle(docs: Documents, name: str, room: int) -> None:
+    objective = make_objective(name)
+    data = in_memory(docs, max_length=room, overhead=2)
+    drawn = rows(data, room)
+    alone = 0
+    for row in drawn:
+        examples = objective.arrange(row)
+        first, second = (part for example in examples for part in parts_of(example, data.vocab))
+        assert first + second == tuple(row.sample.tokens.tolist())
+        assert all(len(example.ids) <= room for example in examples)
+        boundaries = row.sample.sentence_offsets.tolist()[1:-1]
+        if boundaries:
+            middle = len(row.sample.tokens) / 2
+            assert len(first) == min(boundaries, key=lambda at: (abs(at - middle), at))
+            assert [example.labels for example in examples] == [{f"{name}_labels": 1}] * 2
+        else:
+            assert second == ()
+            assert [example.labels for example in examples] == [{}, {}]
+            alone += 1
+    assert drawn[0].skipped.total == alone
+
+
+@settings(max_examples=40, deadline=None)
+@given(documents(), st.integers(1, 5))
+def test_labels(docs: Documents, batch_rows: int) -> None:
+    """Row N + i follows row i; only pairs are labelled, and a lone one is not; whatever mlm masks beside them."""
+    text = [sum(document, ()) for document in docs.sentences()]
+    data = in_memory(docs, max_length=20, overhead=2)
+    special = {data.vocab.pad, data.vocab.cls, data.vocab.sep}
+    readers = {name: step_reader(data, {"mlm": {}, name: {}}, batch_rows=batch_rows) for name in NAMES}
+    for number in range(readers["fast_sent"].plan.batches_per_epoch):
+        step = readers["quick_thoughts"].step(number)
+        (feeds,) = step.micro_batches
+        ids = feeds["input_ids"].copy()
+        assert step.global_rows == len(ids)
+        ids.reshape(-1)[feeds["mlm_positions"]] = feeds["mlm_labels"]
+        kept = [tuple(token for token in row if token not in special) for row in ids.tolist()]
+        n = len(kept) // 2
+        paired = [bool(second) for second in kept[n:]]
+        for first, second in zip(kept[:n], kept[n:], strict=True):
+            document = next(document for document in text if first[0] in document)
+            start = document.index(first[0])
+            assert document[start : start + len(first + second)] == first + second
+        lone = sum(paired) == 1
+        expected = [i if is_pair and not lone else -100 for i, is_pair in enumerate(paired)]
+        assert feeds["quick_thoughts_labels"].tolist() == expected
+        reason = "quick_thoughts: the only pair of a micro-batch has no other candidates, left without a label"
+        assert step.skipped.counts.get(reason, 0) == lone
+
+        (feeds,) = readers["fast_sent"].step(number).micro_batches
+        assert feeds["input_ids"].shape == ids.shape
+        for b, row in enumerate(ids.tolist()):
+            for t, token in enumerate(row):
+                counted = paired[b % n] and token not in special
+                assert feeds["fast_sent_labels"][b, t] == (1 if counted else -100)
+
+
+def _cosine(x: Array, y: Array) -> float:
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    return float(x @ y / np.sqrt((x @ x) * (y @ y)))
+
+
+def _quick_thoughts(pooled_BH: Array, texts: list[list[int]], scale: float) -> tuple[float, float, int]:
+    """Mean loss, accuracy and number of pairs."""
+    n = len(pooled_BH) // 2
+    pairs = [i for i in range(n) if texts[n + i]]
+    losses, hits = [], 0
+    for i in pairs:
+        energies = {j: -_cosine(pooled_BH[i], pooled_BH[n + j]) for j in pairs}
+        total = sum(np.exp(-scale * energy) for energy in energies.values())
+        losses.append(-np.log(np.exp(-scale * energies[i]) / total))
+        hits += min(energies, key=lambda j: energies[j]) == i
+    return float(np.mean(losses)), hits / len(pairs), len(pairs)
+
+
+def _fast_sent(pooled_BH: Array, hidden_BTH: Array, texts: list[list[int]]) -> tuple[float, int]:
+    """Mean loss and number of tokens."""
+    n = len(pooled_BH) // 2
+    losses = []
+    for i in range(n):
+        for one, other in ((i, n + i), (n + i, i)):
+            if texts[n + i]:
+                losses += [-np.log((1 + _cosine(pooled_BH[one], hidden_BTH[other, t])) / 2) for t in texts[other]]
+    return float(np.mean(losses)), len(losses)
+
+
+@pytest.mark.parametrize(
+    ("name", "own"), [("quick_thoughts", {}), ("quick_thoughts", {"scale": 7.0, "weight": 0.5}), ("fast_sent", {})]
+)
+def test_losses_are_those_of_numpy(name: str, own: dict[str, float], tmp_path: Path) -> None:
+    """A batch with rows of many lengths and samples without a partner."""
+    docs = Documents([[3, 5, 2, 7], [4] * 9, [1, 2], [8, 8], [5], [7], [2, 9, 4]] * 2, 3)
+    path = write(tmp_path / "corpus", docs, make_vocab(FIRST + docs.n_tokens))
+    data = TaskData("task", {name: own, "mlm": {}}, [(path, 1.0)], 24, batch_rows=16, min_tokens=1, bin_width=32)
+    reader = data.open()
+    config = ErnieConfig(
+        vocab_size=reader.data.vocab.size, hidden_size=16, num_hidden_layers=1, num_attention_heads=2,
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, max_position_embeddings=24, type_vocab_size=2,
+        use_task_id=False, initializer_range=0.5,
+    )  # fmt: skip
+    task = build_task("task", reader.objectives, config, max_length=24)
+    encode = Task(
+        "encode",
+        task.inputs,
+        lambda: PretrainingModel(config, reader.objectives),
+        lambda model, feeds: _vectors(model(feeds)) | {"all": sum(v.sum() for v in feeds.values())},
+    )
+    learner = Learner(OptimizerConfig(), seed=0)
+    learner.add(task)
+    learner.add(encode)
+    (feeds,) = reader.step(0).micro_batches
+    measured = learner.evaluate("task", [feeds])
+    vectors = learner.infer("encode", feeds)
+    vocab = reader.data.vocab
+    text_BT = (feeds["attention_mask"] == 1) & ~np.isin(feeds["input_ids"], [vocab.cls, vocab.sep])
+    texts = [np.flatnonzero(row).tolist() for row in text_BT]
+    assert 0 < sum(not text for text in texts) < len(texts) // 2 - 2
+    if name == "quick_thoughts":
+        loss, accuracy, count = _quick_thoughts(vectors["pooled"], texts, own.get("scale", 1.0))
+        assert measured["quick_thoughts_accuracy"] == pytest.approx(accuracy, abs=1e-6)
+    else:
+        loss, count = _fast_sent(vectors["pooled"], vectors["hidden"], texts)
+    assert measured[name] == pytest.approx(loss, abs=2e-5)
+    assert measured[f"{name}_count"] == count
+    assert measured["loss"] == pytest.approx(own.get("weight", 1.0) * loss + measured["mlm"], abs=5e-5)
+    # A blank micro-batch (a rank without rows) adds nothing, and nothing that is not a number.
+    (blank,) = reader.step(0, rank=16, world=17).micro_batches
+    assert (blank[f"{name}_labels"] == -100).all()
+    again = learner.evaluate("task", [feeds, blank])
+    assert again == pytest.approx(measured, abs=1e-6)
+    assert learner.train_step("task", [blank, feeds], lr=1e-3).finite
+
+
+def _vectors(outputs: Any) -> dict[str, Any]:
+    return {"hidden": outputs.hidden_BTH, "pooled": outputs.pooled_BH}
+
+
+def test_sizes_that_leave_nothing_to_compare_are_refused(tmp_path: Path) -> None:
+    docs = Documents([[3, 5, 2, 7]] * 4, 0)
+    path = write(tmp_path / "corpus", docs, make_vocab(FIRST + docs.n_tokens))
+
+    def opened(name: str, **sizes: int) -> None:
+        TaskData("task", {name: {}}, [(path, 1.0)], 24, min_tokens=1, **sizes).open()
+
+    opened("quick_thoughts", batch_tokens=48, micro_batch_tokens=96)
+    opened("fast_sent", batch_tokens=24, micro_batch_tokens=24)
+    for sizes in ({"batch_tokens": 47}, {"batch_rows": 1}, {"batch_rows": 8, "micro_batch_tokens": 95}):
+        with pytest.raises(UserError, match=r"task 'task': quick_thoughts compares .* leaves only 1 .* or more"):
+            opened("quick_thoughts", **sizes)
+    for bad in (0.0, -1.0, float("nan"), 1e9):
+        with pytest.raises(UserError, match="scale must lie between"):
+            make_objective("quick_thoughts", {"scale": bad})
