@@ -57,12 +57,29 @@ def find_sources(inputs: Sequence[str | Path], format: str, report: SkipReport) 
     """
     if format not in (*FORMATS, "auto"):
         raise DataError(f"format {format!r} is not known; use one of auto, {', '.join(FORMATS)}")
+    files = find_files(inputs, report)
+    return [
+        Source(path, number, format if format != "auto" else _detect(path, head))
+        for number, (path, head) in enumerate(files.items())
+    ]
+
+
+def find_files(inputs: Sequence[str | Path], report: SkipReport) -> dict[Path, bytes]:
+    """The files that paths and glob patterns name, sorted within each pattern, with the first bytes of their text.
+
+    Args:
+        inputs: as for `find_sources`.
+        report: the same.
+
+    Raises:
+        DataError: a file is missing or unreadable, a pattern matches nothing, or all files are empty.
+    """
     paths: list[Path] = []
     for entry in inputs:
         paths += _expand(str(entry))
     if not paths:
         raise DataError("no input files were named")
-    sources: list[Source] = []
+    files: dict[Path, bytes] = {}
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
@@ -70,13 +87,13 @@ def find_sources(inputs: Sequence[str | Path], format: str, report: SkipReport) 
             continue
         seen.add(path.resolve())
         head = _head(path)
-        if not head.strip():
+        if head.strip():
+            files[path] = head
+        else:
             report.add("empty file", str(path))
-            continue
-        sources.append(Source(path, len(sources), format if format != "auto" else _detect(path, head)))
-    if not sources:
+    if not files:
         raise DataError(f"all {len(seen)} input files are empty (first: {paths[0]})")
-    return sources
+    return files
 
 
 def scan_blocks(source: Source, block_bytes: int, report: SkipReport) -> Iterator[Block]:

@@ -27,6 +27,8 @@ from reader.tensorfile import map_arrays, write_arrays, write_json_atomically
 
 FORMAT_VERSION = 1
 CORPUS_FILE = "corpus.json"
+DOCUMENTS = "documents"
+PAIRS = "pairs"
 
 
 @dataclass(frozen=True)
@@ -105,8 +107,11 @@ class Corpus:
         """
         path = Path(path)
         info = read_corpus_info(path)
-        if split not in info["splits"]:
-            raise DataError(f"{path}: the corpus has no split {split!r}, only {', '.join(info['splits'])}")
+        if kind_of(info) != DOCUMENTS:
+            raise DataError(
+                f"{path} holds labelled {kind_of(info)}, where documents are needed; make them with `ernie prepare`"
+            )
+        check_split(path, info, split)
         shards = [_open_shard(path / name, info) for name in info["splits"][split]["shards"]]
         corpus = cls(path, split, info, shards)
         for key, found in (("n_documents", corpus.n_documents), ("n_tokens", corpus.n_tokens)):
@@ -173,6 +178,17 @@ def read_corpus_info(path: str | Path) -> dict[str, Any]:
         raise DataError(f"{file}: format version {version}, this program reads {FORMAT_VERSION}; prepare it again")
     _check_info(info, file)
     return info
+
+
+def kind_of(info: Mapping[str, Any]) -> str:
+    """What a corpus holds, from its corpus.json: DOCUMENTS, or PAIRS (see reader.pairs)."""
+    return str(info.get("kind", DOCUMENTS))
+
+
+def check_split(path: Path, info: Mapping[str, Any], split: str) -> None:
+    """Raises DataError unless the corpus has that split."""
+    if split not in info["splits"]:
+        raise DataError(f"{path}: the corpus has no split {split!r}, only {', '.join(info['splits'])}")
 
 
 _NEEDED = {"vocab_sha256": str, "vocab_size": int, "splits": dict, "languages": list, "segmenters": list}
@@ -253,14 +269,23 @@ def write_corpus(
     )
 
 
-def _open_shard(path: Path, info: dict[str, Any]) -> Shard:
+def map_shard(path: Path, info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
+    """The arrays of a shard, mapped.
+
+    Raises:
+        DataError: the file is missing or damaged, or belongs to another corpus.json.
+    """
     arrays, metadata = map_arrays(path)
     if metadata.get("format_version") != str(FORMAT_VERSION):
         raise DataError(f"{path}: shard format version {metadata.get('format_version')}; prepare the corpus again")
     if metadata.get("vocab_sha256") != info["vocab_sha256"]:
         raise DataError(f"{path}: made with another vocabulary than {CORPUS_FILE} names; prepare the corpus again")
+    return arrays
+
+
+def _open_shard(path: Path, info: dict[str, Any]) -> Shard:
     try:
-        shard = Shard(**arrays)
+        shard = Shard(**map_shard(path, info))
     except TypeError as error:
         raise DataError(f"{path}: not a corpus shard: {error}") from error
     sound = (

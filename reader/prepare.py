@@ -9,8 +9,6 @@ a command with other inputs or settings starts clean. corpus.json comes last, so
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from reader.blocks import BLOCK_BYTES, Source, find_sources, scan_blocks, text_size
-from reader.corpus import CORPUS_FILE, FORMAT_VERSION, read_corpus_info, write_corpus_info
+from reader.corpus import FORMAT_VERSION, write_corpus_info
 from reader.documents import sample_sentences
 from reader.errors import DataError
 from reader.merge import Summary, merge_languages, merge_split, shard_groups
@@ -32,7 +30,7 @@ from reader.report import SkipReport, printable
 from reader.segmenters import describe_segmenters, make_segmenters
 from reader.tokenizer import Tokenizer, load_tokenizer
 from reader.words import SentenceWords
-from reader.workspace import PARTIAL, Workspace, remove_corpus
+from reader.workspace import PARTIAL, Workspace, fingerprint_of, look_for_finished
 
 SHARD_TOKENS = 1 << 26
 PHRASE_BYTES = 1 << 26
@@ -112,8 +110,8 @@ def prepare(
         "seed": seed,
         "language": language,
     }
-    fingerprint = _fingerprint(settings, sources)
-    finished = _look_for_finished(output, fingerprint, overwrite, settings, sources)
+    fingerprint = fingerprint_of(settings, sources)
+    finished = look_for_finished(output, fingerprint, overwrite, settings, sources)
     if finished is not None:
         if (output / PARTIAL).exists():
             with Workspace(output, fingerprint) as space:
@@ -213,51 +211,6 @@ def _check_settings(heldout: float, workers: int | None, shard_tokens: int) -> N
         raise DataError(f"workers must be 0 (work in this process) or more, not {workers}")
     if shard_tokens < 1:
         raise DataError(f"shard_tokens must be 1 or more, not {shard_tokens}")
-
-
-def _fingerprint(settings: dict[str, Any], sources: Sequence[Source]) -> str:
-    files = []
-    for source in sources:
-        stat = source.path.stat()
-        files.append([str(source.path.resolve()), source.format, stat.st_size, stat.st_mtime_ns])
-    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode("utf-8")).hexdigest()
-
-
-def _look_for_finished(
-    output: Path, fingerprint: str, overwrite: bool, settings: dict[str, Any], sources: Sequence[Source]
-) -> dict[str, Any] | None:
-    if output.exists() and not output.is_dir():
-        raise DataError(f"{output} is a file; name a folder for the corpus")
-    if not (output / CORPUS_FILE).exists():
-        return None
-    try:
-        info = read_corpus_info(output)
-    except DataError:
-        if not overwrite:
-            raise
-        info = {}
-    if info.get("fingerprint") == fingerprint and all((output / name).exists() for name in info.get("files", ())):
-        if not isinstance(info.get("summary"), dict):
-            raise DataError(f"{output / CORPUS_FILE}: damaged: summary is missing; remove the file and prepare again")
-        return dict(info["summary"])
-    if not overwrite:
-        raise DataError(
-            f"{output} holds a corpus made from other inputs or with other settings "
-            f"({_differences(info, settings, sources)}); name another folder, or add --overwrite"
-        )
-    remove_corpus(output, info)
-    return None
-
-
-def _differences(info: dict[str, Any], settings: dict[str, Any], sources: Sequence[Source]) -> str:
-    """What a corpus was made from that is not so now, in a few words."""
-    before = info.get("settings")
-    before = before if isinstance(before, dict) else {}
-    now = json.loads(json.dumps(settings))
-    other = ["vocab" if name == "tokenizer" else name for name in now if before.get(name) != now[name]]
-    if info.get("inputs") != [str(source.path) for source in sources]:
-        other.insert(0, "inputs")
-    return ", ".join(other) + (" differ" if len(other) > 1 else " differs") if other else "the input files have changed"
 
 
 def _default_workers(total: int) -> int:

@@ -7,6 +7,7 @@ program writes, known by name, are ever deleted.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -15,7 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from reader.corpus import CORPUS_FILE, shard_name
+from reader.blocks import Source
+from reader.corpus import CORPUS_FILE, read_corpus_info, shard_name
 from reader.errors import DataError
 from reader.tensorfile import write_json_atomically
 
@@ -123,6 +125,57 @@ class Workspace:
                 if _OURS.fullmatch(path.name.removesuffix(".tmp")) and path.is_file():
                     path.unlink()
         _remove_if_empty(self.folder / "tokenizer")
+
+
+def fingerprint_of(settings: dict[str, Any], sources: Sequence[Source]) -> str:
+    """A hash of settings and input files (path, format, size, time): equal where the result would be the same."""
+    files = []
+    for source in sources:
+        stat = source.path.stat()
+        files.append([str(source.path.resolve()), source.format, stat.st_size, stat.st_mtime_ns])
+    return hashlib.sha256(json.dumps([settings, files], sort_keys=True).encode("utf-8")).hexdigest()
+
+
+def look_for_finished(
+    output: Path, fingerprint: str, overwrite: bool, settings: dict[str, Any], sources: Sequence[Source]
+) -> dict[str, Any] | None:
+    """The summary of the corpus in `output` if it is finished and has this fingerprint; None if nothing is there.
+
+    Raises:
+        DataError: another corpus is there (with `overwrite` it is removed instead), or a damaged one.
+    """
+    if output.exists() and not output.is_dir():
+        raise DataError(f"{output} is a file; name a folder for the corpus")
+    if not (output / CORPUS_FILE).exists():
+        return None
+    try:
+        info = read_corpus_info(output)
+    except DataError:
+        if not overwrite:
+            raise
+        info = {}
+    if info.get("fingerprint") == fingerprint and all((output / name).exists() for name in info.get("files", ())):
+        if not isinstance(info.get("summary"), dict):
+            raise DataError(f"{output / CORPUS_FILE}: damaged: summary is missing; remove the file and prepare again")
+        return dict(info["summary"])
+    if not overwrite:
+        raise DataError(
+            f"{output} holds a corpus made from other inputs or with other settings "
+            f"({_differences(info, settings, sources)}); name another folder, or add --overwrite"
+        )
+    remove_corpus(output, info)
+    return None
+
+
+def _differences(info: dict[str, Any], settings: dict[str, Any], sources: Sequence[Source]) -> str:
+    """What a corpus was made from that is not so now, in a few words."""
+    before = info.get("settings")
+    before = before if isinstance(before, dict) else {}
+    now = json.loads(json.dumps(settings))
+    other = ["vocab" if name == "tokenizer" else name for name in now if before.get(name) != now[name]]
+    if info.get("inputs") != [str(source.path) for source in sources]:
+        other.insert(0, "inputs")
+    return ", ".join(other) + (" differ" if len(other) > 1 else " differs") if other else "the input files have changed"
 
 
 def remove_corpus(output: Path, info: Mapping[str, Any]) -> None:

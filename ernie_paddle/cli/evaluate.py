@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.finetune.table import FORMATS
+from reader.table import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.finetune.table import FORMATS, STDIN
 from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
 from propeller.errors import UserError
+from reader.table import FORMATS, STDIN
 
 _MAX_LENGTH = 128
 

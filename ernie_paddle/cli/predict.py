@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.finetune.table import FORMATS, STDIN
 from propeller.errors import UserError
 from reader.errors import DataError
+from reader.table import FORMATS, STDIN
 
 _CHUNK_ROWS = 4096
 _SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "tsv"}

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -12,14 +10,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ernie_paddle.finetune import metrics
-from ernie_paddle.finetune.table import no_rows, open_table, refusal
 from ernie_paddle.finetune.task_type import Arrays
-from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask, UnusableCellError, text_problem
+from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
 from propeller.losses import LossTerm
+from reader.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.errors import DataError
+from reader.table import no_rows, open_table, refusal
 
 _IGNORE = -100
 _MOST_CLASSES = 10_000
@@ -121,25 +120,10 @@ class Classification(TextTask):
         ]
 
 
-def label_name(cell: Any) -> str:
-    """The label that a cell holds, as text (JSON numbers and booleans as JSON writes them).
-
-    Raises:
-        UnusableCellError: it holds none.
-    """
-    if cell is None or (isinstance(cell, str) and not cell.strip()):
-        raise UnusableCellError("the label is missing")
-    if isinstance(cell, str):
-        return cell.strip()
-    if isinstance(cell, (bool, int, float)):
-        return json.dumps(cell)
-    raise UnusableCellError(f"a label must be a text or a number, found {type(cell).__name__}")
-
-
 def discover_labels(
     path: str, column: str, format: str, header: bool, texts: tuple[str, str | None] | None = None
 ) -> list[str]:
-    """All labels of a table, whole numbers in numerical order, others in alphabetical order.
+    """All labels of a table, in the order of `sorted_labels`.
 
     `texts`: the text columns, checked too, so that the first unusable row of the table is the one reported.
 
@@ -167,5 +151,4 @@ def discover_labels(
         raise no_rows(table.name)
     if len(found) < 2:
         raise DataError(f"{path}: column {column!r} holds {len(found)} label(s); classification needs at least two")
-    whole = all(re.fullmatch(r"-?\d+", name) for name in found)
-    return sorted(found, key=lambda name: (int(name) if whole else 0, name))
+    return sorted_labels(found)

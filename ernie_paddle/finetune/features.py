@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.batching import truncate_pair
 from reader.tokenizer import Tokenizer
 
 
@@ -32,18 +33,6 @@ class Encoded:
     def lengths(self) -> NDArray[np.int32]:
         """Length of each row, [CLS] and [SEP] included: int32 [R]."""
         return np.diff(self.offsets).astype(np.int32)
-
-
-def truncate_pair(a: NDArray[np.int64], b: NDArray[np.int64], room: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lengths after taking pieces from the end of the longer text, one at a time, until both fit (ties: from B).
-
-    Args:
-        a: lengths of the first texts, [R].
-        b: lengths of the second texts, [R].
-        room: what the sum may be at most.
-    """
-    kept_a = np.minimum(a, np.maximum((room + 1) // 2, room - b))
-    return kept_a, np.minimum(b, room - kept_a)
 
 
 def encode_rows(

@@ -12,11 +12,12 @@ import numpy as np
 
 from ernie_paddle.finetune import metrics
 from ernie_paddle.finetune.task_type import Arrays
-from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask, UnusableCellError
+from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
 from propeller.losses import LossTerm
+from reader.cells import UnusableCellError
 
 
 @dataclass(frozen=True)

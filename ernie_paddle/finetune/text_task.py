@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.features import Encoded, encode_rows, pad_rows
-from ernie_paddle.finetune.table import Row, no_rows, open_table, refusal
 from ernie_paddle.finetune.task_type import Arrays
 from propeller.errors import UserError
 from propeller.inputs import Input
+from reader.cells import UnusableCellError, text_problem
+from reader.table import Row, no_rows, open_table, refusal
 from reader.tokenizer import Tokenizer
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
@@ -48,10 +49,6 @@ class TextDataset:
         """Pieces, segments and labels of all rows."""
         arrays: list[NDArray[Any]] = [self.encoded.ids, self.encoded.segments]
         return arrays if self.labels is None else [*arrays, self.labels]
-
-
-class UnusableCellError(ValueError):
-    """A cell that is no label; the message says why. Never leaves this package."""
 
 
 @dataclass(frozen=True)
@@ -174,18 +171,3 @@ class TextTask(ABC):
         encoded = encode_rows(tokenizer, texts_a, None if self.text_b is None else texts_b, self.max_length)
         numbers = np.asarray(labels, self.label_input.dtype) if labelled else None
         return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad)
-
-
-def text_problem(row: Row, text_a: str, text_b: str | None) -> str:
-    """Why the texts of a row cannot be used; empty if they can."""
-    for role, column in (("text_a", text_a), ("text_b", text_b)):
-        if column is None:
-            continue
-        cell = row.cells.get(column)
-        if cell is None:
-            return f"{role} is missing: there is no {column!r}"
-        if not isinstance(cell, str):
-            return f"{role} ({column!r}) is not a text but {type(cell).__name__}"
-        if not cell.strip():
-            return f"{role} ({column!r}) is empty"
-    return ""

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernie_paddle.finetune.features import encode_rows, pad_rows, truncate_pair
+from ernie_paddle.finetune.features import encode_rows, pad_rows
 from ernie_paddle.finetune.order import epoch_batches, evaluation_batches, rank_share, steps_per_epoch
+from reader.batching import truncate_pair
 from reader.tokenizer import Tokenizer, load_tokenizer
 
 WORDS = [f"w{i}" for i in range(30)]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_paddle.finetune.table import Row, open_table
 from reader.errors import DataError
+from reader.table import Row, open_table
 
 
 def rows(path: Path | str, **options: object) -> list[Row]:

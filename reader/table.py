@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import difflib
 import gzip
-import io
 import itertools
 import json
 import re
@@ -19,13 +18,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from reader.errors import DataError
 
 FORMATS = ("auto", "tsv", "csv", "jsonl")
 STDIN = "-"
-_BY_SUFFIX = {".tsv": "tsv", ".txt": "tsv", ".csv": "csv", ".jsonl": "jsonl", ".json": "jsonl", ".ndjson": "jsonl"}
+_BY_SUFFIX = {
+    ".tsv": "tsv",
+    ".txt": "tsv",
+    ".rels": "tsv",
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".json": "jsonl",
+    ".ndjson": "jsonl",
+}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_FIELD = 16 * 2**20
 
@@ -133,7 +140,7 @@ def _open_bytes(path: str | Path) -> Iterator[BinaryIO]:
         if magic in (b"\xff\xfe", b"\xfe\xff"):
             raise DataError(f"{path}: this is UTF-16; convert it to UTF-8 (iconv -f utf-16 -t utf-8)")
         try:
-            yield io.BytesIO(gzip.decompress(raw.read())) if magic == b"\x1f\x8b" else raw
+            yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if magic == b"\x1f\x8b" else raw
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
             raise DataError(f"{path}: damaged gzip file ({error})") from None
 
@@ -153,11 +160,20 @@ def _detect(path: str | Path, lines: Iterator[str]) -> tuple[str, Iterator[str]]
         first = next(lines, "")
         rest = itertools.chain([first], lines) if first else lines
         return ("jsonl" if first.lstrip().startswith("{") else "tsv"), rest
+    return table_format(path), lines
+
+
+def table_format(path: str | Path) -> str:
+    """The format of a file by its extension.
+
+    Raises:
+        DataError: it is none of a table.
+    """
     suffixes = [suffix for suffix in Path(path).suffixes if suffix != ".gz"]
     suffix = suffixes[-1].lower() if suffixes else ""
     if suffix not in _BY_SUFFIX:
         raise DataError(f"{path}: cannot tell the format by the name; end it in .tsv, .csv or .jsonl, or give --format")
-    return _BY_SUFFIX[suffix], lines
+    return _BY_SUFFIX[suffix]
 
 
 def _tsv_records(lines: Iterator[str]) -> Iterator[tuple[int, list[str]]]:
