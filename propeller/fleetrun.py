@@ -223,11 +223,13 @@ class _Relay:
 
     def _read(self, stream: IO[str]) -> None:
         for line in stream:
-            sys.stderr.write(line)
-            sys.stderr.flush()
             match = _FAILED.search(line)
             if match and self.failed is None:
                 self.failed = int(match[1]), int(match[2]), Path(match[3])
+            # What the launcher says of a failed worker, `main` says better.
+            if match is None and not line.rstrip().endswith("Container failed !!!"):
+                sys.stderr.write(line)
+                sys.stderr.flush()
 
     def run(self) -> int:
         """Wait for the launcher; returns its exit code, or that of the worker that failed first."""

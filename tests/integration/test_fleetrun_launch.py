@@ -72,6 +72,7 @@ def test_a_failed_worker_is_shown_with_its_exit_code(tmp_path: Path) -> None:
     end = error.splitlines()[-4:]
     assert "fleetrun: worker 1 failed with exit code 2; its output (logs/workerlog.1) ends with:" in end
     assert "  train: settings.yaml: unknown key 'lrr'" in end
+    assert "Container" not in error
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
