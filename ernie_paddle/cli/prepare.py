@@ -20,6 +20,7 @@ from typing import Any
 from ernie_paddle.cli import options as opt
 from reader.prepare import Progress, prepare
 from reader.report import printable
+from reader.statistics import make_statistics
 
 FORMATS = ("auto", "lines", "paragraphs", "jsonl")
 _STAGES = {"phrases": "finding phrases", "tokens": "tokenising", "shards": "writing shards"}
@@ -92,6 +93,7 @@ def _run(args: argparse.Namespace) -> int:
         overwrite=args.overwrite,
         progress=progress_printer(),
     )
+    make_statistics(args.output, summary.get("workers", 0))
     for line in summary_lines(summary):
         print(line)
     return 0
