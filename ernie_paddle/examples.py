@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -152,11 +152,14 @@ class StepReader:
                 report.merge(source.skipped)
         return report
 
-    def step(self, number: int, rank: int = 0, world: int = 1) -> StepBatch:
-        """What ``rank`` is fed at step ``number`` (from 0). All ranks together get the same rows for any ``world``."""
+    def step(self, number: int, rank: int = 0, world: int = 1, parts: int | None = None) -> StepBatch:
+        """What ``rank`` is fed at step ``number`` (from 0). All ranks together get the same rows for any ``world``.
+
+        ``parts`` is the number of micro-batches, if it shall not be :meth:`micro_batches`.
+        """
         everyone = self.plan.batch(number)
         mine = shard_rows(everyone, rank, world)
-        parts = self._micro_batches(everyone, world)
+        parts = parts or self.micro_batches(number, world)
         skipped = SkipReport()
         micro_batches: list[Feeds] = []
         real = padded = 0
@@ -183,10 +186,11 @@ class StepReader:
             skipped=skipped,
         )
 
-    def _micro_batches(self, everyone: BatchRows, world: int) -> int:
-        """Into how many micro-batches every rank cuts its rows, found from the rank with the most."""
+    def micro_batches(self, number: int, world: int) -> int:
+        """Into how many micro-batches every rank cuts its rows of a step, found from the rank with the most."""
         if self._micro_batch_tokens is None:
             return 1
+        everyone = self.plan.batch(number)
         most = -(-len(everyone) // world)
         fitting = self._micro_batch_tokens // (everyone.max_tokens * self._arranger.rows_per_sample)
         return -(-most // max(fitting, 1))
@@ -390,18 +394,32 @@ def common_vocab(paths: Sequence[str]) -> Vocab:
     return load_tokenizer(paths[0]).vocab
 
 
+class StepMaker(Protocol):
+    """Makes the batches of what is trained: :class:`StepReader`, or one over several of them."""
+
+    def step(self, number: int, rank: int, world: int) -> StepBatch:
+        """What ``rank`` is fed at step ``number`` (from 0)."""
+
+
+class StepData(Protocol):
+    """Settings that a :class:`StepMaker` is opened from: :class:`TaskData`, or several of them."""
+
+    def open(self) -> StepMaker:
+        """The maker of the batches."""
+
+
 @dataclass(frozen=True)
 class RunReader:
     """Makes the batch of any step of a run with several tasks; calling it is what ``reader.prefetch`` does in workers.
 
     Attributes:
-        schedule: which task is trained at which step.
-        tasks: the data of each of its tasks.
+        schedule: what is trained at which step.
+        tasks: its data by name.
         rank, world: of the process that is fed.
     """
 
     schedule: Schedule
-    tasks: Mapping[str, TaskData]
+    tasks: Mapping[str, StepData]
     rank: int = 0
     world: int = 1
 

@@ -16,17 +16,21 @@ from typing import Any
 
 import numpy as np
 
-from ernie_paddle.examples import RunReader, StepBatch, TaskData, common_vocab
+from ernie_paddle.combinations import Combination, Member, combine
+from ernie_paddle.composite import CompositeData, CompositeReader
+from ernie_paddle.examples import RunReader, StepBatch, StepReader, TaskData, common_vocab
 from ernie_paddle.finetune.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.pretraining_model import build_task
+from ernie_paddle.objectives.registry import make_objectives
+from ernie_paddle.pretraining_model import build_composite, build_task
 from ernie_paddle.recipe import Recipe
-from ernie_paddle.schedules import Schedule, cmtl, from_table, multi_task, sequential
+from ernie_paddle.training_plan import TrainingPlan, make_plan
 from propeller import distributed
 from propeller.errors import UserError
 from propeller.hooks import EarlyStop, Hook
 from propeller.learner import Learner
 from propeller.lr import LrConfig, lr_at
+from propeller.task import Task
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
 from reader.corpus import CORPUS_FILE, Corpus, read_corpus_info
 from reader.errors import DataError
@@ -42,59 +46,84 @@ ALL_TASKS = "all_tasks"
 """Name of the evaluation that averages the losses of all tasks, where there are several."""
 
 
-def make_schedule(recipe: Recipe) -> Schedule:
-    """The stages of a recipe's tasks.
+def member_data(
+    recipe: Recipe, member: Member, split: str, config: ErnieConfig, *, share: int = 1, task_id: int | None = None
+) -> TaskData:
+    """What tasks that share rows read from one split of the corpora.
+
+    Args:
+        recipe: their recipe.
+        member: the tasks.
+        split: of the corpora.
+        config: the architecture.
+        share: the step's tokens are divided by it.
+        task_id: with which the rows are fed; None for the member's.
 
     Raises:
-        UserError: the table does not add up.
+        UserError: the batch cannot be divided.
     """
-    tasks, settings, seed = list(recipe.tasks), recipe.schedule, recipe.train.seed
-    if settings.kind == "table":
-        return from_table(tasks, settings.stages, seed=seed)
-    make = {"cmtl": cmtl, "multi_task": multi_task, "sequential": sequential}[settings.kind]
-    return make(tasks, steps_per_task=settings.steps_per_task, seed=seed)
-
-
-def task_data(recipe: Recipe, split: str, config: ErnieConfig) -> dict[str, TaskData]:
-    """What each task of a recipe reads from one split of the corpora."""
     train, data = recipe.train, recipe.data
-    heldout = split != "train"
-    return {
-        name: TaskData(
-            task=name,
-            objectives=task.objectives,
-            corpora=[(corpus.path, corpus.weight) for corpus in recipe.corpora_of(name)],
-            max_length=data.max_length,
-            batch_tokens=train.batch_tokens,
-            batch_rows=train.batch_rows,
-            micro_batch_tokens=train.micro_batch_tokens,
-            min_tokens=data.min_tokens,
-            bin_width=data.bin_width,
-            task_id=task.task_id if config.use_task_id else None,
-            split=split,
-            seed=EVALUATION_SEED if heldout else train.seed,
-        )
-        for name, task in recipe.tasks.items()
-    }
+    sizes = {"batch_tokens": train.batch_tokens, "batch_rows": train.batch_rows}
+    sizes["micro_batch_tokens"] = train.micro_batch_tokens
+    for key, size in sizes.items():
+        if size is not None and size < share:
+            raise UserError(f"{recipe.name}: train.{key}: {size} cannot be divided among {share} sets of rows")
+    own = member.task_id if task_id is None else task_id
+    return TaskData(
+        task=member.name,
+        objectives=member.objectives,
+        corpora=[(corpus.path, corpus.weight) for corpus in member.corpora],
+        max_length=data.max_length,
+        min_tokens=data.min_tokens,
+        bin_width=data.bin_width,
+        task_id=own if config.use_task_id else None,
+        split=split,
+        seed=train.seed if split == "train" else EVALUATION_SEED,
+        **{key: size and size // share for key, size in sizes.items()},
+    )
 
 
-def learning_rates(recipe: Recipe, schedule: Schedule) -> dict[str, LrConfig]:
-    """The learning rate of each task: over the run's steps, or over its own (each with a warm-up of its own).
+def training_data(recipe: Recipe, combination: Combination, config: ErnieConfig) -> TaskData | CompositeData:
+    """What a combination of tasks is trained on; several sets of rows have an even share of the step's tokens each."""
+    share = len(combination.members)
+    parts = [member_data(recipe, member, "train", config, share=share) for member in combination.members]
+    return parts[0] if share == 1 else CompositeData(combination.name, tuple(parts))
+
+
+def build_combination(recipe: Recipe, combination: Combination, config: ErnieConfig) -> Task:
+    """The Learner's task of a combination.
+
+    Raises:
+        UserError: unusable objectives, or the architecture is too small for them.
+    """
+    length = recipe.data.max_length
+    members = {each.name: make_objectives(each.objectives, f"task {each.name!r}") for each in combination.members}
+    if len(members) == 1:
+        return build_task(combination.name, members[combination.name], config, max_length=length)
+    return build_composite(combination.name, members, config, max_length=length)
+
+
+def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
+    """The learning rate of all that is trained: over the run's steps, or over its own (with a warm-up of its own).
 
     Raises:
         UserError: a warm-up longer than the steps.
     """
+    recipe, schedule = plan.recipe, plan.schedule
     settings = recipe.train.learning_rate
     rates = {}
-    for task in recipe.tasks:
-        total = schedule.steps_of(task) if settings.per == "task" else schedule.total_steps
-        if settings.kind in ("linear", "cosine") and settings.warmup_steps > total:
-            whose = f"of task {task!r}" if settings.per == "task" else "of the run"
+    for name, combination in plan.trained.items():
+        per_task = settings.per == "task"
+        total = schedule.count_before(schedule.total_steps, name) if per_task else schedule.total_steps
+        own = [recipe.tasks[task].warmup_steps for task in combination.tasks]
+        warmup = next((steps for steps in reversed(own) if steps is not None), settings.warmup_steps)
+        if settings.kind in ("linear", "cosine") and warmup > total:
+            whose = f"of task {name!r}" if per_task else "of the run"
             raise UserError(
-                f"{recipe.name}: train.learning_rate.warmup_steps ({settings.warmup_steps}) is more than the {total} "
+                f"{recipe.name}: train.learning_rate.warmup_steps ({warmup}) is more than the {total} "
                 f"steps {whose}; lower it or raise schedule.steps_per_task"
             )
-        rates[task] = LrConfig(settings.kind, settings.peak, settings.warmup_steps, total)
+        rates[name] = LrConfig(settings.kind, settings.peak, warmup, total)
     return rates
 
 
@@ -132,15 +161,18 @@ class Pretraining:
             read_corpus_info(path)
         self.tokenizer = load_tokenizer(Path(paths[0]))
         self.config = architecture(recipe, paths[0], self.tokenizer.vocab.size, self.tokenizer.vocab.pad)
-        self.schedule = make_schedule(recipe)
-        self.rates = learning_rates(recipe, self.schedule)
-        self.train_data = task_data(recipe, "train", self.config)
+        self.plan = make_plan(recipe)
+        self.schedule = self.plan.schedule
+        self.rates = learning_rates(self.plan)
+        self.train_data = {name: training_data(recipe, each, self.config) for name, each in self.plan.trained.items()}
         self.readers = {name: data.open() for name, data in self.train_data.items()}
         common_vocab(paths)
-        self.heldout = _open_heldout(recipe, self.config)
+        self.heldout = _open_heldout(self.plan, self.config)
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
-        for name, reader in self.readers.items():
-            self.learner.add(build_task(name, reader.objectives, self.config, max_length=recipe.data.max_length))
+        # Tasks that are trained in sums only have a Program of their own for their evaluation.
+        alone = {task: combine(recipe, [task]) for task in recipe.tasks}
+        for each in {**alone, **self.plan.trained}.values():
+            self.learner.add(build_combination(recipe, each, self.config))
         self.skipped = SkippedData()
 
     # -------------------------------------------------------------------------------------------------------- whole run
@@ -199,12 +231,14 @@ class Pretraining:
     def evaluate(self) -> list[tuple[str, dict[str, float]]]:
         """Losses and accuracies of every task that was introduced, on the first batches of the held-out text.
 
+        A task goes by its own name and has rows of its own, however it is trained: so runs compare.
         Once all of several tasks are, there is one more evaluation, with the mean of their losses: only checkpoints
         that have learnt every task are compared for the best.
         """
         results = []
+        introduced = self.plan.introduced(self.learner.step)
         for name, data in self.heldout.items():
-            if self.schedule.count_before(self.learner.step, name) == 0:
+            if name not in introduced:
                 continue
             reader = data.open()
             count = min(self.recipe.train.eval_batches, reader.plan.batches_per_epoch)
@@ -227,13 +261,16 @@ class Pretraining:
             f"{config.num_attention_heads} heads, vocabulary {config.vocab_size:,}"
         )
         for name, reader in self.readers.items():
-            objectives = " + ".join(objective.name for objective in reader.objectives)
             steps = " / ".join(str(stage.get(name, 0)) for stage in self.schedule.table())
-            lines.append(
-                f"task {name} ({objectives}): steps per stage {steps}; {reader.plan.samples_per_epoch:,} samples in "
-                f"{reader.plan.batches_per_epoch:,} batches an epoch, padding {reader.plan.padding_ratio(8):.1%}"
-            )
-        left_out = [line for reader in self.readers.values() for line in reader.skipped.lines()]
+            lines.append(f"{name}: steps per stage {steps}")
+            for member in _members(reader):
+                objectives = " + ".join(objective.name for objective in member.objectives)
+                lines.append(
+                    f"  task {member.task} ({objectives}): {member.plan.samples_per_epoch:,} samples in "
+                    f"{member.plan.batches_per_epoch:,} batches an epoch, padding {member.plan.padding_ratio(8):.1%}"
+                )
+        members = [member for reader in self.readers.values() for member in _members(reader)]
+        left_out = [line for member in members for line in member.skipped.lines()]
         return lines + list(dict.fromkeys(left_out))
 
     def heldout_entropy(self) -> float | None:
@@ -245,12 +282,12 @@ class Pretraining:
         return entropy(counts) if counts.any() else None
 
     def dry_run(self) -> list[str]:
-        """Build everything, train each task for two steps, and tell the time of the second one and the memory.
+        """Build everything, take two steps of all that is trained, and tell the time of the second one and the memory.
 
         Nothing is written.
         """
         lines = []
-        for name in self.recipe.tasks:
+        for name in self.plan.trained:
             reader = RunReader(self.schedule, self.train_data, self.rank, self.world)
             steps = (step for step in range(self.schedule.total_steps) if self.schedule.task_at(step) == name)
             given = self.step_input(step := next(steps), reader(step))
@@ -359,13 +396,17 @@ def _has_heldout(path: str) -> bool:
     return bool(read_corpus_info(path)["splits"].get("heldout", {}).get("n_documents"))
 
 
-def _open_heldout(recipe: Recipe, config: ErnieConfig) -> dict[str, TaskData]:
+def _open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, TaskData]:
     """The tasks on the held-out split, but for those one of whose corpora has none (these are not evaluated)."""
-    data = {
-        name: item
-        for name, item in task_data(recipe, "heldout", config).items()
-        if all(_has_heldout(path) for path, _ in item.corpora)
-    }
-    for item in data.values():
-        item.open()
+    data = {}
+    for name in plan.recipe.tasks:
+        (member,) = combine(plan.recipe, [name]).members
+        if all(_has_heldout(corpus.path) for corpus in member.corpora):
+            data[name] = member_data(plan.recipe, member, "heldout", config, task_id=plan.task_id(name))
+            data[name].open()
     return data
+
+
+def _members(reader: StepReader | CompositeReader) -> list[StepReader]:
+    """The sets of rows that a reader makes."""
+    return reader.members if isinstance(reader, CompositeReader) else [reader]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paddle import nn
 
+from ernie_paddle.composite import prefixed
 from ernie_paddle.examples import arranger, task_inputs
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
@@ -54,6 +56,53 @@ def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfi
         UserError: the objectives cannot share a task, or the architecture is too small for them.
     """
     objectives = list(objectives)
+    _check(name, objectives, config, max_length)
+
+    def forward(model: Any, feeds: dict[str, Value]) -> list[LossTerm]:
+        outputs = model(feeds)
+        return [term for objective in objectives for term in objective.loss(model, outputs, feeds)]
+
+    return Task(
+        name, task_inputs(objectives, config.use_task_id), lambda: PretrainingModel(config, objectives), forward
+    )
+
+
+def build_composite(
+    name: str, members: Mapping[str, Sequence[AnyObjective]], config: ErnieConfig, *, max_length: int
+) -> Task:
+    """Several sets of rows in one step: one encoder that runs once for each, and the sum of all their losses.
+
+    Inputs and terms go by "<member>/<name>"; see :mod:`ernie_paddle.composite`.
+
+    Args:
+        name: of the whole.
+        members: the objectives of each set of rows.
+        config: the architecture.
+        max_length: tokens of the longest row that will be fed.
+
+    Raises:
+        UserError: as :func:`build_task`.
+    """
+    inputs = {member: task_inputs(objectives, config.use_task_id) for member, objectives in members.items()}
+    for member, objectives in members.items():
+        _check(member, objectives, config, max_length)
+    everything = [objective for objectives in members.values() for objective in objectives]
+
+    def forward(model: Any, feeds: dict[str, Value]) -> list[LossTerm]:
+        terms = []
+        for member, objectives in members.items():
+            own = {item.name: feeds[prefixed(member, item.name)] for item in inputs[member]}
+            outputs = model(own)
+            for term in (term for objective in objectives for term in objective.loss(model, outputs, own)):
+                terms.append(replace(term, name=prefixed(member, term.name), labels=prefixed(member, term.labels)))
+        return terms
+
+    flat = [replace(item, name=prefixed(member, item.name)) for member, items in inputs.items() for item in items]
+    return Task(name, flat, lambda: PretrainingModel(config, everything), forward)
+
+
+def _check(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, max_length: int) -> None:
+    """Refuse objectives that cannot share rows, and rows that the architecture is too small for."""
     parts = arranger(objectives, f"task {name!r}").max_parts
     if config.type_vocab_size and parts > config.type_vocab_size:
         raise UserError(
@@ -65,11 +114,3 @@ def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfi
             f"rows of up to {max_length} tokens do not fit into the model's {config.max_length} positions; "
             "lower max_length or raise max_position_embeddings"
         )
-
-    def forward(model: Any, feeds: dict[str, Value]) -> list[LossTerm]:
-        outputs = model(feeds)
-        return [term for objective in objectives for term in objective.loss(model, outputs, feeds)]
-
-    return Task(
-        name, task_inputs(objectives, config.use_task_id), lambda: PretrainingModel(config, objectives), forward
-    )

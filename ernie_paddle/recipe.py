@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,13 +17,17 @@ from typing import Any, Literal
 
 import yaml
 
+from ernie_paddle.schedules import SCHEDULES
 from propeller.errors import UserError
 from propeller.optim import OptimizerConfig
 from propeller.precision import PrecisionConfig
 from propeller.settings import from_mapping, unknown_name
 
 DEFAULT_RECIPE = "ernie2_base_en"
+JOINED = "+"
+"""Joins the names of tasks whose losses are summed."""
 _SECTIONS = ("arch", "data", "train")
+_AMOUNTS = ("steps_per_task", "total_steps", "tokens_per_task", "total_tokens")
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:
@@ -109,31 +114,49 @@ class TaskConfig:
     """Objectives that share a batch: at most one that arranges the input, any number on tokens.
 
     ``corpora`` replaces those of the data section, for a task that needs data of its own (labelled pairs, say).
+    ``warmup_steps`` replaces those of the train section, where each task has its own warm-up.
     """
 
     objectives: dict[str, dict[str, Any]]
     task_id: int = 0
     corpora: list[CorpusConfig] = field(default_factory=list)
+    warmup_steps: int | None = None
 
     def __post_init__(self) -> None:
         _at_least("task_id", self.task_id, 0)
+        _at_least("warmup_steps", self.warmup_steps, 0)
 
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the tasks share the steps: a kind with an amount, or the table itself (``stages``: steps per task)."""
+    """How the tasks share the steps: a kind with one amount, or the table itself.
 
-    kind: Literal["cmtl", "multi_task", "sequential", "table"] = "cmtl"
-    steps_per_task: int | None = None
+    Attributes:
+        kind: one of ``ernie_paddle.schedules.SCHEDULES``.
+        steps_per_task: steps of each task, one number or a number for each. Kinds that sum tasks count the steps of
+            what a task is introduced in: of the whole sum (``sum``), of the stage that adds the task
+            (``incremental``), of its sum with the first task (the ``_plus`` kinds, where the first has no number).
+        total_steps: instead of it, the steps of the run, shared equally.
+        tokens_per_task, total_tokens: the same in tokens, a full batch a step.
+        stages: of ``kind: table``: the steps of each task or sum of tasks ("mlm+nsp") in each stage. An amount is
+            then a check that they add up to it.
+    """
+
+    kind: str = "cmtl"
+    steps_per_task: int | dict[str, int] | None = None
+    total_steps: int | None = None
+    tokens_per_task: int | dict[str, int] | None = None
+    total_tokens: int | None = None
     stages: list[dict[str, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.kind not in SCHEDULES:
+            raise unknown_name("kind", self.kind, SCHEDULES, "schedule.kind")
         if (self.kind == "table") != bool(self.stages):
             raise ValueError("kind: table needs stages, and stages need kind: table")
-        if (self.kind == "table") == (self.steps_per_task is not None):
-            raise ValueError(
-                f"kind: {self.kind} " + ("takes no" if self.kind == "table" else "needs") + " steps_per_task"
-            )
+        given = [name for name in _AMOUNTS if getattr(self, name) is not None]
+        if len(given) > 1 or (not given and self.kind != "table"):
+            raise ValueError(f"kind: {self.kind} needs exactly one of {', '.join(_AMOUNTS)}; found {given or 'none'}")
 
 
 @dataclass(frozen=True)
@@ -152,13 +175,17 @@ class Recipe:
         if not self.tasks:
             raise ValueError("tasks is empty; name at least one task with its objectives")
         for name, task in self.tasks.items():
+            if not re.fullmatch(r"[\w.-]+", name):
+                raise ValueError(f"task {name!r}: names are made of letters, digits, '_', '-' and '.'")
             if not (task.corpora or self.data.corpora):
                 raise ValueError(
                     f"task {name!r} has no data; name a prepared corpus in data.corpora (or --data), or in "
                     f"tasks.{name}.corpora"
                 )
+            if task.warmup_steps is not None and self.train.learning_rate.per != "task":
+                raise ValueError(f"tasks.{name}.warmup_steps needs train.learning_rate.per: task")
         for stage in self.schedule.stages:
-            for planned in stage:
+            for planned in (task for name in stage for task in name.split(JOINED)):
                 if planned not in self.tasks:
                     raise unknown_name("task", planned, self.tasks, "schedule.stages")
 

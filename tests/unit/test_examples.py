@@ -21,7 +21,7 @@ from ernie_paddle.examples import RunReader, StepBatch, TaskData, task_inputs
 from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Example, Feeds, Part, Row, assemble, sentences
 from ernie_paddle.objectives.registry import make_objectives
-from ernie_paddle.schedules import cmtl
+from ernie_paddle.stage_tables import cmtl
 from propeller.errors import UserError
 from propeller.inputs import Input
 from reader.errors import DataError

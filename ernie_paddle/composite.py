@@ -1,0 +1,71 @@
+"""Several sets of rows that make one step together: what tasks are fed that are summed but cannot share their rows.
+
+Their arrays go by "<member>/<input>", so that one Program holds them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ernie_paddle.examples import StepBatch, StepReader, TaskData
+from ernie_paddle.objectives.example import Feeds
+from reader.report import SkipReport
+
+
+def prefixed(member: str, name: str) -> str:
+    """The name of a member's input, or of its loss term, in the whole."""
+    return f"{member}/{name}"
+
+
+@dataclass(frozen=True)
+class CompositeData:
+    """Settings that a :class:`CompositeReader` is opened from.
+
+    Attributes:
+        task: name of the whole.
+        members: settings of each set of rows, with its part of the step's tokens.
+    """
+
+    task: str
+    members: tuple[TaskData, ...]
+
+    def open(self) -> CompositeReader:
+        """The reader of these settings.
+
+        Raises:
+            DataError, UserError: a corpus or a setting is unusable.
+        """
+        return CompositeReader(self.task, [data.open() for data in self.members])
+
+
+class CompositeReader:
+    """Makes the batches of several readers at once."""
+
+    def __init__(self, task: str, members: Sequence[StepReader]) -> None:
+        self.task = task
+        self.members = list(members)
+
+    def step(self, number: int, rank: int = 0, world: int = 1) -> StepBatch:
+        """What ``rank`` is fed at step ``number`` (from 0): the same step of every member, cut into equally many."""
+        parts = max(member.micro_batches(number, world) for member in self.members)
+        batches = [member.step(number, rank, world, parts) for member in self.members]
+        skipped = SkipReport()
+        for batch in batches:
+            skipped.merge(batch.skipped)
+        return StepBatch(
+            number=number,
+            task=self.task,
+            micro_batches=[_joined(batches, part) for part in range(parts)],
+            rows=sum(batch.rows for batch in batches),
+            global_rows=sum(batch.global_rows for batch in batches),
+            real_tokens=sum(batch.real_tokens for batch in batches),
+            padded_tokens=sum(batch.padded_tokens for batch in batches),
+            samples="; ".join(f"{batch.task}: {batch.samples}" for batch in batches if batch.samples),
+            skipped=skipped,
+        )
+
+
+def _joined(batches: Sequence[StepBatch], part: int) -> Feeds:
+    """One micro-batch of all members."""
+    return {prefixed(batch.task, name): array for batch in batches for name, array in batch.micro_batches[part].items()}

@@ -1,0 +1,182 @@
+"""From a recipe to what is trained at every step: the kinds of ``schedule.kind`` as data.
+
+A kind says what is trained (every task alone, sums of tasks) and which table of stages these get. Nothing else in a run
+knows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ernie_paddle.combinations import Combination, combine
+from ernie_paddle.recipe import JOINED, Recipe
+from ernie_paddle.schedules import Schedule
+from ernie_paddle.stage_tables import cmtl, from_table, multi_task, sequential
+from propeller.errors import UserError
+from propeller.settings import unknown_name
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """What a run trains.
+
+    Attributes:
+        recipe: it was made from.
+        trained: what the steps train, by the names in the schedule.
+        schedule: which of it at which step.
+    """
+
+    recipe: Recipe
+    trained: Mapping[str, Combination]
+    schedule: Schedule
+
+    def combinations_of(self, task: str) -> list[Combination]:
+        """The combinations that train a task of the recipe, in the order in which they are introduced."""
+        names = sorted(self.trained, key=self.schedule.introduced_at)
+        return [self.trained[name] for name in names if task in self.trained[name].tasks]
+
+    def introduced(self, step: int) -> list[str]:
+        """The tasks of the recipe that have been trained, alone or in a sum, when ``step`` steps are done."""
+        return [
+            task
+            for task in self.recipe.tasks
+            if any(self.schedule.count_before(step, each.name) for each in self.combinations_of(task))
+        ]
+
+    def task_id(self, task: str) -> int:
+        """The id that a task's rows are fed with: that of the first combination that trains it."""
+        for each in self.combinations_of(task):
+            return next(member.task_id for member in each.members if task in member.tasks)
+        return self.recipe.tasks[task].task_id
+
+
+# --------------------------------------------------------------------------------------------------------------- kinds
+
+
+def _alone(recipe: Recipe) -> dict[str, Combination]:
+    """Every task for itself."""
+    return {task: combine(recipe, [task]) for task in recipe.tasks}
+
+
+def _all(recipe: Recipe) -> dict[str, Combination]:
+    """One sum of all tasks; no single one of them is what its steps are counted for."""
+    return {"": combine(recipe, list(recipe.tasks))}
+
+
+def _grown(recipe: Recipe) -> dict[str, Combination]:
+    """The first task, the sum of the first two, and so on; each is named after the task that it adds."""
+    tasks = list(recipe.tasks)
+    return {task: combine(recipe, tasks[: i + 1]) for i, task in enumerate(tasks)}
+
+
+def _with_first(recipe: Recipe) -> dict[str, Combination]:
+    """Every task but the first, summed with the first."""
+    base, *others = recipe.tasks
+    if not others:
+        raise UserError(
+            f"{recipe.name}: schedule.kind {recipe.schedule.kind} needs a second task to sum the first with"
+        )
+    return {task: combine(recipe, [base, task], lead=task) for task in others}
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What is trained, by the task whose steps it is counted as; the table; and whether the steps take turns."""
+
+    trained: Callable[[Recipe], dict[str, Combination]]
+    table: Callable[..., Schedule]
+    in_turn: bool = False
+
+
+KINDS: Mapping[str, _Kind] = {
+    "sum": _Kind(_all, multi_task),
+    "incremental": _Kind(_grown, sequential),
+    "alternating": _Kind(_alone, multi_task, in_turn=True),
+    "alternating_plus": _Kind(_with_first, multi_task, in_turn=True),
+    "cmtl": _Kind(_alone, cmtl),
+    "cmtl_plus": _Kind(_with_first, cmtl),
+    "multi_task": _Kind(_alone, multi_task),
+    "sequential": _Kind(_alone, sequential),
+}
+
+
+def make_plan(recipe: Recipe) -> TrainingPlan:
+    """What the recipe trains at which step.
+
+    Raises:
+        UserError: tasks that cannot be combined; a table that does not add up.
+    """
+    settings, amounts = recipe.schedule, _amounts(recipe)
+    if settings.kind == "table":
+        trained = _written(recipe)
+        schedule = from_table(list(trained), settings.stages, seed=recipe.train.seed, **amounts)
+    else:
+        kind = KINDS[settings.kind]
+        by_task = kind.trained(recipe)
+        trained = {each.name: each for each in by_task.values()}
+        names = {task: each.name for task, each in by_task.items()}
+        per_task = amounts.get("steps_per_task")
+        if isinstance(per_task, Mapping):
+            amounts["steps_per_task"] = _renamed(recipe, per_task, names)
+        schedule = kind.table(list(trained), seed=recipe.train.seed, **amounts)
+        schedule = replace(schedule, in_turn=kind.in_turn)
+    return TrainingPlan(recipe, trained, schedule)
+
+
+def make_schedule(recipe: Recipe) -> Schedule:
+    """The stages of a recipe; see :func:`make_plan`."""
+    return make_plan(recipe).schedule
+
+
+def _written(recipe: Recipe) -> dict[str, Combination]:
+    """What a table written by hand names: tasks, and sums of them."""
+    names = dict.fromkeys(name for stage in recipe.schedule.stages for name in stage)
+    trained = {name: combine(recipe, name.split(JOINED)) for name in names}
+    for task in recipe.tasks:
+        if not any(task in each.tasks for each in trained.values()):
+            raise UserError(
+                f"{recipe.name}: schedule: task {task!r} has no steps in any stage; give it some or remove it"
+            )
+    return trained
+
+
+def _renamed(recipe: Recipe, amounts: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
+    """Amounts by task as amounts by what is trained."""
+    where = f"{recipe.name}: schedule, steps of each task"
+    if "" in names:
+        raise UserError(f"{where}: kind {recipe.schedule.kind} trains all tasks in every step; give one number")
+    for task in amounts:
+        if task in recipe.tasks and task not in names:
+            raise UserError(
+                f"{where}: {task!r} is part of every step of kind {recipe.schedule.kind}; give the others' numbers only"
+            )
+        if task not in names:
+            raise unknown_name("task", task, names, where)
+    missing = [task for task in names if task not in amounts]
+    if missing:
+        raise UserError(f"{where}: no number for {', '.join(missing)}")
+    return {names[task]: amount for task, amount in amounts.items()}
+
+
+def _amounts(recipe: Recipe) -> dict[str, Any]:
+    """The one amount of the recipe, in steps."""
+    settings = recipe.schedule
+    if settings.steps_per_task is not None:
+        return {"steps_per_task": settings.steps_per_task}
+    if settings.total_steps is not None:
+        return {"total_steps": settings.total_steps}
+    if settings.total_tokens is not None:
+        return {"total_steps": _steps(recipe, settings.total_tokens)}
+    if isinstance(settings.tokens_per_task, Mapping):
+        return {"steps_per_task": {task: _steps(recipe, n) for task, n in settings.tokens_per_task.items()}}
+    if settings.tokens_per_task is not None:
+        return {"steps_per_task": _steps(recipe, settings.tokens_per_task)}
+    return {}
+
+
+def _steps(recipe: Recipe, tokens: int) -> int:
+    """The number of steps nearest to a number of tokens, a full batch each."""
+    train = recipe.train
+    return round(tokens / (train.batch_tokens or (train.batch_rows or 0) * recipe.data.max_length))
