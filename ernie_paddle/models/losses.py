@@ -31,9 +31,12 @@ def correct_sum(logits_MK: Value, labels_M: Value) -> Value:
     return (logits_MK.argmax(-1) == labels_M).astype("float32").sum()
 
 
-def squared_error_sum(predictions_M: Value, targets_M: Value) -> Value:
-    """Sum of squared differences, float32, shape []."""
-    return ((predictions_M.astype("float32") - targets_M) ** 2).sum()
+def squared_error_sum(predictions_M: Value, targets_M: Value, ignore: float | None = None) -> Value:
+    """Sum of squared differences, float32, shape []; targets equal to `ignore` do not count."""
+    difference_M = predictions_M.astype("float32") - targets_M
+    if ignore is not None:
+        difference_M = difference_M * (targets_M != ignore).astype("float32")
+    return (difference_M**2).sum()
 
 
 def sigmoid_cross_entropy_sum(logits: Value, targets: Value) -> Value:

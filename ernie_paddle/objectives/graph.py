@@ -1,4 +1,6 @@
-"""The graph half that several objectives share: the term of a classification. Paddle is imported at the first call.
+"""The graph half that several objectives share: the term of a classification, and that of a regression.
+
+Paddle is imported at the first call.
 
 Shape suffixes: K classes; the other axes are those of the labels.
 """
@@ -22,3 +24,18 @@ def classification(name: str, logits_K: Value, label_values: Value, labels: str,
 
     total = cross_entropy_sum(logits_K, label_values)
     return LossTerm(name, total, labels, weight, correct_sum(logits_K, label_values))
+
+
+def regression(name: str, predictions: Value, targets: Value, labels: str, weight: float) -> LossTerm:
+    """Squared error summed over the targets that do not say ignore.
+
+    Args:
+        name: of the term, in logs.
+        predictions: [...].
+        targets: float32 [...], the fed targets; IGNORE where there is none.
+        labels: name of their Input.
+        weight: factor of the mean in the trained loss.
+    """
+    from ernie_paddle.models.losses import IGNORE, squared_error_sum
+
+    return LossTerm(name, squared_error_sum(predictions, targets, IGNORE), labels, weight)
