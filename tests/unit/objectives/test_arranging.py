@@ -1,4 +1,4 @@
-"""NSP and sentence reordering against a slow reading of their definitions."""
+"""Sentence reordering against a slow reading of its definition."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from objective_corpora import Documents, documents, in_memory, parts_of, rows
 
-from ernie_paddle.objectives import nsp, sentence_reordering
+from ernie_paddle.objectives import sentence_reordering
 from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.sentence_reordering import class_numbers, n_classes
 
@@ -67,73 +67,3 @@ def test_reordering_draws_uniformly() -> None:
         assert abs(classes[label] - expected) < 4.5 * np.sqrt(expected)
     assert set(cuts) == {1, 2, 3, 4}
     assert all(abs(count - cuts.total() / 4) < 4.5 * np.sqrt(cuts.total() / 4) for count in cuts.values())
-
-
-@settings(max_examples=80, deadline=None)
-@given(documents(), st.integers(0, 3), st.sampled_from([16, 24, 64]))
-def test_nsp(docs: Documents, seed: int, room: int) -> None:
-    objective = make_objective("nsp")
-    data = in_memory(docs, max_length=room, overhead=3)
-    text = docs.sentences()
-    document_of = {token: d for d, doc in enumerate(text) for sentence in doc for token in sentence}
-    after = {doc[i][-1]: doc[i + 1][0] for doc in text for i in range(len(doc) - 1)}
-    drawn = rows(data, room, seed=seed, epochs=2)
-    notes = 0
-    for row in drawn:
-        (example,) = objective.arrange(row)
-        assert len(example.ids) <= room
-        parts = parts_of(example, data.vocab)
-        whole = tuple(row.sample.tokens.tolist())
-        bounds = row.sample.sentence_offsets.tolist()
-        if len(bounds) == 2:
-            assert example.labels == {}
-            assert parts == [whole]
-            notes += 1
-            continue
-        first, second = parts
-        assert len(first) in bounds[1:-1]
-        assert first == whole[: len(first)]
-        if example.labels[nsp.LABELS] == nsp.NEXT:
-            assert first + second == whole
-            assert after[first[-1]] == second[0]
-            continue
-        assert {document_of[token] for token in second}.isdisjoint({document_of[first[0]]})
-        # Consecutive sentences of one sample of another document: those that fit and come nearest to the length of the
-        # true second part, or a piece of one.
-        other = next(s for s in map(data.sources[0].sample, range(len(data.sources[0]))) if second[0] in s.tokens)
-        offsets = other.sentence_offsets.tolist()
-        start = other.tokens.tolist().index(second[0])
-        assert start in offsets[:-1]
-        space = room - 3 - len(first)
-        ends = [end for end in offsets if start < end <= start + space] or [start + space]
-        wanted = len(whole) - len(first)
-        nearest = min(ends, key=lambda end: (abs(end - start - wanted), end))
-        assert second == tuple(other.tokens[start:nearest].tolist())
-    if len(docs.lengths) == 1:
-        assert not any(o.labels.get(nsp.LABELS) == nsp.RANDOM for row in drawn for o in objective.arrange(row))
-    else:
-        assert all("no other document" not in reason for reason in drawn[0].skipped.counts) or len(docs.lengths) < 4
-    single = "nsp: a sample of one sentence has no A and B, left without a label"
-    assert drawn[0].skipped.counts.get(single, 0) in (notes, 2 * notes)
-
-
-def test_nsp_takes_another_document_half_of_the_time() -> None:
-    docs = Documents([[2, 2, 2], [2, 2, 2], [2, 2, 2], [2, 2]], 0)
-    data = in_memory(docs, max_length=16, overhead=3)
-    for rate in (0.5, 0.2):
-        objective = make_objective("nsp", {"random_rate": rate})
-        drawn = rows(data, 16, epochs=1000)
-        labels = [objective.arrange(row)[0].labels[nsp.LABELS] for row in drawn]
-        # With probability 4**-16 or so per row no other document is found.
-        assert abs(np.mean(labels) - rate) < 4 * np.sqrt(rate * (1 - rate) / len(labels))
-        assert drawn[0].skipped.total == 0
-
-
-def test_nsp_in_a_corpus_of_one_document_counts_what_it_cannot_do() -> None:
-    """Every draw fails, so every label is "next", none is wrong, and about half of the rows are counted."""
-    data = in_memory(Documents([[3] * 40], 0), max_length=16, overhead=3)
-    drawn = rows(data, 16, epochs=20)
-    objective = make_objective("nsp")
-    assert {objective.arrange(row)[0].labels[nsp.LABELS] for row in drawn} == {nsp.NEXT}
-    counted = drawn[0].skipped.counts["nsp: no other document found, the true next text kept"]
-    assert abs(counted - len(drawn) / 2) < 4 * np.sqrt(len(drawn) / 4)

@@ -1,0 +1,43 @@
+"""Adjacent sentence prediction ("On Losses …", section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ernie_paddle.objectives.base import ObjectiveSettings, default_arrangement
+from ernie_paddle.objectives.example import Example, Row
+from ernie_paddle.objectives.pairs import SentencePair, cut_in_two, draw_other_document, room_beside
+
+NEXT, PREVIOUS, OTHER = 0, 1, 2
+
+
+class AdjacentSentence(SentencePair[ObjectiveSettings]):
+    """Does the second text follow the first (0), precede it (1), or come from another document (2)?
+
+    A sample of at least two sentences is cut at a random sentence boundary. A third of the rows shows the two texts
+    in order, a third in the other order, and in a third the second one is replaced as in ``nsp``. A sample of one
+    sentence, and a row for which no other document is found in 16 draws, has no label; both are counted.
+    """
+
+    name = "adjacent_sentence"
+    summary = "On Losses: does the second text follow the first, precede it, or come from another document?"
+    settings_type = ObjectiveSettings
+    n_classes = 3
+
+    def arrange(self, row: Row) -> Sequence[Example]:
+        """``[CLS] A [SEP] B [SEP]`` or ``[CLS] B [SEP] A [SEP]``."""
+        rng = row.generator(self.name)
+        cut = cut_in_two(row, rng, self.name)
+        if cut is None:
+            return [default_arrangement(row)]
+        first, second = cut
+        label = int(rng.integers(self.n_classes))
+        if label == PREVIOUS:
+            return self.pair(row, second, first, label)
+        if label == OTHER:
+            other = draw_other_document(row, rng, room_beside(row, first), len(second))
+            if other is not None:
+                return self.pair(row, first, other, label)
+            row.note("adjacent_sentence: no other document found, left without a label")
+            return self.pair(row, first, second, None)
+        return self.pair(row, first, second, label)

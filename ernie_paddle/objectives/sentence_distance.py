@@ -1,0 +1,88 @@
+"""Sentence distance (ERNIE 2.0, "Structure-aware Pre-training Tasks"; "On Losses …", section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ernie_paddle.objectives.base import ObjectiveSettings, default_arrangement
+from ernie_paddle.objectives.example import Example, Row, sentences
+from ernie_paddle.objectives.pairs import SentencePair, draw_other_document, nearest, room_beside, stretch
+
+ADJACENT, SAME_DOCUMENT, OTHER_DOCUMENT = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class SentenceDistanceSettings(ObjectiveSettings):
+    """Settings of sentence distance.
+
+    Attributes:
+        adjacent, same_document, other_document: how often, relative to each other, each class is drawn.
+    """
+
+    adjacent: float = 1.0
+    same_document: float = 1.0
+    other_document: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if min(self.shares) < 0 or np.count_nonzero(self.shares) < 2:
+            raise ValueError(
+                "adjacent, same_document and other_document must be 0 or more and two of them above 0, found "
+                f"{self.shares}"
+            )
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """In the order of the classes."""
+        return self.adjacent, self.same_document, self.other_document
+
+
+class SentenceDistance(SentencePair[SentenceDistanceSettings]):
+    """Does B follow A (0), come from elsewhere in its document (1), or from another document (2)?
+
+    A is the first sentences of a sample. Whatever the class, a stretch of the same document is drawn that neither
+    overlaps nor touches A, before or after it, of about the length of the rest of the sample. It is the B of class 1,
+    and gives the length of the B of the others: the sentences after A, or consecutive sentences of another document,
+    that come nearest to it. So length does not tell the class, not even in documents of a single sample.
+
+    A is cut where there is such a stretch. A document that has none (fewer than three sentences, or a sample of one)
+    gives a row without a label, whatever its class would have been: with labels of the other classes alone, the
+    classes would no longer have their shares, and short documents would tell them. A row for which no other document
+    is found in 16 draws has no label either. All are counted.
+    """
+
+    name = "sentence_distance"
+    summary = "ERNIE 2.0: does the second text follow the first, or come from elsewhere in its document, or another?"
+    settings_type = SentenceDistanceSettings
+    n_classes = 3
+
+    def arrange(self, row: Row) -> Sequence[Example]:
+        """``[CLS] A [SEP] B [SEP]``."""
+        sample = row.sample
+        text = row.data.sources[row.corpus].document(sample.document)
+        count, total = len(sample.sentence_offsets) - 1, len(text.sentence_offsets) - 1
+        # Sentences of the document before A; those from before - 1 to before + cut (included) overlap or touch it.
+        before = int(text.sentence_offsets.searchsorted(sample.start))
+        last = count - 1 if before >= 2 else min(count - 1, total - before - 2)
+        if last < 1:
+            row.note("sentence_distance: no cut leaves text of the document apart from A, left without a label")
+            return [default_arrangement(row)]
+        rng = row.generator(self.name)
+        cut = int(rng.integers(1, last + 1))
+        first = sentences(sample, 0, cut)
+        room, rest = room_beside(row, first), len(sample.tokens) - len(first)
+        spans = [(begin, end) for begin, end in ((0, before - 1), (before + cut + 1, total)) if begin < end]
+        apart = stretch(text, spans, rng, room, rest)
+        label = int(rng.choice(self.n_classes, p=np.array(self.settings.shares) / sum(self.settings.shares)))
+        if label == SAME_DOCUMENT:
+            return self.pair(row, first, apart, label)
+        if label == OTHER_DOCUMENT:
+            other = draw_other_document(row, rng, room, len(apart))
+            if other is not None:
+                return self.pair(row, first, other, label)
+            row.note("sentence_distance: no other document found, left without a label")
+            return self.pair(row, first, nearest(sample, cut, count, room, len(apart)), None)
+        return self.pair(row, first, nearest(sample, cut, count, room, len(apart)), label)
