@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Document:
     """Consecutive sentences of one text.
 
-    `source` is `file:line` of its beginning, `line` the same line's number, `language` a code or None.
+    `source` is `file:line` of its beginning, `line` the same line's number, `language` a code or None, and
+    `paragraph_starts` the numbers of the sentences that begin a paragraph, where the text tells (the first is none).
     """
 
     sentences: list[str]
     language: str | None
     source: str
     line: int
+    paragraph_starts: Sequence[int] = ()
 
 
 def read_documents(
@@ -107,15 +110,16 @@ def _parse_text(block: Block, lines: list[str | None], report: SkipReport, langu
     one_per_line = block.source.format == "lines"
     documents: list[Document] = []
     sentences: list[str] = []
+    starts: list[int] = []
     begin: int | None = None
 
     def finish() -> None:
-        nonlocal sentences, begin
+        nonlocal sentences, starts, begin
         if sentences:
-            documents.append(Document(sentences, language, f"{path}:{begin}", begin or 0))
+            documents.append(Document(sentences, language, f"{path}:{begin}", begin or 0, starts))
         elif begin is not None:
             report.add("document without sentences", f"{path}:{begin}")
-        sentences, begin = [], None
+        sentences, starts, begin = [], [], None
 
     for number, line in enumerate(lines, start=block.first_line):
         line = None if line is None else line.strip()
@@ -130,6 +134,8 @@ def _parse_text(block: Block, lines: list[str | None], report: SkipReport, langu
         elif one_per_line:
             sentences.append(line)
         else:
+            if sentences:
+                starts.append(len(sentences))
             sentences += split_sentences(line)
     finish()
     return documents
@@ -146,10 +152,12 @@ def _parse_jsonl(block: Block, lines: list[str | None], report: SkipReport, lang
         except (ValueError, RecursionError):
             report.add("line that is not valid JSON", where)
             continue
-        sentences = _json_sentences(entry)
-        if isinstance(sentences, str):
-            report.add(sentences, where)
+        paragraphs = _json_paragraphs(entry)
+        if isinstance(paragraphs, str):
+            report.add(paragraphs, where)
             continue
+        sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
+        starts = list(accumulate(len(paragraph) for paragraph in paragraphs))[:-1]
         if "\\ud" in line or "\\uD" in line:
             # Halves of surrogate pairs are no characters; nothing after this can encode them.
             sentences = [_SURROGATE.sub("\ufffd", sentence) for sentence in sentences]
@@ -160,7 +168,7 @@ def _parse_jsonl(block: Block, lines: list[str | None], report: SkipReport, lang
         if own is not None and not _is_name(own):
             report.add("`language` that is not a name, left out (the document is kept)", where)
             own = None
-        documents.append(Document(sentences, own or language, where, number))
+        documents.append(Document(sentences, own or language, where, number, starts))
     return documents
 
 
@@ -168,8 +176,8 @@ def _is_name(value: Any) -> bool:
     return isinstance(value, str) and _SURROGATE.search(value) is None
 
 
-def _json_sentences(entry: Any) -> list[str] | str:
-    """The sentences of one entry, or why there are none."""
+def _json_paragraphs(entry: Any) -> list[list[str]] | str:
+    """The sentences of each paragraph of one entry (none is empty), or why there are none."""
     if not isinstance(entry, dict):
         return "JSON line that is not an object"
     paragraphs = entry.get("paragraphs")
@@ -182,12 +190,12 @@ def _json_sentences(entry: Any) -> list[str] | str:
         paragraphs = text.split("\n")
     if not isinstance(paragraphs, list):
         return "JSON line whose `paragraphs` is not a list"
-    sentences: list[str] = []
+    found: list[list[str]] = []
     for paragraph in paragraphs:
         if isinstance(paragraph, str):
-            sentences += split_sentences(paragraph)
+            found.append(split_sentences(paragraph))
         elif isinstance(paragraph, list) and all(isinstance(sentence, str) for sentence in paragraph):
-            sentences += [stripped for stripped in (sentence.strip() for sentence in paragraph) if stripped]
+            found.append([stripped for stripped in (sentence.strip() for sentence in paragraph) if stripped])
         else:
             return "JSON line with a paragraph that is neither a text nor a list of sentences"
-    return sentences
+    return [sentences for sentences in found if sentences]

@@ -41,7 +41,8 @@ _LONG_DOCUMENT = 300  # sentences; a file that is one such document probably lac
 
 @dataclass(frozen=True)
 class Progress:
-    """How far preparation is: `stage` is phrases, tokens or shards; `total` is an estimate for compressed files."""
+    """How far preparation is: `stage` is phrases, tokens or shards; `total` is an estimate for compressed
+    files, and 0 where it is not known."""
 
     stage: str
     done: int

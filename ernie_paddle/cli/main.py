@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 VERBS: dict[str, str] = {
     "vocab": "train a WordPiece or SentencePiece vocabulary on raw text",
     "prepare": "turn raw text into a corpus: memory-mapped shards for pre-training",
+    "prepare-pairs": "turn tables of labelled text pairs into a corpus of pairs",
+    "mine-discourse": "mine sentence pairs with a discourse marker as label from raw text",
     "pretrain": "pre-train a model on prepared corpora, as a recipe says",
     "finetune": "train a model for a task on a labelled table, and keep the best checkpoint",
     "evaluate": "score a fine-tuned or exported model on a labelled table",
@@ -36,13 +38,14 @@ EXIT_PIPE = 141
 def overview() -> str:
     """The text that `ernie` without a verb prints."""
     lines = ["usage: ernie VERB [options]    (`ernie VERB --help` explains the options)", ""]
-    lines += [f"  {verb:<10} {meaning}" for verb, meaning in VERBS.items()]
+    width = max(map(len, VERBS))
+    lines += [f"  {verb:<{width}} {meaning}" for verb, meaning in VERBS.items()]
     return "\n".join(lines)
 
 
 def load_verb(verb: str) -> ModuleType:
     """Import the module of one verb; others stay unimported, so that text verbs never load Paddle."""
-    return importlib.import_module(f"ernie_paddle.cli.{verb}")
+    return importlib.import_module(f"ernie_paddle.cli.{verb.replace('-', '_')}")
 
 
 def build_parser(verb: str) -> Parser:

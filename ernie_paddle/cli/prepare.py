@@ -125,7 +125,8 @@ def progress_text(progress: Progress) -> str:
     stage = _STAGES.get(progress.stage, progress.stage)
     if progress.unit == "bytes":
         return f"{stage}: {progress.done / 1e6:.1f} of about {progress.total / 1e6:.1f} MB"
-    return f"{stage}: {progress.done:,} of {progress.total:,} {progress.unit}"
+    total = f" of {progress.total:,}" if progress.total else ""
+    return f"{stage}: {progress.done:,}{total} {progress.unit}"
 
 
 def progress_printer() -> Callable[[Progress], None]:
@@ -139,8 +140,8 @@ def progress_printer() -> Callable[[Progress], None]:
         if now - shown < (0.2 if terminal else _SECONDS_BETWEEN_LINES):
             return
         shown = now
-        share = min(1.0, progress.done / progress.total) if progress.total else 0.0
-        text = f"{progress_text(progress)} ({share:.0%})"
+        share = f" ({min(1.0, progress.done / progress.total):.0%})" if progress.total else ""
+        text = progress_text(progress) + share
         print(f"\r{text:<78}" if terminal else text, end="" if terminal else "\n", file=sys.stderr, flush=True)
 
     return show
