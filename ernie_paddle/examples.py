@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +29,6 @@ from reader.errors import DataError
 from reader.plan import BatchPlan, BatchRows, shard_rows
 from reader.random import fold, key
 from reader.report import SkipReport
-from reader.samples import SampleIndex
 from reader.tokenizer import load_tokenizer
 from reader.vocab import Vocab
 
@@ -148,8 +147,7 @@ class StepReader:
         """What packing the corpora into samples left out or cut."""
         report = SkipReport()
         for source in self.data.sources:
-            if isinstance(source, SampleIndex):
-                report.merge(source.skipped)
+            report.merge(source.skipped)
         return report
 
     def step(self, number: int, rank: int = 0, world: int = 1, parts: int | None = None) -> StepBatch:
@@ -217,7 +215,7 @@ class StepReader:
         feeds: Feeds = {}
         for objective in self.objectives:
             objective.corrupt(batch)
-        for objective in self.objectives:
+        for objective in sorted(self.objectives, key=lambda each: each.reads_masks):
             feeds.update(objective.label(batch))
         ours: Feeds = {
             "input_ids": batch.ids,
@@ -344,7 +342,7 @@ def open_step_reader(settings: TaskData) -> StepReader:
         arranging.open(path, settings.split, settings.max_length - overhead, settings.min_tokens) for path in paths
     ]
     plan = BatchPlan(
-        cast(list[SampleIndex], sources),
+        sources,
         [weight for _, weight in settings.corpora],
         batch_tokens=settings.batch_tokens,
         batch_rows=settings.batch_rows,

@@ -11,7 +11,7 @@ from paddle import nn
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import EncoderOutput
 from ernie_paddle.models.forms import Value
-from ernie_paddle.models.layers import LayerNorm, Linear, activation, constant
+from ernie_paddle.models.layers import Embedding, LayerNorm, Linear, activation, constant
 
 
 def gather_positions(hidden_BTH: Value, positions_M: Value) -> Value:
@@ -47,6 +47,29 @@ class MaskedLMHead(nn.Layer):
         """[M, H] (see `gather_positions`) -> logits [M, V]."""
         h_MH = self.layer_norm(activation(self.transform(hidden_MH), self._act))
         return paddle.matmul(h_MH, self._tied[0], transpose_y=True) + self.decoder_bias
+
+
+class SpanBoundaryHead(nn.Layer):
+    """A token of a span from the vectors left and right of the span, and its place in it (SpanBERT, section 3.2).
+
+    h = LayerNorm(act(linear([left; right; place]))), and then what `MaskedLMHead` makes of h. Parameters
+    `{name}.places.weight` [P, H], `{name}.boundary.*` [3H, H], `{name}.boundary_norm.*`, and those of a `MaskedLMHead`
+    called `name`.
+    """
+
+    def __init__(self, config: ErnieConfig, n_places: int, word_embedding_VH: Value, name: str) -> None:
+        super().__init__()
+        width = config.hidden_size
+        self.places = Embedding(f"{name}.places", n_places, width, config.initializer_range)
+        self.boundary = Linear(f"{name}.boundary", 3 * width, width, config.initializer_range)
+        self.boundary_norm = LayerNorm(f"{name}.boundary_norm", width, config.layer_norm_eps)
+        self.predict = MaskedLMHead(config, word_embedding_VH, name)
+        self._act = config.hidden_act
+
+    def forward(self, left_MH: Value, right_MH: Value, places_M: Value) -> Value:
+        """[M, H], [M, H] and int64 [M] in [0, P) -> logits [M, V]."""
+        boundary_M3H = paddle.concat([left_MH, right_MH, self.places(places_M)], axis=-1)
+        return self.predict(self.boundary_norm(activation(self.boundary(boundary_M3H), self._act)))
 
 
 class PooledClassifier(nn.Layer):

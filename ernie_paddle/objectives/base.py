@@ -68,6 +68,7 @@ class Objective(Generic[S]):
         rows_per_sample: rows that :meth:`arrange` makes of one sample. All first rows of a micro-batch lie before
             all second rows, so that a loss over the two halves of the batch finds its pairs.
         min_samples: samples that a micro-batch must hold for its loss; batch sizes that never hold as many are refused.
+        reads_masks: whether :meth:`label` reads what the others masked: it is then called after theirs.
         pooled: whether its loss reads ``outputs.pooled_BH``; the pooler is built where some objective does.
     """
 
@@ -77,6 +78,7 @@ class Objective(Generic[S]):
     arranges: ClassVar[bool] = False
     rows_per_sample: ClassVar[int] = 1
     min_samples: ClassVar[int] = 1
+    reads_masks: ClassVar[bool] = False
     pooled: ClassVar[bool] = False
 
     def __init__(self, settings: S) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.plan import Lengths
 from reader.random import UInts, fold, generator, uniforms_at
 from reader.report import SkipReport
 from reader.samples import Sample
@@ -22,15 +23,11 @@ Feeds = dict[str, NDArray[Any]]
 """Arrays of one micro-batch by the name of their Input."""
 
 
-class SampleSource(Protocol):
+class SampleSource(Lengths, Protocol):
     """Where samples come from: ``reader.samples.SampleIndex``, or what an objective's ``open`` returns."""
 
-    max_tokens: int
-    """Tokens of the longest sample that there may be."""
-    lengths: NDArray[np.int32]
-    """Tokens of every sample."""
-
-    def __len__(self) -> int: ...
+    skipped: SkipReport
+    """What had to be left out or cut to make samples."""
 
     def sample(self, k: int) -> Sample:
         """Sample ``k``."""
@@ -168,6 +165,7 @@ class Batch:
         data: what all rows have in common.
         keys: uint64 [B], hash of (seed, epoch, corpus, sample, row of the sample).
         rows_per_sample: rows that one sample made: row i and row i + B / rows_per_sample belong together.
+        noted: what :meth:`Objective.corrupt` keeps for :meth:`Objective.label`, by names of their own.
     """
 
     ids: NDArray[np.int64]
@@ -183,6 +181,7 @@ class Batch:
     data: Data
     keys: UInts
     rows_per_sample: int = 1
+    noted: Feeds = field(default_factory=dict)
 
     def uniforms(self, name: str, n: int) -> NDArray[np.float64]:
         """Uniform numbers in [0, 1), [B, n]; number i of a row depends on the row's key, ``name`` and i alone."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from ernie_paddle.pretraining_model import PretrainingModel
 
 POSITIONS, LABELS = "mlm_positions", "mlm_labels"
+MASKED = "masked_positions"
+"""Under this name ``Batch.noted`` has the positions that an objective of this kind masked, as in ``mlm_positions``."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class MaskedLM(Objective[M]):
         masked = mask_batch(batch.ids, starts, batch.tokens & ~batch.corrupted, keys, self._rule)
         batch.ids = masked.ids
         batch.corrupted.reshape(-1)[masked.positions] = True
+        batch.noted[MASKED] = masked.positions
         return {POSITIONS: masked.positions, LABELS: masked.labels}
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:

@@ -1,0 +1,111 @@
+"""The boundary objective ("On Losses for Modern Language Models", section 3.2, item 3; SpanBERT, section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.objectives.base import IGNORE
+from ernie_paddle.objectives.example import Batch, Feeds
+from ernie_paddle.objectives.graph import classification
+from ernie_paddle.objectives.masked_lm import MASKED, MaskedLM, MaskingSettings
+from propeller.inputs import Input
+from propeller.losses import LossTerm, Value
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ernie_paddle.models.config import ErnieConfig
+    from ernie_paddle.models.encoder import Encoder, EncoderOutput
+    from ernie_paddle.pretraining_model import PretrainingModel
+
+LEFT, RIGHT, PLACES, LABELS = "sbo_left", "sbo_right", "sbo_places", "sbo_labels"
+
+
+@dataclass(frozen=True)
+class SboSettings(MaskingSettings):
+    """Settings of the boundary objective; those of masking are used where no other objective of the task masks.
+
+    Attributes:
+        max_span: how many places within a span have a vector of their own; later ones share the last.
+    """
+
+    max_span: int = 10
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_span < 1:
+            raise ValueError(f"max_span must be 1 or more, found {self.max_span}")
+
+
+class Sbo(MaskedLM[SboSettings]):
+    """Predict masked tokens from the encoder's outputs at the tokens next to them.
+
+    Where ``mlm`` or ``knowledge_masking`` is in the same task, in whatever order, its masks are taken; otherwise this
+    objective masks word pieces by itself. A span is a run of neighbouring tokens that were chosen for masking,
+    whichever units they belong to (also those that then stayed as they are or became random tokens). Its boundaries
+    are the tokens before and after it, or [CLS] and [SEP] at the ends: a boundary is never itself to be predicted.
+
+    Where spans have one token, this is the objective of "On Losses": a token from its two neighbours. Tokens of longer
+    spans have the same boundaries and are told apart by their place in the span, as in SpanBERT. The matrix over the
+    vocabulary is the word embedding; the layers before it are this objective's own.
+    """
+
+    name = "sbo"
+    summary = "On Losses: predict masked tokens from the outputs at the tokens next to them"
+    settings_type = SboSettings
+    reads_masks = True
+
+    @property
+    def granularities(self) -> dict[str, float]:
+        """Word pieces, where it masks by itself."""
+        return {"token": 1.0}
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """int64 [M] each: flat positions b*T + t of both boundaries, places in the spans from 0, and labels."""
+        names = (LEFT, RIGHT, PLACES)
+        return [*(Input(name, (None,), "int64") for name in names), Input(LABELS, (None,), "int64", ignore=IGNORE)]
+
+    def label(self, batch: Batch) -> Feeds:
+        """Spans of what was masked."""
+        if MASKED not in batch.noted:
+            super().label(batch)
+        positions = batch.noted[MASKED]
+        left, right = boundaries(positions)
+        return {
+            LEFT: left,
+            RIGHT: right,
+            PLACES: np.minimum(positions - left, self.settings.max_span) - 1,
+            LABELS: batch.original.reshape(-1)[positions],
+        }
+
+    def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
+        """The boundary head, tied to the word embedding."""
+        from ernie_paddle.models.heads import SpanBoundaryHead
+
+        words_VH = encoder.embeddings.word.weight
+        return {self.name: SpanBoundaryHead(config, self.settings.max_span, words_VH, f"cls.{self.name}")}
+
+    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+        """Cross-entropy over the masked positions."""
+        from ernie_paddle.models.heads import gather_positions
+
+        left_MH, right_MH = (gather_positions(outputs.hidden_BTH, feeds[name]) for name in (LEFT, RIGHT))
+        logits_MV = model.heads[self.name](left_MH, right_MH, feeds[PLACES])
+        return [classification(self.name, logits_MV, feeds[LABELS], LABELS, self.settings.weight)]
+
+
+def boundaries(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places before and after the run of neighbours that each of the ascending positions [M] belongs to.
+
+    Runs never go from one row into the next: rows begin with [CLS], which is never masked.
+    """
+    first = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
+    sizes = np.diff(first, append=len(positions))
+    left = positions[first] - 1
+    return np.repeat(left, sizes), np.repeat(left + sizes + 1, sizes)
