@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,21 @@ from reader.batching import padded_length
 from reader.errors import DataError
 from reader.order import Permutation
 from reader.random import key
-from reader.samples import SampleIndex
+
+
+class Lengths(Protocol):
+    """What a plan must know of the samples of a corpus."""
+
+    max_tokens: int
+    """Tokens of the longest sample that there may be."""
+    lengths: NDArray[np.int32]
+    """Tokens of every sample."""
+
+    @property
+    def name(self) -> str:
+        """Where they come from, for messages."""
+
+    def __len__(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +50,7 @@ class BatchRows:
     """[R] How often the sample was used before (the pass of its stream); with corpus and sample it names one use of a
     sample, so randomness derived from (seed, epoch, corpus, sample) is never used twice."""
     corpus: NDArray[np.int64]  # [R] index into the plan's indexes
-    sample: NDArray[np.int64]  # [R] index into that SampleIndex
+    sample: NDArray[np.int64]  # [R] number of the sample in that index
     max_tokens: int  # no arranged row, special symbols included, may exceed it
 
     def __len__(self) -> int:
@@ -71,7 +86,7 @@ class BatchPlan:
     """The endless sequence of batches over one or more sample indexes.
 
     Args:
-        indexes: one SampleIndex per corpus.
+        indexes: one per corpus: reader.samples.SampleIndex or reader.pairs.PairIndex.
         weights: per corpus, how many times its samples are used per epoch; 1 for each unless given. An epoch uses
             round(weight * n) of the n samples of each length bin, at least one where the weight is above zero.
         batch_tokens: budget of a batch: rows times the bin's upper bound, padding and special symbols included, is at
@@ -92,7 +107,7 @@ class BatchPlan:
 
     def __init__(
         self,
-        indexes: Sequence[SampleIndex],
+        indexes: Sequence[Lengths],
         weights: Sequence[float] | None = None,
         *,
         batch_tokens: int | None = None,
@@ -166,7 +181,7 @@ class BatchPlan:
 
 
 def _check(
-    indexes: Sequence[SampleIndex],
+    indexes: Sequence[Lengths],
     weights: Sequence[float],
     batch_tokens: int | None,
     batch_rows: int | None,
@@ -185,14 +200,14 @@ def _check(
     if bin_width < 1:
         raise DataError(f"bin_width must be at least 1, not {bin_width}")
     if not any(len(index) and weight for index, weight in zip(indexes, weights, strict=True)):
-        names = ", ".join(f"{index.corpus.path} (split {index.corpus.split!r})" for index in indexes)
+        names = ", ".join(index.name for index in indexes)
         raise DataError(
             f"no samples in {names or 'the list of corpora'}: is the text too short for the least sample length?"
         )
 
 
 def _make_bins(
-    indexes: Sequence[SampleIndex],
+    indexes: Sequence[Lengths],
     weights: Sequence[float],
     batch_tokens: int | None,
     batch_rows: int | None,

@@ -75,6 +75,11 @@ class SampleIndex:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def name(self) -> str:
+        """Folder and split, for messages."""
+        return f"{self.corpus.path} (split {self.corpus.split!r})"
+
     def sample(self, k: int) -> Sample:
         """Sample k, in range(len(self)); about 10 µs."""
         assert 0 <= k < len(self.lengths), f"sample {k} of {len(self.lengths)}"
