@@ -215,7 +215,7 @@ class StepReader:
         feeds: Feeds = {}
         for objective in self.objectives:
             objective.corrupt(batch)
-        for objective in self.objectives:
+        for objective in sorted(self.objectives, key=lambda each: each.reads_masks):
             feeds.update(objective.label(batch))
         ours: Feeds = {
             "input_ids": batch.ids,

@@ -165,6 +165,7 @@ class Batch:
         data: what all rows have in common.
         keys: uint64 [B], hash of (seed, epoch, corpus, sample, row of the sample).
         rows_per_sample: rows that one sample made: row i and row i + B / rows_per_sample belong together.
+        noted: what :meth:`Objective.corrupt` keeps for :meth:`Objective.label`, by names of their own.
     """
 
     ids: NDArray[np.int64]
@@ -180,6 +181,7 @@ class Batch:
     data: Data
     keys: UInts
     rows_per_sample: int = 1
+    noted: Feeds = field(default_factory=dict)
 
     def uniforms(self, name: str, n: int) -> NDArray[np.float64]:
         """Uniform numbers in [0, 1), [B, n]; number i of a row depends on the row's key, ``name`` and i alone."""
