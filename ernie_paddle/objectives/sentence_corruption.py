@@ -1,0 +1,57 @@
+"""Sentence corruption prediction ("On Losses …", section 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ernie_paddle.objectives.base import IGNORE, ObjectiveSettings
+from ernie_paddle.objectives.corruption import TextCorruption, changed_tokens
+from ernie_paddle.objectives.example import Batch, Feeds
+from ernie_paddle.objectives.graph import classification
+from propeller.inputs import Input
+from propeller.losses import LossTerm, Value
+
+if TYPE_CHECKING:
+    from paddle import nn
+
+    from ernie_paddle.models.config import ErnieConfig
+    from ernie_paddle.models.encoder import Encoder, EncoderOutput
+    from ernie_paddle.pretraining_model import PretrainingModel
+
+LABELS = "sentence_corruption_labels"
+
+
+class SentenceCorruption(TextCorruption):
+    """Are tokens of this row inserted, replaced or permuted (1), or none (0)?
+
+    The text is that of :class:`TextCorruption`: half of the rows are corrupted. An objective that moves tokens in
+    nearly every row (``trigram_shuffling``) leaves few rows of class 0: give it a task of its own.
+    """
+
+    name = "sentence_corruption"
+    summary = "On Losses: are tokens of this text inserted, replaced or permuted?"
+    settings_type = ObjectiveSettings
+    pooled = True
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """``sentence_corruption_labels`` int64 [B]."""
+        return [Input(LABELS, (None,), "int64", ignore=IGNORE)]
+
+    def label(self, batch: Batch) -> Feeds:
+        """1 on rows with a corrupted token, 0 on others."""
+        return {LABELS: np.any(changed_tokens(batch), axis=1).astype(np.int64)}
+
+    def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
+        """Two classes on the pooled [CLS]."""
+        from ernie_paddle.models.heads import PooledClassifier
+
+        return {self.name: PooledClassifier(config, 2, f"cls.{self.name}")}
+
+    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+        """Cross-entropy over the rows."""
+        logits_B2 = model.heads[self.name](outputs)
+        return [classification(self.name, logits_B2, feeds[LABELS], LABELS, self.settings.weight)]
