@@ -168,8 +168,9 @@ class PairIndex:
             for number in np.flatnonzero(found).tolist():
                 self.skipped.add(reason, f"{corpus.path}: {corpus.split} pair {number}")
         kept_a, kept_b = sizes[self._kept].T
-        self._sizes = np.stack(truncate_pair(kept_a, kept_b, max_tokens), axis=1).astype(np.int32)
-        self.lengths: NDArray[np.int32] = self._sizes.sum(axis=1, dtype=np.int32)
+        self.sizes: NDArray[np.int32] = np.stack(truncate_pair(kept_a, kept_b, max_tokens), axis=1).astype(np.int32)
+        """Tokens of texts a and b of each sample, int32 [len(self), 2]."""
+        self.lengths: NDArray[np.int32] = self.sizes.sum(axis=1, dtype=np.int32)
         """Tokens of each sample, int32 [len(self)]."""
         self.labels: NDArray[np.int32] = self._of_all(lambda shard: shard.labels, np.zeros(0, np.int32))[self._kept]
         """Label of each sample, int32 [len(self)], numbers in `label_names`."""
@@ -192,7 +193,7 @@ class PairIndex:
     def sample(self, k: int) -> Sample:
         """Sample k, in range(len(self))."""
         tokens, flags, (begin, middle, _) = self._pair(k)
-        size_a, size_b = self._sizes[k].tolist()
+        size_a, size_b = self.sizes[k].tolist()
         if begin + size_a == middle:
             place: Any = slice(begin, middle + size_b)
         else:

@@ -7,7 +7,7 @@ starts where that many tokens follow, as far as there are such places.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class SentencePair(Objective[P]):
         n_classes: how many there are.
     """
 
-    n_classes: ClassVar[int]
+    n_classes: int
     arranges = True
     pooled = True
 
