@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from reader import flags as F
 from reader.errors import DataError
 from reader.tensorfile import write_json_atomically
-from reader.tokenizer import CONFIG_FILE, TokenBatch
+from reader.tokenizer import CONFIG_FILE, SpanBatch, TokenBatch
 from reader.vocab import SPECIALS, Vocab, find_special
 
 _SPACE = "▁"
@@ -75,6 +75,13 @@ class SentencePieceTokenizer:
         np.cumsum([len(row) for row in rows], out=offsets[1:])
         ids = np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(offsets[-1]))
         return TokenBatch(ids, self._flags(texts, ids, offsets), offsets)
+
+    def encode_spans(self, texts: Sequence[str]) -> SpanBatch:
+        """As `encode_batch`, with the place of each token in its text, without the spaces around it."""
+        batch = self.encode_batch(texts)
+        spans = [span for text in texts for span in self._spans(_SURROGATE.sub("\ufffd", text))]
+        begins, ends = np.array(spans, dtype=np.int32).reshape(-1, 2).T
+        return SpanBatch(batch.ids, batch.flags, batch.offsets, begins, ends)
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without special tokens."""
@@ -134,11 +141,19 @@ class SentencePieceTokenizer:
 
     def _surfaces(self, text: str) -> list[str]:
         """What each piece of the text was before normalisation."""
+        return [text[begin:end] for begin, end in self._spans(text)]
+
+    def _spans(self, text: str) -> list[tuple[int, int]]:
+        """Where each piece of the text stands in it, without the spaces around it."""
         if hasattr(self.library, "encode_as_offset_mapping"):
             spans = self.library.encode_as_offset_mapping(text)["offsets"]
-            return [text[begin:end].strip() for begin, end in spans]
-        # Versions before 0.2.2.
-        return [piece.surface.strip() for piece in self.library.encode_as_immutable_proto(text).pieces]
+        else:  # versions before 0.2.2
+            spans = [(piece.begin, piece.end) for piece in self.library.encode_as_immutable_proto(text).pieces]
+        surfaces = [text[begin:end] for begin, end in spans]
+        return [
+            (end - len(surface.lstrip()), begin + len(surface.rstrip())) if surface.strip() else (end, end)
+            for (begin, end), surface in zip(spans, surfaces, strict=True)
+        ]
 
     def _assemble(
         self,

@@ -30,6 +30,17 @@ class TokenBatch:
     offsets: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class SpanBatch(TokenBatch):
+    """Tokens with their places: token n is made of the characters begins[n] to ends[n] - 1 of its text; int32 [N] both.
+
+    Places never go back within a text; tokens that share a character (as the parts of a Hangul syllable) overlap.
+    """
+
+    begins: NDArray[np.int32]
+    ends: NDArray[np.int32]
+
+
 class Tokenizer(Protocol):
     """Text to ids with the flags of reader.flags; makes no special tokens, not even of text that looks like one."""
 
@@ -37,6 +48,9 @@ class Tokenizer(Protocol):
 
     def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
         """Tokens of each text."""
+
+    def encode_spans(self, texts: Sequence[str]) -> SpanBatch:
+        """As `encode_batch`, with the place of each token in its text."""
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text."""

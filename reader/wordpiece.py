@@ -23,7 +23,7 @@ from tokenizers import decoders, models, normalizers, pre_tokenizers
 from reader import flags as F
 from reader.errors import DataError
 from reader.tensorfile import write_json_atomically
-from reader.tokenizer import CONFIG_FILE, TokenBatch
+from reader.tokenizer import CONFIG_FILE, SpanBatch, TokenBatch
 from reader.vocab import SPECIALS, Vocab, read_vocab, write_vocab
 
 # The bulk of what the library surrounds with spaces; rarer blocks are left to the library itself.
@@ -43,6 +43,7 @@ _MAX_CHARACTERS = 1 << 23
 _GROUP = 1 << 18
 _ID_BITS = 24
 _ID_MASK = (1 << _ID_BITS) - 1
+_TOKEN_NUMBERS = 3
 # A vocabulary is taken as cased if more of its pieces than this hold a capital letter A-Z.
 _CASED_SHARE = 0.02
 
@@ -105,15 +106,27 @@ class WordPieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
         """Tokens of each text; line ends inside of a text count as spaces."""
-        parts = [self._encode_group(group) for group in _groups(texts)]
-        packed = np.concatenate([part for part, _ in parts]) if parts else np.zeros(0, np.uint32)
-        lengths = [length for _, length in parts]
-        offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-        if lengths:
-            np.cumsum(np.concatenate(lengths), out=offsets[1:])
-        ids = (packed & np.uint32(_ID_MASK)).astype(np.int32)
-        flags = (packed >> np.uint32(_ID_BITS)).astype(np.uint8)
-        return TokenBatch(ids, flags, offsets)
+        packed, offsets = _together([self._encode_group(group)[:2] for group in _groups(texts)])
+        return TokenBatch(*_unpacked(packed), offsets)
+
+    def encode_spans(self, texts: Sequence[str]) -> SpanBatch:
+        """As `encode_batch`, with the place of each token in its text."""
+        packed, lengths, begins, ends = [], [], [], []
+        for group in _groups(texts):
+            tokens, token_counts, (chunks, source) = self._encode_group(group)
+            starts = np.repeat(self._chunk_starts(chunks), self._lengths[chunks])
+            packed.append(tokens)
+            lengths.append(token_counts)
+            begins.append(self._begins[source] + starts)
+            ends.append(self._ends[source] + starts)
+        together, offsets = _together(list(zip(packed, lengths, strict=True)))
+        empty = np.zeros(0, np.int32)
+        return SpanBatch(
+            *_unpacked(together),
+            offsets,
+            np.concatenate([empty, *begins]).astype(np.int32),
+            np.concatenate([empty, *ends]).astype(np.int32),
+        )
 
     def encode(self, text: str) -> list[int]:
         """Ids of one text, without special tokens."""
@@ -166,14 +179,22 @@ class WordPieceTokenizer:
         self._numbers = _Numbers()
         self._characters = 0
         self._packed: NDArray[np.uint32] = np.zeros(0, np.uint32)
+        self._begins: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._ends: NDArray[np.int64] = np.zeros(0, np.int64)
         self._starts: NDArray[np.int64] = np.zeros(0, np.int64)
         self._lengths: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._widths: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._cjk: NDArray[np.bool_] = np.zeros(0, np.bool_)
         # Number 0 stands between two texts.
         self._numbers["\n"]
         self._learn()
 
-    def _encode_group(self, texts: list[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """(id | flags << 24) of all tokens, and the number of tokens of each text."""
+    def _encode_group(
+        self, texts: list[str]
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64], tuple[NDArray[np.int64], NDArray[np.int64]]]:
+        """(id | flags << 24) of all tokens, the number of tokens of each text, and where they come from: the numbers
+        of the chunks in order, and the place of each token in the table.
+        """
         if len(self._numbers) > _MAX_CHUNKS or self._characters > _MAX_CHARACTERS:
             self._forget()
         joined = " \n ".join(texts)
@@ -191,7 +212,20 @@ class WordPieceTokenizer:
         source = np.repeat(self._starts[numbers] - (ends - lengths), lengths)
         source += np.arange(total)
         bounds = np.concatenate([[0], ends[numbers == 0], [total]])
-        return self._packed[source], np.diff(bounds)
+        return self._packed[source], np.diff(bounds), (numbers, source)
+
+    def _chunk_starts(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where each chunk of a group begins in its own text, in characters."""
+        widths = self._widths[numbers]
+        # A Chinese character got a space on either side; every other chunk is followed by one, except the text's last.
+        spaced = self._cjk[numbers] if self.tokenize_chinese_chars else np.zeros(len(numbers), np.bool_)
+        before = np.cumsum(widths + 1) - (widths + 1)
+        added = 2 * (np.cumsum(spaced) - spaced) + spaced
+        places: NDArray[np.int64] = before - added
+        # Between texts stand a space, a line end and a space.
+        between = numbers == 0
+        places -= np.concatenate([[0], places[between] + 2])[np.cumsum(between)]
+        return places
 
     def _learn(self) -> None:
         """Appends the tokens of the new chunks to the table."""
@@ -203,13 +237,25 @@ class WordPieceTokenizer:
         sound = [_SURROGATE.sub("\ufffd", word) for word in unknown]
         for word, encoding in zip(unknown, self.library.encode_batch(sound, add_special_tokens=False), strict=True):
             words[word] = _pack(word, encoding)
-        packed = [b"".join([words[word] for word in chunk]) for chunk in cut]
-        lengths = np.array([len(tokens) // 4 for tokens in packed], dtype=np.int64)
-        flat = np.frombuffer(b"".join(packed), dtype=np.uint32)
+        flat = [word for chunk in cut for word in chunk]
+        tokens = [words[word] for word in flat]
+        table = np.frombuffer(b"".join(tokens), dtype=np.uint32).reshape(-1, _TOKEN_NUMBERS)
+        # Tokens and characters of each word, words of each chunk; from them where each word begins in its chunk.
+        counts = np.fromiter(map(len, tokens), np.int64, len(tokens)) // (4 * _TOKEN_NUMBERS)
+        sizes = np.fromiter(map(len, flat), np.int64, len(flat))
+        bounds = np.concatenate([[0], np.cumsum(np.fromiter(map(len, cut), np.int64, len(cut)))])
+        ends, characters = (np.concatenate([[0], np.cumsum(values)]) for values in (counts, sizes))
+        widths = np.diff(characters[bounds])
+        places = np.repeat(characters[:-1] - np.repeat(characters[bounds[:-1]], np.diff(bounds)), counts)
+        lengths = np.diff(ends[bounds])
         self._starts = np.concatenate([self._starts, np.cumsum(lengths) - lengths + len(self._packed)])
         self._lengths = np.concatenate([self._lengths, lengths])
-        self._packed = np.concatenate([self._packed, flat])
-        self._characters += sum(map(len, new))
+        self._widths = np.concatenate([self._widths, widths])
+        self._packed = np.concatenate([self._packed, table[:, 0]])
+        self._begins = np.concatenate([self._begins, table[:, 1] + places])
+        self._ends = np.concatenate([self._ends, table[:, 2] + places])
+        self._cjk = np.concatenate([self._cjk, [bool(_CJK_CHARACTER.fullmatch(chunk)) for chunk in new]])
+        self._characters += int(widths.sum())
 
 
 def single_threaded() -> None:
@@ -224,7 +270,10 @@ def _is_cased(vocab: Vocab) -> bool:
 
 
 def _pack(text: str, encoding: tokenizers.Encoding) -> bytes:
-    """id | flags << 24 of each token, as 32-bit numbers; surface and first character are those of the original text."""
+    """For each token three 32-bit numbers: id | flags << 24, and where it begins and ends in the word.
+
+    Surface and first character are those of the original text.
+    """
     packed = array("I")
     previous: int | None = None
     capital = 0
@@ -237,8 +286,23 @@ def _pack(text: str, encoding: tokenizers.Encoding) -> bytes:
             bits |= F.WORD_START
             if len(surface) == 1 and _CJK_CHARACTER.match(surface):
                 bits |= F.CJK
-        packed.append(token | (bits | capital) << _ID_BITS)
+        packed.extend((token | (bits | capital) << _ID_BITS, begin, end))
     return packed.tobytes()
+
+
+def _together(
+    groups: Sequence[tuple[NDArray[np.uint32], NDArray[np.int64]]],
+) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+    """Tokens and numbers of tokens per text of all groups -> all tokens, and where each text begins and ends."""
+    if not groups:
+        return np.zeros(0, np.uint32), np.zeros(1, np.int64)
+    lengths = np.concatenate([length for _, length in groups])
+    return np.concatenate([part for part, _ in groups]), np.concatenate([[0], np.cumsum(lengths)])
+
+
+def _unpacked(packed: NDArray[np.uint32]) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    ids = (packed & np.uint32(_ID_MASK)).astype(np.int32)
+    return ids, (packed >> np.uint32(_ID_BITS)).astype(np.uint8)
 
 
 def _groups(texts: Sequence[str]) -> list[list[str]]:

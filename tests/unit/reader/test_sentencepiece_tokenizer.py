@@ -65,6 +65,22 @@ def _pieces_per_word(flags: list[int]) -> list[int]:
     return [b - a for a, b in pairwise(starts)]
 
 
+def test_places_are_those_of_the_pieces_in_the_text(model: bytes) -> None:
+    tokenizer = SentencePieceTokenizer(model, "test")
+    texts = ["the Dog,  中国 Paris", "", " Ω\ud800 Žx went", "don't "]
+    batch, plain = tokenizer.encode_spans(texts), tokenizer.encode_batch(texts)
+    assert batch.ids.tolist() == plain.ids.tolist()
+    assert batch.offsets.tolist() == plain.offsets.tolist()
+    for i, text in enumerate(texts):
+        row = slice(batch.offsets[i], batch.offsets[i + 1])
+        surfaces = [text[begin:end] for begin, end in zip(batch.begins[row], batch.ends[row], strict=True)]
+        assert "".join(surfaces) == "".join(text.split())
+        if i != 2:  # no unknown pieces
+            pieces = tokenizer.library.encode(text, out_type=str)
+            assert surfaces == [piece.removeprefix("▁") for piece in pieces]
+    assert tokenizer.encode_spans([]).ends.tolist() == []
+
+
 def test_no_text_and_empty_texts(model: bytes) -> None:
     tokenizer = SentencePieceTokenizer(model, "test")
     assert tokenizer.encode_batch([]).offsets.tolist() == [0]

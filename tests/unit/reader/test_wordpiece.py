@@ -60,6 +60,37 @@ def test_same_ids_and_words_as_the_library(texts: list[str], number: int) -> Non
         assert (batch.flags[row] & F.WORD_START).astype(bool).tolist() == starts
 
 
+@settings(max_examples=400, deadline=None)
+@given(
+    texts=st.lists(
+        st.text(alphabet=st.one_of(st.sampled_from(ALPHABET), st.characters(exclude_categories=["Cs"])), max_size=30),
+        max_size=5,
+    ),
+    number=st.integers(0, len(TOKENIZERS) - 1),
+)
+@example(texts=["中\U00020001国 İstanbul中", "a中,b  中\n中 the", "", "中"], number=0)
+@example(texts=["中国 a", "É=\u0338 한中"], number=3)
+def test_places_are_those_of_the_library(texts: list[str], number: int) -> None:
+    tokenizer = TOKENIZERS[number]
+    batch, plain = tokenizer.encode_spans(texts), tokenizer.encode_batch(texts)
+    assert batch.ids.tolist() == plain.ids.tolist()
+    assert batch.offsets.tolist() == plain.offsets.tolist()
+    for i, text in enumerate(texts):
+        row = slice(batch.offsets[i], batch.offsets[i + 1])
+        expected = tokenizer.library.encode(text, add_special_tokens=False).offsets
+        assert list(zip(batch.begins[row].tolist(), batch.ends[row].tolist(), strict=True)) == expected
+
+
+def test_places_in_many_groups_and_beside_surrogates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordpiece, "_GROUP", 5)
+    batch = make().encode_spans(["the 中states", "un\ud800 able", "mask"])
+    surfaces = [(0, 3), (4, 5), (5, 11), (0, 2), (4, 5), (5, 8), (0, 4)]
+    found = list(zip(batch.begins.tolist(), batch.ends.tolist(), strict=True))
+    assert found == [*surfaces[:4], *found[4:-1], surfaces[-1]]
+    assert [found[4][0], found[-2][1]] == [4, 8]
+    assert make().encode_spans([]).begins.tolist() == []
+
+
 def test_flags_by_hand() -> None:
     tokenizer = make(lowercase=True)
     batch = tokenizer.encode_batch(["The UNaffable 中国a É…", "iPod"])
