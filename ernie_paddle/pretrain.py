@@ -32,7 +32,7 @@ from propeller.learner import Learner
 from propeller.lr import LrConfig, lr_at
 from propeller.task import Task
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
-from reader.corpus import CORPUS_FILE, Corpus, read_corpus_info
+from reader.corpus import CORPUS_FILE, DOCUMENTS, Corpus, kind_of, read_corpus_info
 from reader.errors import DataError
 from reader.prefetch import prefetch
 from reader.report import SkipReport
@@ -277,7 +277,7 @@ class Pretraining:
         """Unigram entropy of the held-out text in nats; None where there is none."""
         counts = np.zeros(self.tokenizer.vocab.size, dtype=np.int64)
         for corpus in self.recipe.data.corpora:
-            if _has_heldout(corpus.path):
+            if _has_heldout(corpus.path) and kind_of(read_corpus_info(corpus.path)) == DOCUMENTS:
                 counts += unigram_counts(Corpus.open(corpus.path, "heldout"), len(counts))
         return entropy(counts) if counts.any() else None
 

@@ -12,15 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.cli import options as opt
+from ernie_paddle.cli.prepare_pairs import label_counts
 from propeller.errors import UserError
 from reader import flags as F
-from reader.corpus import CORPUS_FILE, Corpus, read_corpus_info
+from reader.corpus import CORPUS_FILE, PAIRS, Corpus, kind_of, read_corpus_info
 from reader.errors import DataError
+from reader.pairs import PairCorpus, PairIndex
+from reader.report import SkipReport
 from reader.statistics import entropy, unigram_counts
 from reader.tokenizer import CONFIG_FILE, Tokenizer, load_tokenizer
 from reader.workspace import PARTIAL
 
 _WHOLES = (CORPUS_FILE, "manifest.json", "export.json", "config.json", CONFIG_FILE)
+_ALL = 1 << 30  # tokens: more than any pair has
 _NOTHING = "not a corpus, checkpoint, exported model or vocabulary"
 
 
@@ -78,7 +82,10 @@ def describe_corpus(path: Path, samples: int) -> Iterator[str]:
     """Counts, lengths, the share of [UNK], what was skipped, and some samples with their units."""
     info = read_corpus_info(path)
     tokenizer = load_tokenizer(path)
-    yield f"corpus {path}: format {info['format_version']}, {info['vocab_size']:,} pieces ({info['vocab_sha256'][:12]})"
+    if kind_of(info) == PAIRS:
+        yield from describe_pairs(path, info, tokenizer, samples)
+        return
+    yield _headline("corpus", path, info)
     yield f"  segmenters: {', '.join(info['segmenters']) or 'none (whole words)'}"
     if info["languages"]:
         yield f"  languages: {', '.join(info['languages'])}"
@@ -100,6 +107,43 @@ def describe_corpus(path: Path, samples: int) -> Iterator[str]:
     if samples:
         yield "samples (phrases in parentheses, entities in brackets):"
         yield from (f"  {line}" for line in sample_sentences(Corpus.open(path), tokenizer, samples))
+
+
+def describe_pairs(path: Path, info: dict[str, Any], tokenizer: Tokenizer, samples: int) -> Iterator[str]:
+    """Labels, lengths, the share of [UNK], what was skipped, and some pairs."""
+    yield _headline("corpus of labelled pairs", path, info)
+    for split in info["splits"]:
+        corpus = PairCorpus.open(path, split)
+        yield f"{split}: {len(corpus):,} pairs, {corpus.n_tokens:,} tokens"
+        sizes = np.concatenate([np.diff(shard.text_offsets).reshape(-1, 2) for shard in corpus.shards])
+        for name, lengths in zip(("a", "b"), sizes.T, strict=True):
+            yield f"  tokens of text {name}: {_spread(lengths)}"
+        unknown = sum(np.count_nonzero(shard.tokens == tokenizer.vocab.unk) for shard in corpus.shards)
+        yield f"  [UNK] {unknown / corpus.n_tokens:.3%}"
+        counts = sum(
+            (np.bincount(shard.labels, minlength=len(corpus.labels)) for shard in corpus.shards), np.zeros(1, np.int64)
+        )
+        yield f"  labels: {label_counts(corpus.labels, counts.tolist())}"
+    skipped = SkipReport.from_dict(info["skipped"])
+    yield f"skipped in preparation: {skipped.total:,}"
+    yield from (f"  {line}" for line in skipped.lines())
+    if samples:
+        yield "samples (label: text a | text b):"
+        index = PairIndex(PairCorpus.open(path), max_tokens=_ALL)
+        for k in sorted({int(k) for k in np.linspace(0, len(index) - 1, samples)}):
+            yield f"  {_pair_line(index, k, tokenizer)}"
+
+
+def _pair_line(index: PairIndex, k: int, tokenizer: Tokenizer) -> str:
+    pieces = [tokenizer.vocab.pieces[i] for i in index.sample(k).tokens]
+    middle = index.sizes.item(k, 0)
+    return f"{index.label_names[index.labels.item(k)]}: {' '.join(pieces[:middle])} | {' '.join(pieces[middle:])}"
+
+
+def _headline(what: str, path: Path, info: dict[str, Any]) -> str:
+    return (
+        f"{what} {path}: format {info['format_version']}, {info['vocab_size']:,} pieces ({info['vocab_sha256'][:12]})"
+    )
 
 
 def sample_sentences(corpus: Corpus, tokenizer: Tokenizer, samples: int) -> Iterator[str]:
