@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 VERBS: dict[str, str] = {
     "vocab": "train a WordPiece or SentencePiece vocabulary on raw text",
     "prepare": "turn raw text into a corpus: memory-mapped shards for pre-training",
+    "stats": "count how often pieces occur in a corpus and in how many documents, as some objectives need it",
     "prepare-pairs": "turn tables of labelled text pairs into a corpus of pairs",
     "mine-discourse": "mine sentence pairs with a discourse marker as label from raw text",
     "pretrain": "pre-train a model on prepared corpora, as a recipe says",
@@ -26,6 +27,7 @@ VERBS: dict[str, str] = {
     "predict": "answer the rows of a table with a fine-tuned or exported model",
     "export": "write a checkpoint as a Paddle Inference model with all that predict needs",
     "inspect": "show what a corpus, checkpoint, exported model or vocabulary holds",
+    "list": "name the objectives, schedules, fine-tuning tasks or recipes, with a line each",
     "doctor": "report on Python, Paddle, devices and settings, and what to change",
 }
 

@@ -1,0 +1,73 @@
+"""List what there is to choose from, each name with a line: objectives, schedules, tasks (for finetune) or recipes."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Callable, Mapping
+
+from ernie_paddle.cli import options as opt
+from propeller.errors import UserError
+from propeller.settings import unknown_name
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.argument(parser, "what", str, f"what to list: {', '.join(LISTS)}")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print the names in a column, and their lines beside them.
+
+    Raises:
+        UserError: there is no such list.
+    """
+    if args.what not in LISTS:
+        raise unknown_name("list", args.what, LISTS, "what to list")
+    entries = LISTS[args.what]()
+    width = max(map(len, entries))
+    for name, line in entries.items():
+        print(f"{name:<{width}}  {line}".rstrip())
+    return 0
+
+
+def objectives() -> Mapping[str, str]:
+    """What a task of a recipe may train."""
+    from ernie_paddle.objectives.registry import registry
+
+    return {name: cls.summary for name, cls in registry().items()}
+
+
+def schedules() -> Mapping[str, str]:
+    """What a recipe's `schedule.kind` may be."""
+    from ernie_paddle.schedules import SCHEDULES
+
+    return SCHEDULES
+
+
+def tasks() -> Mapping[str, str]:
+    """What `ernie finetune --type` may be."""
+    from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
+
+    return {name: (inspect.getdoc(task_class(name)) or "").partition("\n")[0] for name in TASK_TYPES}
+
+
+def recipes() -> Mapping[str, str]:
+    """What `ernie pretrain --recipe` may be; one that cannot be read says so in its line."""
+    from ernie_paddle.recipe import load_recipe, recipe_names
+
+    lines = {}
+    for name in recipe_names():
+        try:
+            lines[name] = load_recipe(name).description
+        except UserError as error:
+            lines[name] = f"(unusable: {error})"
+    return lines
+
+
+LISTS: dict[str, Callable[[], Mapping[str, str]]] = {
+    "objectives": objectives,
+    "schedules": schedules,
+    "tasks": tasks,
+    "recipes": recipes,
+}
