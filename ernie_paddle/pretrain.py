@@ -18,6 +18,7 @@ import numpy as np
 
 from ernie_paddle.combinations import Combination, Member, combine
 from ernie_paddle.composite import CompositeData, CompositeReader
+from ernie_paddle.continuing import ORIGIN, RECIPE, Origin, open_origin
 from ernie_paddle.examples import RunReader, StepBatch, StepReader, TaskData, common_vocab
 from ernie_paddle.finetune.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
@@ -145,8 +146,13 @@ class SkippedData(Hook):
 class Pretraining:
     """One pre-training run: the Programs of its tasks, its data, and its folder."""
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, continue_from: Path | None = None) -> None:
         """Open the corpora and declare the Programs.
+
+        Args:
+            recipe: what to train.
+            folder: of the run.
+            continue_from: a checkpoint, or the folder of a run, that this one goes on from.
 
         Raises:
             DataError: a corpus is missing, unusable or too small.
@@ -161,7 +167,10 @@ class Pretraining:
             read_corpus_info(path)
         self.tokenizer = load_tokenizer(Path(paths[0]))
         self.config = architecture(recipe, paths[0], self.tokenizer.vocab.size, self.tokenizer.vocab.pad)
-        self.plan = make_plan(recipe)
+        self.origin = open_origin(continue_from) if continue_from else None
+        if self.origin:
+            self.origin.check(recipe, self.config, self.tokenizer.vocab)
+        self.plan = make_plan(recipe, self.origin.history if self.origin else None)
         self.schedule = self.plan.schedule
         self.rates = learning_rates(self.plan)
         self.train_data = {name: training_data(recipe, each, self.config) for name, each in self.plan.trained.items()}
@@ -191,12 +200,17 @@ class Pretraining:
             learner=self.learner,
             folder=self.folder,
             total_steps=self.schedule.total_steps,
-            identity=identity(self.recipe),
-            documents={CONFIG: self.config.to_dict(), "recipe.json": self.recipe.to_dict()},
+            identity=identity(self.recipe, self.origin),
+            documents={
+                CONFIG: self.config.to_dict(),
+                RECIPE: self.recipe.to_dict(),
+                **({ORIGIN: self.origin.document()} if self.origin else {}),
+            },
             files=lambda: tokenizer_files(self.tokenizer),
             options=TrainerOptions(
                 checkpoint_every=train.checkpoint_every,
                 eval_every=train.eval_every,
+                stage_ends=self.schedule.stage_ends,
                 keep_last=train.keep_last,
                 log_every=train.log_every,
                 non_finite_limit=train.non_finite_limit,
@@ -205,12 +219,24 @@ class Pretraining:
             watch=EarlyStop("loss", "min", train.early_stop_patience, name=watched),
             memory={"skipped_data": self.skipped},
         )
-        trainer.resume()
+        if not trainer.resume() and self.origin:
+            for line in self._take_up(self.origin):
+                trainer.say(line)
         with contextlib.closing(self._inputs(self.learner.step)) as inputs:
             outcome = trainer.run(inputs, self.evaluate)
         for line in self.skipped.report.lines():
             trainer.say(line)
         return outcome
+
+    def _take_up(self, origin: Origin) -> list[str]:
+        """Begin with what another run has learnt; says in lines what is new and what is left out."""
+        report = self.learner.adopt(origin.tensors(), origin.precision())
+        lines = [f"{len(report.matched)} parameters and their moments taken from {origin.checkpoint.path}"]
+        if report.missing:
+            lines.append(f"newly initialised: {', '.join(report.missing)}")
+        if report.unexpected:
+            lines.append(f"of tasks that the recipe does not name, left out: {', '.join(report.unexpected)}")
+        return lines
 
     def _inputs(self, start: int) -> Generator[StepInput, None, None]:
         steps = range(start, self.schedule.total_steps)
@@ -260,6 +286,9 @@ class Pretraining:
             f"model: {config.num_hidden_layers} layers, hidden {config.hidden_size}, "
             f"{config.num_attention_heads} heads, vocabulary {config.vocab_size:,}"
         )
+        if self.origin:
+            done = ", ".join(f"{name} {count}" for name, count in self.origin.history.steps.items())
+            lines.append(f"continues {self.origin.checkpoint.path}, steps done there: {done}")
         for name, reader in self.readers.items():
             steps = " / ".join(str(stage.get(name, 0)) for stage in self.schedule.table())
             lines.append(f"{name}: steps per stage {steps}")
@@ -332,9 +361,10 @@ def architecture(recipe: Recipe, corpus: str, vocab_size: int, pad: int) -> Erni
     return config
 
 
-def identity(recipe: Recipe) -> dict[str, Any]:
+def identity(recipe: Recipe, origin: Origin | None = None) -> dict[str, Any]:
     """What decides the result of a run: the recipe but for its name and how it is watched and fed, and the corpora.
 
+    A run that goes on from a checkpoint is another one than from any other checkpoint.
     A corpus counts by its content, so it may be moved, but not be prepared anew from other text.
     """
     plain = recipe.to_dict()
@@ -346,6 +376,8 @@ def identity(recipe: Recipe) -> dict[str, Any]:
         section["corpora"] = [
             {"weight": corpus["weight"], "content": content_of(corpus["path"])} for corpus in section["corpora"]
         ]
+    if origin is not None:
+        plain["continued_from"] = origin.sha256
     return plain
 
 

@@ -6,16 +6,29 @@ knows it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ernie_paddle.combinations import Combination, combine
 from ernie_paddle.recipe import JOINED, Recipe
-from ernie_paddle.schedules import Schedule
+from ernie_paddle.schedules import Schedule, Stage
 from ernie_paddle.stage_tables import cmtl, from_table, multi_task, sequential
 from propeller.errors import UserError
 from propeller.settings import unknown_name
+
+
+@dataclass(frozen=True)
+class History:
+    """What was trained before a run that continues other ones.
+
+    Attributes:
+        steps: of all that was trained, by name.
+        introduced: the tasks in it.
+    """
+
+    steps: Mapping[str, int] = field(default_factory=dict)
+    introduced: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -26,11 +39,13 @@ class TrainingPlan:
         recipe: it was made from.
         trained: what the steps train, by the names in the schedule.
         schedule: which of it at which step.
+        history: what was trained before.
     """
 
     recipe: Recipe
     trained: Mapping[str, Combination]
     schedule: Schedule
+    history: History = field(default_factory=History)
 
     def combinations_of(self, task: str) -> list[Combination]:
         """The combinations that train a task of the recipe, in the order in which they are introduced."""
@@ -42,8 +57,15 @@ class TrainingPlan:
         return [
             task
             for task in self.recipe.tasks
-            if any(self.schedule.count_before(step, each.name) for each in self.combinations_of(task))
+            if task in self.history.introduced
+            or any(self.schedule.count_before(step, each.name) for each in self.combinations_of(task))
         ]
+
+    def history_at(self, step: int) -> History:
+        """What a run that continues this one after ``step`` steps has behind it."""
+        steps = {name: self.schedule.count_before(step, name) for name in self.trained}
+        steps = {name: count for name, count in {**self.history.steps, **steps}.items() if count}
+        return History(steps, [*dict.fromkeys([*self.history.introduced, *self.introduced(step)])])
 
     def task_id(self, task: str) -> int:
         """The id that a task's rows are fed with: that of the first combination that trains it."""
@@ -83,34 +105,43 @@ def _with_first(recipe: Recipe) -> dict[str, Combination]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is trained, by the task whose steps it is counted as; the table; and whether the steps take turns."""
+    """What is trained, by the task whose steps it is counted as; and the table that it gets.
+
+    Attributes:
+        in_turn: whether the steps of a stage take turns.
+        grows: whether stages introduce the tasks one after the other: a run that continues others then begins with the
+            stage of its first new task.
+    """
 
     trained: Callable[[Recipe], dict[str, Combination]]
     table: Callable[..., Schedule]
     in_turn: bool = False
+    grows: bool = False
 
 
 KINDS: Mapping[str, _Kind] = {
     "sum": _Kind(_all, multi_task),
-    "incremental": _Kind(_grown, sequential),
+    "incremental": _Kind(_grown, sequential, grows=True),
     "alternating": _Kind(_alone, multi_task, in_turn=True),
     "alternating_plus": _Kind(_with_first, multi_task, in_turn=True),
-    "cmtl": _Kind(_alone, cmtl),
-    "cmtl_plus": _Kind(_with_first, cmtl),
+    "cmtl": _Kind(_alone, cmtl, grows=True),
+    "cmtl_plus": _Kind(_with_first, cmtl, grows=True),
     "multi_task": _Kind(_alone, multi_task),
-    "sequential": _Kind(_alone, sequential),
+    "sequential": _Kind(_alone, sequential, grows=True),
 }
 
 
-def make_plan(recipe: Recipe) -> TrainingPlan:
+def make_plan(recipe: Recipe, history: History | None = None) -> TrainingPlan:
     """What the recipe trains at which step.
 
+    A run that continues others goes on with the data of old tasks where these were, and with their learning rates.
+
     Raises:
-        UserError: tasks that cannot be combined; a table that does not add up.
+        UserError: tasks that cannot be combined; a table that does not add up; new tasks named before old ones.
     """
-    settings, amounts = recipe.schedule, _amounts(recipe)
+    settings, amounts, history = recipe.schedule, _amounts(recipe), history or History()
     if settings.kind == "table":
-        trained = _written(recipe)
+        trained = _written(recipe, history)
         schedule = from_table(list(trained), settings.stages, seed=recipe.train.seed, **amounts)
     else:
         kind = KINDS[settings.kind]
@@ -122,7 +153,11 @@ def make_plan(recipe: Recipe) -> TrainingPlan:
             amounts["steps_per_task"] = _renamed(recipe, per_task, names)
         schedule = kind.table(list(trained), seed=recipe.train.seed, **amounts)
         schedule = replace(schedule, in_turn=kind.in_turn)
-    return TrainingPlan(recipe, trained, schedule)
+        if kind.grows and history.introduced:
+            schedule = _later_stages(recipe, trained, schedule, history)
+            trained = {name: trained[name] for name in schedule.tasks}
+    done = tuple(history.steps.get(name, 0) for name in trained)
+    return TrainingPlan(recipe, trained, replace(schedule, done=done), history)
 
 
 def make_schedule(recipe: Recipe) -> Schedule:
@@ -130,12 +165,30 @@ def make_schedule(recipe: Recipe) -> Schedule:
     return make_plan(recipe).schedule
 
 
-def _written(recipe: Recipe) -> dict[str, Combination]:
+def _later_stages(recipe: Recipe, trained: Mapping[str, Combination], schedule: Schedule, history: History) -> Schedule:
+    """The stages from the one on that introduces the first new task, and what they train; all if no task is new."""
+    new = [not set(each.tasks) <= set(history.introduced) for each in trained.values()]
+    if not any(new):
+        return schedule
+    first = new.index(True)
+    if not all(new[first:]):
+        old = list(trained.values())[first + new[first:].index(False)]
+        raise UserError(
+            f"{recipe.name}: kind {recipe.schedule.kind} introduces tasks in the recipe's order, but "
+            f"{old.tasks[-1]!r} was trained before and stands after a new task; name the new tasks last"
+        )
+    stages = schedule.stages[first:]
+    kept = [i for i in range(len(new)) if any(stage.steps[i] for stage in stages)]
+    rows = tuple(Stage(tuple(stage.steps[i] for i in kept)) for stage in stages)
+    return replace(schedule, tasks=tuple(schedule.tasks[i] for i in kept), stages=rows)
+
+
+def _written(recipe: Recipe, history: History) -> dict[str, Combination]:
     """What a table written by hand names: tasks, and sums of them."""
     names = dict.fromkeys(name for stage in recipe.schedule.stages for name in stage)
     trained = {name: combine(recipe, name.split(JOINED)) for name in names}
     for task in recipe.tasks:
-        if not any(task in each.tasks for each in trained.values()):
+        if task not in history.introduced and not any(task in each.tasks for each in trained.values()):
             raise UserError(
                 f"{recipe.name}: schedule: task {task!r} has no steps in any stage; give it some or remove it"
             )

@@ -294,6 +294,41 @@ class Learner:
         self._equal_on_ranks = False
         return report
 
+    def adopt(self, tensors: Mapping[str, np.ndarray], precision: Mapping[str, str]) -> LoadReport:
+        """Go on from the parameters and the optimizer's state of another run, which may have had other tasks.
+
+        Parameters that it did not have keep their initial values, and their first update will be their first for Adam's
+        bias correction, too, which counts the updates of every parameter for itself. The steps begin at 0.
+
+        Args:
+            tensors: as ``state`` gives them.
+            precision: of the other run; the loss scale is taken up only in the same one.
+
+        Returns:
+            The parameters taken up, those left as they were (``missing``), and those not known (``unexpected``).
+
+        Raises:
+            UserError: a parameter of another shape; nothing is changed then.
+        """
+        names = self._discover()
+        same = dict(precision) == {"dtype": self.precision.dtype, "level": self.precision.level}
+        parameters = {name: array for name, array in tensors.items() if "@" not in name}
+        for name in set(parameters) & set(names):
+            if parameters[name].shape != self.variables.shapes[name]:
+                raise UserError(
+                    f"parameter {name!r} has shape {parameters[name].shape} in the run to continue, here "
+                    f"{self.variables.shapes[name]}; give the tasks that need it the same settings as there"
+                )
+        report = LoadReport(unexpected=sorted(set(parameters) - set(names)))
+        for name in names:
+            (report.matched if name in parameters else report.missing).append(name)
+        for name, array in tensors.items():
+            owner = name.split("@")[0]
+            if owner in names or (owner == "" and same):
+                self.variables.set(name, array)
+        self._equal_on_ranks = False
+        return report
+
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Everything that a bit-identical resume needs, between two steps: arrays by name, and a JSON-able document.
 

@@ -77,6 +77,7 @@ class TrainerOptions:
     Attributes:
         checkpoint_every: steps between checkpoints; there is one after every evaluation, too, and at the end.
         eval_every: steps between evaluations; there is one at the end, too.
+        stage_ends: the last steps of the run's stages, if it has some: there is an evaluation after each of them.
         keep_last: how many checkpoints stay, beside the best one.
         log_every: steps between lines of progress and of the log.
         non_finite_limit: this many skipped steps in a row end the run.
@@ -85,6 +86,7 @@ class TrainerOptions:
 
     checkpoint_every: int = 1000
     eval_every: int = 1000
+    stage_ends: Sequence[int] = ()
     keep_last: int = 3
     log_every: int = 10
     non_finite_limit: int = 20
@@ -332,7 +334,8 @@ class Trainer:
 
     def _evaluation_due(self) -> bool:
         step = self.learner.step
-        return step > 0 and (step % self.options.eval_every == 0 or step == self.total_steps)
+        due = step % self.options.eval_every == 0 or step in (*self.options.stage_ends, self.total_steps)
+        return step > 0 and due
 
     def _step(self, inputs: Iterator[StepInput], rate: Rate, hooks: Sequence[Hook]) -> None:
         began = time.perf_counter()  # waiting for data is part of the step
@@ -365,7 +368,9 @@ class Trainer:
     def _evaluate(self, evaluate: Evaluate, hooks: Sequence[Hook]) -> None:
         """Evaluate and tell the hooks. If that fails, the steps so far are saved; a resumed run evaluates first."""
         try:
-            records = [EvalRecord(self.learner.step, name, figures) for name, figures in evaluate()]
+            step, ends = self.learner.step, self.options.stage_ends
+            stage = 1 + sum(end < step for end in ends) if ends else None
+            records = [EvalRecord(step, name, figures, stage) for name, figures in evaluate()]
             # The watch may refuse the figures: it is asked before anything is written down.
             for hook in self._remembered.values():
                 for record in records:

@@ -16,6 +16,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     option(parser, "--recipe", str, DEFAULT_RECIPE, f"a .yaml file, or one of {names}")
     option(parser, "--data", str, None, "a prepared corpus that replaces the recipe's corpora", repeat=True)
     option(parser, "--output", Path, None, "folder of the run", shown_default="runs/ and the recipe's name")
+    option(
+        parser,
+        "--continue_from",
+        Path,
+        None,
+        "a checkpoint or run of `ernie pretrain` to go on from, with new tasks or longer rows",
+    )
     option(parser, "--set", str, None, "a setting of the recipe to replace, as section.key=value", repeat=True)
     flag(
         parser,
@@ -32,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
 
     from ernie_paddle.pretrain import Pretraining
 
-    training = Pretraining(recipe, folder)
+    training = Pretraining(recipe, folder, args.continue_from)
     first = training.rank == 0
     if first:
         print("\n".join(training.describe()), file=sys.stderr)

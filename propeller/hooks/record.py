@@ -54,15 +54,16 @@ class StepRecord:
 
 @dataclass(frozen=True)
 class EvalRecord:
-    """One evaluation: after which step, of what, and its figures."""
+    """One evaluation: after which step, of what, its figures, and the stage of the run (from 1), if it has stages."""
 
     step: int
     name: str
     metrics: dict[str, float]
+    stage: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values, as in :meth:`StepRecord.to_dict`."""
-        return {key: json_value(value) for key, value in asdict(self).items()}
+        """JSON-able values, as in :meth:`StepRecord.to_dict`; no stage where there is none."""
+        return {key: json_value(value) for key, value in asdict(self).items() if value is not None}
 
 
 def json_value(value: Any) -> Any:

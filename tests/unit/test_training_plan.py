@@ -150,6 +150,44 @@ def test_rows_keep_the_id_that_they_are_trained_with() -> None:
     assert [whole.task_id(task) for task in ON_LOSSES] == [0, 0, 2, 0]
 
 
+def test_a_run_goes_on_where_another_ended() -> None:
+    """The stages that introduce new tasks are left; old ones go on counting."""
+    three = {name: ON_LOSSES[name] for name in list(ON_LOSSES)[:3]}
+    before = _plan({"kind": "cmtl", "steps_per_task": 20}, three).history_at(60)
+    assert before.steps == {"mlm": 20, "nsp": 20, "reordering": 20}
+    assert before.introduced == list(three)
+    plan = make_plan(_recipe({"kind": "cmtl", "steps_per_task": 20}), before)
+    assert plan.schedule.table() == [{"mlm": 4, "nsp": 4, "reordering": 4, "capitals": 20}]
+    assert plan.introduced(0) == list(three)
+    first = next(step for step in range(32) if plan.schedule.task_at(step) == "nsp")
+    assert plan.schedule.at(first).task_step == 20
+    assert plan.history_at(32).steps == {"mlm": 24, "nsp": 24, "reordering": 24, "capitals": 20}
+    middle = _plan({"kind": "cmtl", "steps_per_task": 20}, three).history_at(5)
+    assert (middle.steps, middle.introduced) == ({"mlm": 5}, ["mlm"])
+
+    for kind, table in (
+        ("sequential", [{"capitals": 20}]),
+        ("incremental", [{"mlm+nsp+reordering+capitals": 20}]),
+        ("multi_task", [dict.fromkeys(ON_LOSSES, 20)]),
+    ):
+        assert make_plan(_recipe({"kind": kind, "steps_per_task": 20}), before).schedule.table() == table
+    plus = _plan({"kind": "cmtl_plus", "steps_per_task": 20}, three).history_at(40)
+    assert plus.steps == {"mlm+nsp": 20, "mlm+reordering": 20}
+    later = make_plan(_recipe({"kind": "cmtl_plus", "steps_per_task": 20}), plus)
+    assert later.schedule.table() == [{"mlm+nsp": 5, "mlm+reordering": 5, "mlm+capitals": 20}]
+    # Without a new task the whole table is trained again; a table by hand is what it says.
+    again = make_plan(_recipe({"kind": "cmtl", "steps_per_task": 20}, three), before)
+    assert again.schedule.total_steps == 60
+    stages = [{"capitals": 7}]
+    by_hand = make_plan(_recipe({"kind": "table", "stages": stages}), before)
+    assert by_hand.schedule.table() == stages
+    assert by_hand.introduced(7) == list(ON_LOSSES)
+
+    moved = {"capitals": ON_LOSSES["capitals"], **three}
+    with pytest.raises(UserError, match="'mlm' was trained before and stands after a new task"):
+        make_plan(_recipe({"kind": "cmtl", "steps_per_task": 20}, moved), before)
+
+
 def test_names_that_cannot_be_summed_are_refused() -> None:
     with pytest.raises(UserError, match=r"task 'a\+b': names are made of"):
         _plan({"total_steps": 4}, {"a+b": {"objectives": {"mlm": {}}}})

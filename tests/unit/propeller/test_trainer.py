@@ -96,6 +96,14 @@ def test_a_folder_is_for_one_process_at_a_time(tmp_path: Path) -> None:
     run(trainer(folder))
 
 
+def test_every_stage_ends_with_an_evaluation(tmp_path: Path) -> None:
+    made = trainer(tmp_path)
+    made.options = TrainerOptions(eval_every=4, stage_ends=(3, 5, TOTAL), log_every=10)
+    run(made, lambda: [("dev", {"loss": 1.0})])
+    evaluations = [line for line in log(tmp_path) if line["kind"] == "eval"]
+    assert [(line["step"], line["stage"]) for line in evaluations] == [(3, 1), (4, 2), (5, 2), (6, 3)]
+
+
 def test_a_failed_run_and_a_refused_resume_release_the_folder(tmp_path: Path) -> None:
     kept = []  # so that nothing is released by being collected
     for _ in range(2):

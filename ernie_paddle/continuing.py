@@ -1,0 +1,119 @@
+"""Going on from what another run has trained, with more objectives (ERNIE 2.0, "Continual Pre-training").
+
+"Incremental" is the idea of the paper: a new task is trained together with the old ones, from the parameters that these
+have learnt. The checkpoint says all that is needed: its recipe and step give the steps of every task.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.recipe import Recipe
+from ernie_paddle.training_plan import History, make_plan
+from propeller import checkpoint
+from propeller.errors import UserError
+from propeller.run_folder import CHECKPOINTS
+from propeller.settings import from_mapping
+from propeller.trainer import PARAMETERS, STATE, TRAINING
+from reader.tokenizer import load_tokenizer
+from reader.vocab import Vocab
+
+RECIPE = "recipe.json"
+ORIGIN = "origin.json"
+# These may change from one run to the next: they decide no parameter's shape or meaning.
+_FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+
+
+@dataclass(frozen=True)
+class Origin:
+    """The checkpoint that a run goes on from.
+
+    Attributes:
+        checkpoint: it, verified.
+        sha256: of its manifest, which has the hashes of all its files.
+        recipe: that it was trained with.
+        history: what it was trained on, the runs that it continued included.
+    """
+
+    checkpoint: checkpoint.Checkpoint
+    sha256: str
+    recipe: Recipe
+    history: History
+
+    def document(self) -> dict[str, Any]:
+        """Plain data, as written into the checkpoints of the run that goes on."""
+        return {
+            "checkpoint": str(self.checkpoint.path),
+            "sha256": self.sha256,
+            "steps": dict(self.history.steps),
+            "introduced": list(self.history.introduced),
+        }
+
+    def tensors(self) -> dict[str, Any]:
+        """Parameters and the optimizer's state."""
+        return {**self.checkpoint.tensors(PARAMETERS), **self.checkpoint.tensors(TRAINING)}
+
+    def precision(self) -> dict[str, Any]:
+        """The precision of the run."""
+        found: dict[str, Any] = self.checkpoint.document(STATE)["learner"]["precision"]
+        return found
+
+    def check(self, recipe: Recipe, config: ErnieConfig, vocab: Vocab) -> None:
+        """Refuse a recipe that cannot go on from here.
+
+        Raises:
+            UserError: another architecture or vocabulary, or another id for an old task.
+        """
+        path = self.checkpoint.path
+        before, now = ErnieConfig.from_json(path / "config.json").to_dict(), config.to_dict()
+        changed = [key for key in now if before.get(key) != now[key] and key not in _FREE]
+        if changed:
+            shown = "; ".join(f"{key} was {before.get(key)} and is {now[key]}" for key in changed[:3])
+            raise UserError(
+                f"{path} has another architecture than {recipe.name} ({shown}); give the recipe that of the checkpoint"
+            )
+        if load_tokenizer(path).vocab.sha256 != vocab.sha256:
+            raise UserError(
+                f"{path} was trained with another vocabulary than the recipe's corpora were prepared with; prepare "
+                f"them with --vocab {path}"
+            )
+        for name, task in recipe.tasks.items():
+            old = self.recipe.tasks.get(name)
+            if old is not None and old.task_id != task.task_id and config.use_task_id:
+                raise UserError(
+                    f"{recipe.name}: tasks.{name}.task_id is {task.task_id}, but the task was trained with "
+                    f"{old.task_id} in {path}; keep that"
+                )
+
+
+def open_origin(path: Path) -> Origin:
+    """The checkpoint at ``path``, or the newest intact one of the run there.
+
+    Raises:
+        UserError: there is none, it is damaged, or was not written by ``ernie pretrain``.
+    """
+    found = path
+    if not (path / checkpoint.MANIFEST).is_file():
+        newest, problems = checkpoint.latest_valid(path / CHECKPOINTS)
+        if newest is None:
+            reason = problems[0] if problems else "no checkpoint in it"
+            raise UserError(f"--continue_from {path}: {reason}; give a checkpoint or the folder of a pre-training run")
+        found = newest
+    opened = checkpoint.verify(found)
+    if RECIPE not in opened.names or TRAINING not in opened.names:
+        raise UserError(f"--continue_from {found}: not a checkpoint of `ernie pretrain` (no {RECIPE} or {TRAINING})")
+    recipe = from_mapping(Recipe, opened.document(RECIPE), str(found / RECIPE))
+    plan = make_plan(recipe, _history(opened))
+    sha256 = checkpoint.sha256_file(found / checkpoint.MANIFEST)
+    return Origin(opened, sha256, recipe, plan.history_at(opened.step))
+
+
+def _history(opened: checkpoint.Checkpoint) -> History:
+    """What lies before the run that a checkpoint belongs to."""
+    if ORIGIN not in opened.names:
+        return History()
+    document = opened.document(ORIGIN)
+    return History(document["steps"], document["introduced"])
