@@ -11,6 +11,8 @@ usage() {
 usage: bash run.sh COMMAND [arguments]
 
   quickstart [DIR]   raw text -> pre-trained, fine-tuned, exported model, end to end on real text (under 8 minutes)
+  tables NAME [ARGS] pre-train and fine-tune all that a table of a paper takes: `ernie2` (Table 7 of ERNIE 2.0),
+                     `losses` (Tables 1 and 2 of "On Losses"); `tables NAME --help` lists the options
   test [ARGS]        lint, type check and the whole test suite; ARGS go to pytest
   bench [ARGS]       speed and memory as ratios within one run; `bench --vs torch` adds PyTorch's training step
   doctor [ARGS]      report on Python, Paddle, devices and settings, and what to change
@@ -129,6 +131,10 @@ case $command in
     quickstart)
         install visualdl
         exec "$VENV_PYTHON" -m ernie_paddle.quickstart "$@"
+        ;;
+    tables)
+        install
+        exec "$VENV_PYTHON" -m ernie_paddle.tables "$@"
         ;;
     test)
         install dev visualdl

@@ -7,41 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 from ernie_paddle.quickstart_data import write_quickstart_data
+from ernie_paddle.verbs import VerbFailedError, ernie
 
 RECIPE = "quickstart"
 VOCAB_SIZE = 2000
 _FINETUNE = ["--epochs", "3", "--batch_size", "16", "--lr", "5e-4", "--max_length", "64", "--log_every", "100"]
-
-
-class StepFailedError(RuntimeError):
-    """A step of the quickstart ended with this exit code."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exit code {code}")
-        self.code = code
-
-
-def ernie(*arguments: str | Path) -> str:
-    """Run one `ernie` command in a fresh process, shown as it would be typed; returns what it printed.
-
-    Raises:
-        StepFailedError: it ended with another exit code than 0.
-    """
-    words = [str(argument) for argument in arguments]
-    print(f"\n$ ernie {shlex.join(words)}", flush=True)
-    command = [sys.executable, "-m", "ernie_paddle.cli.main", *words]
-    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
-    print(result.stdout, end="", flush=True)
-    if result.returncode != 0:
-        raise StepFailedError(result.returncode)
-    return result.stdout
 
 
 def quickstart(folder: Path) -> None:
@@ -122,7 +97,7 @@ def main() -> int:
     folder = parser.parse_args().folder
     try:
         quickstart(folder)
-    except StepFailedError as failure:
+    except VerbFailedError as failure:
         return failure.code
     except KeyboardInterrupt:
         print(f"\ninterrupted; `bash run.sh quickstart {folder}` goes on from here", file=sys.stderr)

@@ -27,7 +27,8 @@ DEFAULT_RECIPE = "ernie2_base_en"
 JOINED = "+"
 """Joins the names of tasks whose losses are summed."""
 _SECTIONS = ("arch", "data", "train")
-_AMOUNTS = ("steps_per_task", "total_steps", "tokens_per_task", "total_tokens")
+AMOUNTS = ("steps_per_task", "total_steps", "tokens_per_task", "total_tokens")
+"""Settings of a schedule of which one is given."""
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:
@@ -154,9 +155,9 @@ class ScheduleConfig:
             raise unknown_name("kind", self.kind, SCHEDULES, "schedule.kind")
         if (self.kind == "table") != bool(self.stages):
             raise ValueError("kind: table needs stages, and stages need kind: table")
-        given = [name for name in _AMOUNTS if getattr(self, name) is not None]
+        given = [name for name in AMOUNTS if getattr(self, name) is not None]
         if len(given) > 1 or (not given and self.kind != "table"):
-            raise ValueError(f"kind: {self.kind} needs exactly one of {', '.join(_AMOUNTS)}; found {given or 'none'}")
+            raise ValueError(f"kind: {self.kind} needs exactly one of {', '.join(AMOUNTS)}; found {given or 'none'}")
 
 
 @dataclass(frozen=True)
@@ -230,13 +231,13 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
             raise UserError(
                 f"no recipe is named {name_or_path!r}; {hint}Known: {', '.join(recipe_names())}, or a .yaml file"
             )
-    mapping = _read_yaml(path)
+    mapping = read_yaml(path)
     whole = [override for override in overrides if override.partition("=")[0] in _SECTIONS]
     for override in whole:
         _apply(mapping, override)
     for section in _SECTIONS:
         if isinstance(mapping.get(section), str):
-            mapping[section] = _read_yaml(_section_file(section, mapping[section], path))
+            mapping[section] = read_yaml(_section_file(section, mapping[section], path))
     if corpora:
         if not isinstance(mapping.get("data"), Mapping):
             raise UserError(f"{path}: the recipe has no data section")
@@ -258,7 +259,12 @@ def _section_file(section: str, name: str, recipe: Path) -> Path:
     raise unknown_name(f"{section} configuration", name, known, str(recipe))
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping of settings in a YAML file.
+
+    Raises:
+        UserError: no such file, not YAML, or something else than a mapping.
+    """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -15,6 +15,7 @@ from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
 from propeller.errors import UserError
 from reader.table import FORMATS, STDIN
 
+RESULTS = "results.json"
 _MAX_LENGTH = 128
 
 
@@ -117,7 +118,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"best checkpoint: {outcome.best}")
         best = next((found.metrics for found in outcome.evaluations if found.step == best_step), {})
         report = {"step": best_step, "best": best, "baseline": baseline, "rows": len(dev), "steps": outcome.step}
-        (args.output / "results.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        (args.output / RESULTS).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     elif chief:
         _say(f"stopped after step {outcome.step}; run the same command again to continue")
     return outcome.exit_code
@@ -139,7 +140,7 @@ def discard_run(folder: Path) -> None:
     from propeller import run_folder
 
     run_folder.discard(folder)
-    (folder / "results.json").unlink(missing_ok=True)
+    (folder / RESULTS).unlink(missing_ok=True)
 
 
 def _say(text: str) -> None:

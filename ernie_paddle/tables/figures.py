@@ -1,0 +1,107 @@
+"""The figures of a table, from the results of its runs: means over seeds, spreads, curves."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ernie_paddle.finetune.benchmarks import Benchmark
+from ernie_paddle.tables.plan import Plan, Run
+from ernie_paddle.tables.runner import Result
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure over seeds: its mean, and its standard deviation (n - 1; None of one seed)."""
+
+    mean: float
+    spread: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Figure | None:
+        """Of these values; None of none."""
+        if not values:
+            return None
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def text(self, digits: int) -> str:
+        """Mean and spread as a cell."""
+        return f"{self.mean:.{digits}f}" + ("" if self.spread is None else f" ± {self.spread:.{digits}f}")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the results of a plan's runs say."""
+
+    plan: Plan
+    results: Mapping[Run, Result]
+
+    # ------------------------------------------------------------------------------------------------ pre-training
+
+    def tasks(self) -> list[str]:
+        """All tasks that are pre-trained, in the order of the recipes."""
+        return list(dict.fromkeys(task for result in self.results.values() for task in result.get("tasks", ())))
+
+    def curve(self, row: str, seed: int, task: str, metric: str) -> list[tuple[int, float]]:
+        """(step, value) of a task's held-out metric; empty where there is none."""
+        result = self.results.get(Run(row, seed, None), {"evaluations": []})
+        lines = [line for line in result["evaluations"] if line["name"] == task and metric in line["metrics"]]
+        return [(line["step"], line["metrics"][metric]) for line in lines]
+
+    def accuracy_of(self, task: str) -> str | None:
+        """The name of the accuracy of the objective that a task is named after, if it has one."""
+        wanted = f"{task}_accuracy"
+        rows, seeds = self.plan.table.rows, self.plan.seeds
+        return wanted if any(self.curve(row, seed, task, wanted) for row in rows for seed in seeds) else None
+
+    def at_end(self, row: str, task: str, metric: str, factor: float = 1.0) -> Figure | None:
+        """A held-out metric after the last step, times a factor."""
+        curves = [self.curve(row, seed, task, metric) for seed in self.plan.seeds]
+        return Figure.of([factor * curve[-1][1] for curve in curves if curve])
+
+    def rise(self, row: str, task: str) -> Figure | None:
+        """By how much a held-out loss after the last step is above its lowest value: what was forgotten."""
+        curves = [self.curve(row, seed, task, "loss") for seed in self.plan.seeds]
+        return Figure.of([curve[-1][1] - min(value for _, value in curve) for curve in curves if curve])
+
+    def mlm_loss(self, row: str) -> Figure | None:
+        """Held-out loss of masked language modelling after the last step, in the row's first task that has it."""
+        found = []
+        for seed in self.plan.seeds:
+            curves = [self.curve(row, seed, task, "mlm") for task in self.tasks()]
+            found += [curve[-1][1] for curve in curves if curve][:1]
+        return Figure.of(found)
+
+    # -------------------------------------------------------------------------------------------------- fine-tuning
+
+    def score(self, row: str, benchmark: Benchmark, metric: str) -> Figure | None:
+        """A metric of a benchmark's development set, times 100."""
+        found = [self.results.get(Run(row, seed, benchmark)) for seed in self.plan.seeds]
+        return Figure.of([100 * result["best"][metric] for result in found if result])
+
+    def averages(self, row: str) -> list[float]:
+        """For each seed that has all benchmarks: the mean over them of the mean over their metrics (as GLUE does)."""
+        found = []
+        for seed in self.plan.seeds:
+            results = [self.results.get(Run(row, seed, benchmark)) for benchmark in self.plan.benchmarks]
+            pairs = zip(results, self.plan.benchmarks, strict=True)
+            means = [statistics.fmean(run["best"][name] for name in item.metrics) for run, item in pairs if run]
+            if means and len(means) == len(results):
+                found.append(100 * statistics.fmean(means))
+        return found
+
+    def sigma(self) -> float | None:
+        """The standard deviation of an average over seeds, pooled over all rows; None without several seeds."""
+        groups = [group for row in self.plan.table.rows if (group := self.averages(row))]
+        freedom = sum(len(group) - 1 for group in groups)
+        if freedom == 0:
+            return None
+        squares = sum((value - statistics.fmean(group)) ** 2 for group in groups for value in group)
+        return math.sqrt(squares / freedom)
+
+    def without_input(self, benchmark: Benchmark, metric: str) -> Figure | None:
+        """What the best answer that looks at no text scores, times 100."""
+        found = [result["baseline"] for run, result in self.results.items() if run.benchmark == benchmark]
+        return Figure.of([100 * baseline.get(metric, 0.0) for baseline in found[:1]])

@@ -1,0 +1,112 @@
+"""The text and the labelled tables that a table of a paper is made from: those of a person, or Python's own manual."""
+
+from __future__ import annotations
+
+import gzip
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ernie_paddle.finetune.benchmarks import Benchmark, glue_benchmarks
+from ernie_paddle.quickstart_data import write_quickstart_data
+from ernie_paddle.verbs import ernie
+from propeller.errors import UserError
+from reader.corpus import CORPUS_FILE
+
+MANUAL = Benchmark("topics", "classification", "passage", "topic", ("accuracy",))
+"""From which of the largest topics of Python's manual does this passage come?"""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A prepared corpus, its vocabulary, and benchmarks with the folder they lie in."""
+
+    corpus: Path
+    vocab: Path
+    glue: Path
+    benchmarks: list[Benchmark]
+
+
+def find_benchmarks(glue: Path | None, wanted: Sequence[str] | None, usual: Sequence[str]) -> list[Benchmark]:
+    """The benchmarks to fine-tune on: those wanted, or as many of the usual ones as are there.
+
+    Raises:
+        UserError: one that is wanted does not exist or is not there.
+    """
+    if glue is None:
+        if wanted:
+            raise UserError("--tasks needs --glue: the folder that holds a folder for each benchmark")
+        return []
+    if not glue.is_dir():
+        raise UserError(f"--glue {glue}: no such folder; it holds a folder for each benchmark, such as {glue / 'CoLA'}")
+    found = []
+    for benchmark in glue_benchmarks(wanted or usual, "--tasks"):
+        try:
+            benchmark.tables(glue)
+        except UserError as error:
+            if wanted:
+                raise
+            print(f"left out: {error}", file=sys.stderr)
+        else:
+            found.append(benchmark)
+    if not found:
+        raise UserError(f"--glue {glue} holds none of the benchmarks {', '.join(usual)}; name others with --tasks")
+    return found
+
+
+def tables_of(benchmark: Benchmark, glue: Path, rows: int | None, folder: Path) -> tuple[Path, Path]:
+    """The training and development table of a benchmark, the former cut to `rows` rows (a copy in `folder`).
+
+    The rows that stay lie evenly over the table, which may be sorted.
+
+    Raises:
+        UserError: a table is not there.
+    """
+    train, dev = benchmark.tables(glue)
+    if rows is None:
+        return train, dev
+    lines = (gzip.decompress(train.read_bytes()) if train.suffix == ".gz" else train.read_bytes()).splitlines(True)
+    head, body = (lines[:1], lines[1:]) if benchmark.header else ([], lines)
+    kept = range(len(body)) if len(body) <= rows else [len(body) * number // rows for number in range(rows)]
+    cut = folder / f"{benchmark.name}-{rows}.tsv"
+    content = b"".join(head + [body[number] for number in kept])
+    if not cut.is_file() or cut.read_bytes() != content:
+        folder.mkdir(parents=True, exist_ok=True)
+        cut.write_bytes(content)
+    return cut, dev
+
+
+def make_sources(
+    output: Path, data: Sequence[str], glue: Path | None, benchmarks: list[Benchmark], vocab_size: int
+) -> Sources:
+    """Make vocabulary and corpus in `output`, unless they are there; without any text, of Python's manual.
+
+    Args:
+        output: folder of the table.
+        data: text files or glob patterns; or one prepared corpus, which is taken as it is.
+        glue: folder of the benchmarks.
+        benchmarks: those in it to fine-tune on.
+        vocab_size: pieces of the vocabulary.
+
+    Raises:
+        VerbFailedError: the text is unusable; the verb has said why.
+    """
+    if len(data) == 1 and (Path(data[0]) / CORPUS_FILE).is_file():
+        corpus = Path(data[0])
+        return Sources(corpus, corpus, glue or output, benchmarks)
+    if not data:
+        print("no --data given: the text is Python's own manual", file=sys.stderr)
+        manual = output / "manual"
+        folder = manual / MANUAL.name if glue is None else manual
+        data = [str(write_quickstart_data(folder).corpus)]
+        if glue is None:
+            print(f"no --glue given: fine-tuned on {MANUAL.name} of the manual", file=sys.stderr)
+            glue, benchmarks = manual, [MANUAL]
+    elif glue is None:
+        print("no --glue given: nothing is fine-tuned", file=sys.stderr)
+    vocab, corpus = output / "vocab", output / "corpus"
+    ernie("vocab", *data, "--size", str(vocab_size), "--output", vocab)
+    units = ["--segmenters", "phrases,capitals", "--heldout", "0.02"]
+    ernie("prepare", *data, "--vocab", vocab, *units, "--output", corpus)
+    return Sources(corpus, vocab, glue or output, benchmarks)

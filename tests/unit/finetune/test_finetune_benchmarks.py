@@ -1,0 +1,91 @@
+"""The benchmarks' tables, read as they are published."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ernie_paddle.cli.finetune import add_arguments
+from ernie_paddle.finetune.benchmarks import GLUE, Benchmark, glue_benchmarks
+from ernie_paddle.finetune.metrics import CLASSIFICATION, REGRESSION
+from ernie_paddle.finetune.task_type import TaskType, task_class
+from propeller.errors import UserError
+from reader.tokenizer import Tokenizer, load_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer(shared_data: Path) -> Tokenizer:
+    return load_tokenizer(shared_data / "vocab" / "bert_uncased_en_vocab.txt")
+
+
+def task_of(benchmark: Benchmark, train: Path) -> TaskType:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    words = [*benchmark.arguments(), "--train", str(train), "--dev", "-", "--output", "-"]
+    options = parser.parse_args(words)
+    options.max_length = 128
+    return task_class(options.type).from_options(options)
+
+
+def plain_rows(path: Path) -> list[list[str]]:
+    raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    text = raw.decode("utf-8-sig").splitlines()
+    return list(csv.reader(text, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+# Position of the label and of the text(s) in a row, and of what it must begin with.
+PLACES = {"CoLA": (1, [3]), "MRPC": (0, [3, 4]), "STS-B": (9, [7, 8])}
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_rows_equal_a_plain_reading(name: str, shared_data: Path, tokenizer: Tokenizer) -> None:
+    benchmark = GLUE[name]
+    train, dev = benchmark.tables(shared_data / "glue")
+    data = task_of(benchmark, train).read(dev, tokenizer, labelled=True, strict=True)
+    rows = plain_rows(dev)[1 if benchmark.header else 0 :]
+    label, texts = PLACES[name]
+    assert len(data) == len(rows)
+    labels = data.content()[2]
+    assert np.allclose(labels, [float(row[label]) for row in rows])
+    for number in (0, 17, len(rows) - 1):
+        words = [tokenizer.encode_batch([rows[number][place]]).ids.tolist() for place in texts]
+        expected = [tokenizer.vocab.cls]
+        for piece_ids in words:
+            expected += [*piece_ids, tokenizer.vocab.sep]
+        start, end = data.encoded.offsets[number : number + 2]  # type: ignore[attr-defined]
+        assert data.content()[0][start:end].tolist() == expected[:128]
+
+
+SAMPLES = {"CoLA": "glue_cola", "SST-2": "glue_sst2", "MNLI": "glue_mnli", "QNLI": "glue_qnli", "RTE": "glue_rte"}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_published_layouts_are_read(name: str, shared_data: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with tarfile.open(shared_data / "format_samples.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    train, dev = GLUE[name].tables(tmp_path / "format_samples" / SAMPLES[name])
+    task = task_of(GLUE[name], train)
+    for path in (train, dev):
+        assert len(task.read(path, tokenizer, labelled=True, strict=True)) >= 1
+
+
+def test_the_metrics_are_those_of_the_types() -> None:
+    known = {"classification": CLASSIFICATION, "regression": REGRESSION}
+    for benchmark in GLUE.values():
+        assert set(benchmark.metrics) <= set(known[benchmark.type])
+    assert [GLUE[name].metrics[0] for name in ("CoLA", "MRPC", "STS-B")] == ["mcc", "f1", "spearman"]
+
+
+def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+    (tmp_path / "CoLA").mkdir()
+    (tmp_path / "CoLA" / "train.tsv").write_text("a\t1\t\tYes.\n")
+    with pytest.raises(UserError, match=r"CoLA.dev\.tsv \(or dev\.tsv\.gz\) is not there"):
+        GLUE["CoLA"].tables(tmp_path)
+    with pytest.raises(UserError, match="did you mean 'STS-B'"):
+        glue_benchmarks(["STSB"], "--tasks")

@@ -1,0 +1,95 @@
+"""The runs that a table takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ernie_paddle.finetune.benchmarks import GLUE
+from ernie_paddle.recipe import load_recipe
+from ernie_paddle.tables.plan import Plan, Run, load_size, load_table, size_names, table_names
+from propeller.errors import UserError
+
+
+def plan(name: str, size: str = "tiny", steps: int | None = 40, rows: list[str] | None = None) -> Plan:
+    benchmarks = [GLUE["CoLA"], GLUE["STS-B"]]
+    return Plan(name, load_table(name, rows), load_size(size), size, steps, range(2), benchmarks)
+
+
+def test_every_row_is_run_once_per_seed() -> None:
+    trials = plan("ernie2").trials
+    runs = [(run.row, run.seed, run.kind) for trial in trials for run in trial]
+    assert len(runs) == len(set(runs)) == 2 * (3 * 3 + 2)  # three methods, and two fine-tunings without pre-training
+    assert [trial[0].seed for trial in trials] == [0] * 4 + [1] * 4
+    for trial in trials:
+        kinds = [run.kind for run in trial]
+        assert kinds == (["CoLA", "STS-B"] if trial[0].row == "random" else ["pre-training", "CoLA", "STS-B"])
+
+
+def test_methods_differ_in_the_order_of_equal_amounts() -> None:
+    from ernie_paddle.training_plan import make_plan
+
+    made = plan("ernie2")
+    schedules = {}
+    for row in ("sequential", "multi_task", "cmtl"):
+        recipe = load_recipe("ernie2_methods", made.overrides(Run(row, 1, None)), ["corpus"])
+        assert recipe.train.seed == 1
+        schedules[row] = make_plan(recipe).schedule
+    tasks = list(recipe.tasks)
+    for schedule in schedules.values():
+        assert [sum(stage.get(task, 0) for stage in schedule.table()) for task in tasks] == [10] * 4
+    assert [len(schedules[row].table()) for row in schedules] == [4, 1, 4]
+    assert schedules["sequential"].table() == [{task: 10} for task in tasks]
+    assert schedules["cmtl"].table()[1] == {tasks[0]: 2, tasks[1]: 6}  # 1/5 and 3/5 of ten
+
+
+@pytest.mark.parametrize("name", table_names())
+@pytest.mark.parametrize("size", size_names())
+def test_every_row_of_every_table_is_a_recipe_at_every_size(name: str, size: str) -> None:
+    made = plan(name, size, load_size(size).steps.get(name))
+    for row, described in made.table.rows.items():
+        if described.recipe:
+            recipe = load_recipe(described.recipe, made.overrides(Run(row, 0, None)), ["corpus"])
+            assert recipe.data.corpora[0].path == "corpus"
+            if size != "base":
+                assert recipe.schedule.total_steps == made.steps
+                assert recipe.train.learning_rate.warmup_steps < made.steps / 10
+
+
+def test_full_size_is_as_the_papers_have_it() -> None:
+    made = plan("ernie2", "base", steps=None)
+    recipe = load_recipe("ernie2_methods", made.overrides(Run("cmtl", 0, None)), ["corpus"])
+    assert recipe.train.batch_tokens == 393_216
+    assert recipe.train.learning_rate.warmup_steps == 4000
+    assert (recipe.train.learning_rate.kind, recipe.train.learning_rate.per) == ("noam", "task")
+    assert recipe.arch["num_hidden_layers"] == 12
+
+
+def test_arguments_of_runs(tmp_path: Path) -> None:
+    made = plan("ernie2")
+    tuning = Run("cmtl", 1, GLUE["CoLA"])
+    words = made.finetune_arguments(tuning, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
+    assert words[words.index("--metric") + 1] == "mcc"
+    assert words[words.index("--seed") + 1] == "1"
+    assert "--no_header" in words
+    assert "--rows" not in words
+    assert "--size" not in words
+    fresh = Run("random", 1, GLUE["CoLA"])
+    words = made.finetune_arguments(fresh, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
+    assert words[words.index("--size") + 1] == "quickstart"
+    assert words[words.index("--vocab") + 1] == str(tmp_path / "v")
+
+
+def test_some_rows(tmp_path: Path) -> None:
+    assert list(load_table("ernie2", ["cmtl", "sequential"]).rows) == ["sequential", "cmtl"]
+    with pytest.raises(UserError, match="did you mean 'sequential'"):
+        load_table("ernie2", ["sequentiel"])
+    with pytest.raises(UserError, match="unknown table 'ernie3'; did you mean 'ernie2'"):
+        load_table("ernie3")
+    with pytest.raises(UserError, match="unknown size"):
+        load_size("huge")
+    own = tmp_path / "size.yaml"
+    own.write_text("vocab_size: 10\nfinetune: {epochs: 1, batch_size: 2, lr: 0.1, max_length: 8}\nstep: {}\n")
+    with pytest.raises(UserError, match=r"size\.yaml: unknown key 'step'; did you mean 'steps'"):
+        load_size(str(own))
