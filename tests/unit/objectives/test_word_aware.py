@@ -48,17 +48,19 @@ def _data(docs: Documents, seed: int, n_words: int) -> Data:
     return Data(make_vocab(FIRST + n_words), [source], ["in-memory"], MAX_LENGTH)
 
 
+def _rows_of(reader: StepReader, number: int, *names: str) -> list[tuple[list[Any], ...]]:
+    """Of the rows of a step: the arrays of these names, without padding; micro-batches put back in order."""
+    parts = reader.step(number).micro_batches
+    rows: dict[int, tuple[list[Any], ...]] = {}
+    for part, feeds in enumerate(parts):
+        for row, real in enumerate(feeds["attention_mask"].astype(bool)):
+            rows[part + row * len(parts)] = tuple(feeds[name][row][real].tolist() for name in names)
+    return [rows[row] for row in sorted(rows)]
+
+
 def _rows(reader: StepReader, *names: str) -> list[tuple[list[Any], ...]]:
-    """Of the rows of the first pass: the arrays of these names, without padding; micro-batches put back in order."""
-    rows = []
-    for number in range(reader.plan.batches_per_epoch):
-        parts = reader.step(number).micro_batches
-        step: dict[int, tuple[list[Any], ...]] = {}
-        for part, feeds in enumerate(parts):
-            for row, real in enumerate(feeds["attention_mask"].astype(bool)):
-                step[part + row * len(parts)] = tuple(feeds[name][row][real].tolist() for name in names)
-        rows += [step[row] for row in sorted(step)]
-    return rows
+    """The same of all steps of the first pass."""
+    return [row for number in range(reader.plan.batches_per_epoch) for row in _rows_of(reader, number, *names)]
 
 
 def _segments(docs: Documents, ids: Sequence[int]) -> Iterator[tuple[int, int, list[int], list[int]]]:
@@ -131,6 +133,35 @@ def test_tf_idf_is_that_of_the_definition(
     origins = _rows(StepReader("test", [make_objective("nsp")], reader.plan, unlike, seed=0), "input_ids")
     for (ids,), (labels,) in zip(origins, _rows(task.open(), "tf_idf_labels"), strict=True):
         np.testing.assert_allclose(labels, _expected("tf_idf", docs, ids, seed, n_words), rtol=1e-5, atol=1e-6)
+
+
+def test_documents_of_two_corpora(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each corpus has document frequencies of its own, and documents with numbers from 0, some long, some short."""
+    monkeypatch.setattr(document_counts, "_LONG", 6)
+    lengths = [[[3], [9], [4], [8]], [[7], [2], [5]]]
+    texts: list[list[list[int]]] = []
+    rng = np.random.default_rng(0)
+    for number, corpus in enumerate(lengths):
+        # The second corpus has two words that the first has not.
+        texts.append([(FIRST + rng.integers(4 + 2 * number, size=d[0])).tolist() for d in corpus])
+        path = write(
+            tmp_path / str(number), Documents(corpus, 0), make_vocab(FIRST + 6), [t for d in texts[-1] for t in d]
+        )
+        make_statistics(path)
+    paths = [(str(tmp_path / str(number)), 1.0) for number in range(2)]
+    reader = TaskData("test", {"tf_idf": {}, "token_document": {}}, paths, 16, batch_rows=7, min_tokens=1).open()
+    seen = set()
+    for step in range(4):
+        for ids, labels in _rows_of(reader, step, "input_ids", "tf_idf_labels"):
+            (corpus,) = [c for c in range(2) if ids[1:-1] in texts[c]]
+            document = ids[1:-1]
+            raw = [
+                document.count(t) * math.log(len(texts[corpus]) / sum(t in other for other in texts[corpus]))
+                for t in document
+            ]
+            np.testing.assert_allclose(labels[1:-1], [_scaled(value, raw) for value in raw], rtol=1e-5, atol=1e-6)
+            seen.add((corpus, len(document) >= 6))
+    assert len(seen) == 4
 
 
 def test_micro_batches_have_the_same_labels() -> None:
