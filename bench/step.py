@@ -54,10 +54,17 @@ class Side:
 
     def steps(self, count: int, keep: bool = True) -> None:
         """Make steps; their times are kept unless they only warm up."""
+        report = self.ask(str(count))
+        if keep:
+            self.ms += report["ms"]
+            self.cpu_ms += report["cpu_ms"]
+
+    def ask(self, request: str) -> dict[str, Any]:
+        """Send a line, and wait for the report on the steps that it asks for."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            print(count, file=self._process.stdin, flush=True)
+            print(request, file=self._process.stdin, flush=True)
             line = self._process.stdout.readline()
         except BrokenPipeError:
             line = ""
@@ -66,11 +73,9 @@ class Side:
             self._errors.seek(0)
             said = self._errors.read().strip().splitlines()
             raise SystemExit(f"{self.name}: the process ended: {said[-1] if said else 'it said nothing'}")
-        report = json.loads(line)
+        report: dict[str, Any] = json.loads(line)
         self.peak_mb = report["peak_mb"]
-        if keep:
-            self.ms += report["ms"]
-            self.cpu_ms += report["cpu_ms"]
+        return report
 
     def close(self) -> None:
         """End the process."""

@@ -1,0 +1,59 @@
+"""Steps of several pre-training tasks over one set of parameters; run by `bench/tasks.py` in a process of its own.
+
+For each line of standard input, a JSON list of tasks, it makes a step of each in turn and reports their times.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+
+import propeller  # noqa: F401 - sets the process up before Paddle is imported
+
+
+def main() -> None:
+    """Serve steps; the first argument is the specification, JSON."""
+    from ernie_paddle.examples import TaskData
+    from ernie_paddle.models.config import ErnieConfig
+    from ernie_paddle.pretraining_model import build_task
+    from propeller.learner import Learner
+    from propeller.optim import OptimizerConfig
+
+    spec = json.loads(sys.argv[1])
+    config = ErnieConfig(
+        vocab_size=spec["vocab"],
+        hidden_size=spec["hidden"],
+        num_hidden_layers=spec["layers"],
+        num_attention_heads=spec["heads"],
+        intermediate_size=spec["ffn"],
+        hidden_dropout_prob=spec["dropout"],
+        attention_probs_dropout_prob=spec["dropout"],
+        layer_norm_eps=spec["eps"],
+        use_task_id=False,
+    )
+    learner = Learner(OptimizerConfig(weight_decay=0.01, clip_norm=1.0), seed=0)
+    batches, tokens = {}, {}
+    for name, objectives in spec["tasks"].items():
+        # One name, so that all tasks draw the same documents and masks.
+        data = TaskData(
+            "bench", {o: {} for o in objectives}, [(spec["corpus"], 1.0)], spec["length"], batch_rows=spec["rows"]
+        )
+        reader = data.open()
+        learner.add(build_task(name, reader.objectives, config, max_length=spec["length"]))
+        batches[name] = reader.step(0).micro_batches
+        tokens[name] = batches[name][0]["input_ids"].size
+    for line in sys.stdin:
+        times, cpu = [], []
+        for name in json.loads(line):
+            start, cpu_start = time.perf_counter(), time.process_time()
+            learner.train_step(name, batches[name], 1e-4)
+            times.append(1000 * (time.perf_counter() - start))
+            cpu.append(1000 * (time.process_time() - cpu_start))
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(json.dumps({"ms": times, "cpu_ms": cpu, "peak_mb": peak, "tokens": tokens}), flush=True)
+
+
+if __name__ == "__main__":
+    main()
