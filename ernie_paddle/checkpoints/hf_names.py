@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ernie_paddle.checkpoints.weights import Renamed, drop_tied
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 
@@ -37,17 +38,24 @@ _HEADS = {
     "cls.predictions.transform.LayerNorm.bias": "cls.predictions.layer_norm.bias",
 }
 _TO_HF_HEADS = {ours: theirs for theirs, ours in _HEADS.items()}
-_TIED = ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias")
+_TIED = {
+    "cls.predictions.decoder.weight": "ernie.embeddings.word_embeddings.weight",
+    "cls.predictions.decoder.bias": "cls.predictions.decoder_bias",
+}
 _ENCODERS = ("bert.", "ernie.", "ernie_m.")
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
+_OLD_NORM = {".gamma": ".weight", ".beta": ".bias"}
+"""The oldest files of BERT name the parameters of a LayerNorm as TensorFlow does."""
 
 _SAID_ELSEWHERE = {
     "architectures", "model_type", "num_labels", "problem_type", "id2label", "label2id", "torch_dtype", "dtype",
     "transformers_version", "use_cache", "position_embedding_type", "classifier_dropout", "_name_or_path",
     "gradient_checkpointing", "directionality", "act_dropout", "is_decoder", "bos_token_id", "eos_token_id",
-    "sep_token_id", "cls_token_id",
+    "sep_token_id", "cls_token_id", "finetuning_task", "output_past", "pooler_fc_size", "pooler_num_attention_heads",
+    "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "init_class", "num_classes", "dropout",
+    "paddlenlp_version", "pool_act", "fuse", "enable_recompute", "pointer_inter_size", "return_dict",
 }  # fmt: skip
-"""Keys of a Hugging Face configuration that do not describe the encoder's mathematics, or only restate a default."""
+"""Keys of Hugging Face and PaddleNLP that do not describe the encoder's mathematics, or only restate a default."""
 
 
 def to_ours(name: str) -> str | None:
@@ -57,6 +65,9 @@ def to_ours(name: str) -> str | None:
     """
     if name in _TIED or name.endswith(_BUFFERS):
         return None
+    for old, new in _OLD_NORM.items():
+        if name.endswith(f"LayerNorm{old}"):
+            name = name.removesuffix(old) + new
     if name in _HEADS:
         return _HEADS[name]
     if name.startswith("qa_outputs."):
@@ -81,13 +92,15 @@ def to_hf(name: str, family: str = "ernie") -> str:
 
     Args:
         name: ours.
-        family: "ernie" or "bert" (they differ in the prefix); span heads come out as `classifier`.
+        family: "ernie" or "bert" (they differ in the prefix), or "ernie_m"; span heads come out as `classifier`.
     """
-    assert family in ("ernie", "bert"), family
+    assert family in ("ernie", "bert", "ernie_m"), family
     if name in _TO_HF_HEADS:
         return _TO_HF_HEADS[name]
     if not name.startswith("ernie."):
         return name
+    if family == "ernie_m":
+        return re.sub(r"\.self_attn\.([qkv])_proj\.", r".self_attn.self_attn.\1_proj.", "ernie_m" + name[5:])
     inside = name.removeprefix("ernie.").replace("embeddings.layer_norm.", "embeddings.LayerNorm.")
     match = _OUR_LAYER.fullmatch(inside)
     if match:
@@ -103,23 +116,32 @@ def is_transposed(our_name: str) -> bool:
     return not (kind.endswith("_embeddings") or kind in ("norm1", "norm2", "layer_norm"))
 
 
-def from_hf(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Rename and transpose a state dict of Hugging Face.
+def rename_hf(tensors: Mapping[str, np.ndarray]) -> Renamed:
+    """Rename and transpose a state dict of Hugging Face, saying what was left out.
 
     Raises:
         UserError: two tensors that should be tied differ, so that dropping one would lose weights.
     """
-    ours: dict[str, np.ndarray] = {}
+    renamed = Renamed()
     for name, array in tensors.items():
         new = to_ours(name)
         if new is not None:
-            ours[new] = np.ascontiguousarray(array.T) if is_transposed(new) else array
-    for tied, kept in zip(
-        _TIED, ("ernie.embeddings.word_embeddings.weight", "cls.predictions.decoder_bias"), strict=True
-    ):
-        if tied in tensors and kept in ours and not np.array_equal(tensors[tied], ours[kept]):
-            raise UserError(f"{tied} differs from {kept}; models with an untied decoder are not supported")
-    return ours
+            renamed.put(new, np.ascontiguousarray(array.T) if is_transposed(new) else array, name)
+        elif name not in _TIED:
+            renamed.left_out[name] = "a constant, not a weight"
+    for name, kept in _TIED.items():
+        if name not in tensors:
+            continue
+        if name.endswith(".bias") and kept not in renamed.arrays:
+            renamed.put(kept, tensors[name], name)
+        else:
+            drop_tied(renamed, name, tensors[name], kept, lambda other: other)
+    return renamed
+
+
+def from_hf(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays of `rename_hf`."""
+    return rename_hf(tensors).arrays
 
 
 def to_hf_tensors(ours: Mapping[str, np.ndarray], family: str = "ernie") -> dict[str, np.ndarray]:
@@ -143,6 +165,8 @@ def config_from_hf(values: Mapping[str, Any]) -> ErnieConfig:
         raise UserError(
             f"act_dropout is {values['act_dropout']!r}; this encoder has no dropout inside the feed-forward layer"
         )
+    if values.get("pool_act", "tanh") != "tanh":
+        raise UserError(f"pool_act is {values['pool_act']!r}; only tanh is supported")
     if values.get("position_embedding_type", "absolute") != "absolute":
         raise UserError(f"position_embedding_type is {values['position_embedding_type']!r}; only absolute is supported")
     own = {key: value for key, value in values.items() if key not in _SAID_ELSEWHERE}

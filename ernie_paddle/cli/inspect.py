@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle.checkpoints.detect import foreign_layout
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare_pairs import label_counts
 from propeller.errors import UserError
@@ -75,7 +76,8 @@ def _describe_file(path: Path) -> Iterator[str]:
 
 
 def _is_tokenizer_folder(path: Path) -> bool:
-    return (path / "tokenizer_config.json").is_file() and not (path / "config.json").is_file()
+    has_tokenizer = (path / "tokenizer_config.json").is_file() and not (path / "config.json").is_file()
+    return has_tokenizer and foreign_layout(path) is None
 
 
 def describe_corpus(path: Path, samples: int) -> Iterator[str]:

@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "finetune": "train a model for a task on a labelled table, and keep the best checkpoint",
     "evaluate": "score a fine-tuned or exported model on a labelled table",
     "predict": "answer the rows of a table with a fine-tuned or exported model",
+    "convert": "convert weights between checkpoints and the layouts of PaddleNLP, Hugging Face and the static releases",
     "export": "write a checkpoint as a Paddle Inference model with all that predict needs",
     "inspect": "show what a corpus, checkpoint, exported model or vocabulary holds",
     "list": "name the objectives, schedules, fine-tuning tasks or recipes, with a line each",

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from ernie_paddle.checkpoints.detect import foreign_layout
 from ernie_paddle.finetune.task_type import TaskType, task_from_dict
 from ernie_paddle.models.config import ErnieConfig
 from propeller import checkpoint
@@ -103,9 +104,14 @@ def open_model_dir(path: str | Path) -> ModelDir:
     """Open a model directory; a checkpoint is verified against its hashes.
 
     Raises:
-        UserError: not a model directory, a damaged file, or a file that is missing.
+        UserError: not a model directory, weights of another project, a damaged file, or a file that is missing.
         DataError: the vocabulary is unusable.
     """
+    if foreign_layout(path):
+        raise UserError(
+            f"{path}: weights of another project; `ernie finetune --model` takes them as they are, for anything else "
+            f"convert them: `ernie convert --from {path} --to NEW_FOLDER`"
+        )
     found = find_model_dir(path)
     if (found / checkpoint.MANIFEST).is_file():
         checkpoint.verify(found)

@@ -1,4 +1,4 @@
-"""What a fine-tuning run starts from: a model directory, or random weights of a named size."""
+"""What a fine-tuning run starts from: a model directory, released weights, or random weights of a named size."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from typing import Any
 import yaml
 from numpy.typing import NDArray
 
+from ernie_paddle.checkpoints.detect import foreign_layout
+from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder
+from ernie_paddle.checkpoints.shapes import Comparison
 from ernie_paddle.finetune.model_dir import PARAMETERS, open_model_dir
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.recipe import configs_dir
@@ -35,11 +38,13 @@ class Start:
 
 
 def start_from_model(path: str | Path) -> Start:
-    """The weights of a checkpoint (pre-trained or fine-tuned).
+    """The weights of a checkpoint (pre-trained or fine-tuned), or released ones in another project's layout.
 
     Raises:
-        UserError: no model there, or an exported one.
+        UserError: no model there, an exported one, or released weights that do not fit their configuration.
     """
+    if foreign_layout(path):
+        return _start_from_release(Path(path))
     model = open_model_dir(path)
     arrays = model.parameters()
     manifest = model.path / checkpoint.MANIFEST
@@ -48,6 +53,19 @@ def start_from_model(path: str | Path) -> Start:
     else:
         name = checkpoint.sha256_file(model.path / PARAMETERS)
     return Start(model.config, model.tokenizer, arrays, f"sha256:{name[:16]}", f"weights of {model.path}")
+
+
+def _start_from_release(path: Path) -> Start:
+    weights = open_model_folder(path)
+    Comparison.of(weights).require_whole(weights)
+    if weights.tokenizer is None:
+        raise UserError(
+            f"{path}: holds no vocabulary that can be read; give it once: "
+            f"`ernie convert --from {path} --vocab FILE --to NEW_FOLDER`"
+        )
+    said = f"weights of {path}, in the layout of {LAYOUTS[weights.layout].title}"
+    notes = "".join(f"; {note}" for note in weights.notes)
+    return Start(weights.config, weights.tokenizer, weights.arrays, f"sha256:{weights.digest()[:16]}", said + notes)
 
 
 def start_at_random(size: str, vocab: str | Path | None) -> Start:

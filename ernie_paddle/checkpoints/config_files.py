@@ -1,0 +1,144 @@
+"""Configuration files of other projects, read and written."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.checkpoints.hf_names import config_from_hf
+from ernie_paddle.checkpoints.weights import Weights
+from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
+
+FAMILIES = ("ernie", "bert", "ernie_m")
+TASK_TABLE = "ernie.embeddings.task_type_embeddings.weight"
+_KEYS_LACKING = {
+    "ernie": ("position_offset",),
+    "bert": ("task_type_vocab_size", "use_task_id", "position_offset"),
+    "ernie_m": ("type_vocab_size", "task_type_vocab_size", "use_task_id", "position_offset"),
+}
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The keys of a configuration; of PaddleNLP's older `model_config.json`, those of the encoder.
+
+    Raises:
+        UserError: the file cannot be read as one.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; the configuration that belongs to the weights is needed") from None
+    except ValueError as error:
+        raise UserError(f"{path}: is not JSON ({error})") from None
+    while isinstance(values, dict) and "vocab_size" not in values:
+        inner = values.get("init_args") or values.get("config")
+        values = inner[0] if isinstance(inner, list) and inner else inner
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: describes no encoder (there is no vocab_size in it)")
+    return values
+
+
+def family_of(values: Mapping[str, Any], names: Collection[str]) -> str:
+    """The family that a configuration names, or else the names of the tensors; ERNIE if nothing says otherwise."""
+    if values.get("model_type"):
+        return str(values["model_type"])
+    of_a_class = re.match(r"(ErnieM|Bert|Ernie)[A-Z]", str(values.get("init_class")))
+    if of_a_class:
+        return {"ErnieM": "ernie_m", "Bert": "bert", "Ernie": "ernie"}[of_a_class[1]]
+    for family in ("ernie_m", "bert"):
+        if any(name.startswith(f"{family}.") for name in names):
+            return family
+    return "ernie"
+
+
+def read_config(
+    path: Path, family: str, names: Collection[str], layer_norm_eps: float | None
+) -> tuple[ErnieConfig, list[str]]:
+    """The architecture in a file, and notes about it.
+
+    Args:
+        path: the file.
+        family: see `family_of`.
+        names: our names of the tensors: whether there is a task embedding decides where the file does not fit.
+        layer_norm_eps: what a person said, for files that do not state it.
+
+    Raises:
+        UserError: the file does not describe an encoder, or says otherwise than the person.
+    """
+    values, notes = read_values(path), []
+    stated = values.get("layer_norm_eps", values.get("epsilon", values.get("layer_norm_epsilon")))
+    if stated is None and layer_norm_eps is None:
+        raise UserError(
+            f"{path}: layer_norm_eps is missing, and no default is right for all: `ernie convert` with "
+            "--layer_norm_eps 1e-5 (the static ERNIE releases) or 1e-12 (PaddleNLP, BERT and Hugging Face)"
+        )
+    if stated is None:
+        values["layer_norm_eps"] = layer_norm_eps
+    elif layer_norm_eps is not None and layer_norm_eps != stated:
+        raise UserError(f"{path}: layer_norm_eps is {stated}, --layer_norm_eps {layer_norm_eps}; leave the option out")
+    has_table = TASK_TABLE in names
+    task_id = values.pop("task_id", 0)  # PaddleNLP's name for it
+    if task_id and has_table:
+        values.setdefault("default_task_id", task_id)
+    if family == "ernie" and bool(values.get("use_task_id")) != has_table:
+        said = values.get("use_task_id")
+        values["use_task_id"] = has_table
+        if said is not None:
+            notes.append(
+                f"use_task_id is {str(said).lower()} in {path.name} and {str(has_table).lower()} here, since there is "
+                + ("a task embedding" if has_table else "no task embedding")
+            )
+    try:
+        return config_from_hf({**values, "model_type": family}), notes
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def labels_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes that a configuration names (`id2label`)."""
+    found = values.get("id2label")
+    if not isinstance(found, dict) or not all(str(key).isdigit() for key in found):
+        return ()
+    return tuple(str(found[key]) for key in sorted(found, key=int))
+
+
+def config_values(weights: Weights, family: str, pretraining: str) -> dict[str, Any]:
+    """The keys of a `config.json` of Hugging Face or PaddleNLP.
+
+    Args:
+        weights: what the file is for.
+        family: of `FAMILIES`.
+        pretraining: the class with MLM and NSP heads, whose spelling differs ("ForPreTraining", "ForPretraining").
+
+    Raises:
+        UserError: that family has no such encoder.
+    """
+    config = weights.config
+    values = config.to_dict()
+    is_m = config.position_offset == 2 and config.type_vocab_size == 0 and not config.use_task_id
+    if (family == "ernie_m") != is_m or (family != "ernie_m" and config.position_offset):
+        raise UserError(f"this encoder cannot be written as one of the family {family} (its positions or its tables)")
+    if family == "bert" and config.use_task_id:
+        raise UserError("BERT has no task embedding, this encoder has one; take --family ernie")
+    for key in _KEYS_LACKING[family]:
+        del values[key]
+    prefix = {"ernie": "Ernie", "bert": "Bert", "ernie_m": "ErnieM"}[family]
+    found: dict[str, Any] = {"model_type": family, "architectures": [prefix + _head(weights, pretraining)], **values}
+    if values.get("default_task_id"):
+        found["task_id"] = values["default_task_id"]
+    if weights.labels:
+        found["id2label"] = {str(number): label for number, label in enumerate(weights.labels)}
+        found["label2id"] = {label: number for number, label in enumerate(weights.labels)}
+    return found
+
+
+def _head(weights: Weights, pretraining: str) -> str:
+    if "classifier.weight" in weights.arrays:
+        return "ForSequenceClassification"
+    if "cls.predictions.decoder_bias" not in weights.arrays:
+        return "Model"
+    return pretraining if "cls.seq_relationship.weight" in weights.arrays else "ForMaskedLM"

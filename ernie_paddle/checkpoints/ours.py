@@ -1,0 +1,50 @@
+"""Checkpoints of our own as a layout among the others."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from ernie_paddle.checkpoints.detect import OURS
+from ernie_paddle.checkpoints.vocabulary import with_tokenizer
+from ernie_paddle.checkpoints.weights import Renamed, Weights, floats_only
+from propeller import checkpoint
+from propeller.errors import UserError
+
+
+def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Weights:
+    """Read a checkpoint, or the best one of a run's folder.
+
+    Raises:
+        UserError: no checkpoint, a damaged one, or another epsilon than it states.
+        DataError: an unusable vocabulary.
+    """
+    from ernie_paddle.finetune.model_dir import open_model_dir
+
+    model = open_model_dir(path)
+    config = model.config
+    if layer_norm_eps is not None and layer_norm_eps != config.layer_norm_eps:
+        raise UserError(f"{model.path}: layer_norm_eps is {config.layer_norm_eps}; leave --layer_norm_eps out")
+    renamed = Renamed()
+    for name, array in floats_only(model.parameters(), renamed).items():
+        renamed.put(name, array, name)
+    family = "ernie_m" if config.position_offset == 2 and config.type_vocab_size == 0 else "ernie"
+    labels: tuple[str, ...] = tuple(getattr(model.task, "labels", ()))
+    notes = [] if model.task is None else [f"fine-tuned for {model.task.type}; its settings (task.json) stay behind"]
+    found = renamed.weights(model.path, OURS, family, config, notes, labels)
+    found = dataclasses.replace(found, tokenizer=model.tokenizer)
+    return found if vocab is None else with_tokenizer(found, (), vocab)
+
+
+def write_ours(folder: Path, weights: Weights, family: str) -> None:
+    """Write a checkpoint of step 0 that `ernie finetune --model` takes.
+
+    Raises:
+        UserError: there is no vocabulary.
+    """
+    from ernie_paddle.finetune.model_dir import PARAMETERS, model_documents, tokenizer_files
+
+    if weights.tokenizer is None:
+        raise UserError(f"{weights.path}: holds no vocabulary that can be read; give it with --vocab FILE")
+    with tokenizer_files(weights.tokenizer) as files:
+        checkpoint.save(folder, 0, {PARAMETERS: weights.arrays}, model_documents(weights.config, None), files)

@@ -1,0 +1,51 @@
+"""Folders of the static releases of ERNIE 1.0 and 2.0: `params/` with a file for each variable, `ernie_config.json`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ernie_paddle.checkpoints.config_files import read_config
+from ernie_paddle.checkpoints.detect import PARAMS, STATIC, find_variables
+from ernie_paddle.checkpoints.paddle_names import from_static, ours_to_static
+from ernie_paddle.checkpoints.tensor_file import read_tensor, write_tensor
+from ernie_paddle.checkpoints.vocabulary import with_tokenizer, write_vocabulary
+from ernie_paddle.checkpoints.weights import Weights
+from propeller.checkpoint import write_json
+from propeller.errors import UserError
+
+_CONFIG = "ernie_config.json"
+_OTHER_FILES = (_CONFIG, "vocab.txt", "tokenizer_config.json", "__model__")
+
+
+def read_static(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Weights:
+    """Read a folder; the configuration and the vocabulary lie in it, or beside it where it is `params` itself.
+
+    Raises:
+        UserError: a file is missing, damaged, or does not describe an encoder.
+        DataError: an unusable vocabulary.
+    """
+    variables = find_variables(path)
+    assert variables is not None
+    folders = (path,) if variables != path else (path, path.parent)
+    file = next((folder / _CONFIG for folder in folders if (folder / _CONFIG).is_file()), path / _CONFIG)
+    names = sorted(entry.name for entry in variables.iterdir() if entry.is_file() and entry.name not in _OTHER_FILES)
+    renamed = from_static({name: read_tensor(variables / name) for name in names})
+    config, notes = read_config(file, "ernie", renamed.arrays, layer_norm_eps)
+    found = renamed.weights(path, STATIC, "ernie", config, notes)
+    return with_tokenizer(found, folders, vocab)
+
+
+def write_static(folder: Path, weights: Weights, family: str) -> None:
+    """Write a folder as the releases have it.
+
+    Raises:
+        UserError: an encoder that they do not have (ERNIE-M).
+    """
+    if weights.config.position_offset or family == "ernie_m":
+        raise UserError("the static releases know no ERNIE-M; take --format hf or paddlenlp")
+    write_json(folder / _CONFIG, weights.config.to_dict())
+    (folder / PARAMS).mkdir()
+    for name, array in weights.arrays.items():
+        write_tensor(folder / PARAMS / ours_to_static(name), array)
+    if weights.tokenizer is not None:
+        write_vocabulary(folder, weights.tokenizer)

@@ -1,0 +1,67 @@
+"""Convert weights between our checkpoints and the layouts of other projects, with a line for each tensor.
+
+The layout of the source is told by its files: a checkpoint of ours, PaddleNLP's `model_state.pdparams`, Hugging Face's
+`model.safetensors`, or a static release with a file for each variable.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from ernie_paddle.checkpoints.config_files import FAMILIES
+from ernie_paddle.cli import options as opt
+from propeller.errors import UserError
+
+_FORMATS = ("ours", "hf", "paddlenlp", "static")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.option(parser, "--from", Path, opt.REQUIRED, "folder of the weights, in any of the layouts")
+    opt.option(parser, "--to", Path, opt.REQUIRED, "new folder to write")
+    opt.option(parser, "--format", str, "ours", "layout to write", choices=_FORMATS)
+    opt.option(
+        parser, "--vocab", Path, None, "vocabulary of the weights", shown_default="the one beside the source's weights"
+    )
+    opt.option(
+        parser,
+        "--layer_norm_eps",
+        opt.positive_number,
+        None,
+        "epsilon of LayerNorm where the source's configuration does not state it: 1e-5 in the static ERNIE releases, "
+        "1e-12 in PaddleNLP, BERT and Hugging Face",
+        shown_default="as stated",
+    )
+    opt.option(
+        parser,
+        "--family",
+        str,
+        None,
+        "prefix of the names to write in hf and paddlenlp",
+        choices=FAMILIES,
+        shown_default="the source's",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Read, report, and write."""
+    from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder, write_model_folder
+    from ernie_paddle.checkpoints.shapes import Comparison, report
+
+    source, target = vars(args)["from"], args.to
+    if source.resolve() == target.resolve():
+        raise UserError(f"--to is the folder of --from ({source}); name a new folder")
+    weights = open_model_folder(source, args.vocab, args.layer_norm_eps)
+    comparison = Comparison.of(weights)
+    for line in report(weights, comparison):
+        print(line)
+    config = weights.config
+    print(
+        f"from {LAYOUTS[weights.layout].title}: {config.num_hidden_layers} layers of {config.hidden_size}, "
+        f"{config.hidden_act}, layer_norm_eps {config.layer_norm_eps:g}, {config.vocab_size:,} rows of words"
+    )
+    comparison.require_whole(weights)
+    write_model_folder(target, weights, args.format, args.family)
+    print(f"written to {target} as {LAYOUTS[args.format].title}")
+    return 0
