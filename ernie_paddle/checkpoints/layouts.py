@@ -59,6 +59,18 @@ def open_model_folder(path: Path, vocab: Path | None = None, layer_norm_eps: flo
         raise UserError(f"{path}: no weights in a layout that is known ({known})") from None
 
 
+def left_behind(weights: Weights, layout: str) -> list[str]:
+    """Sentences about what the layout does not hold of these weights."""
+    said = []
+    if weights.labels and layout not in (detect.HF, detect.PADDLENLP):
+        said.append(f"the names of the {len(weights.labels)} classes are not written")
+    if weights.tokenizer is None:
+        said.append("no vocabulary is written")
+    if layout == detect.STATIC and weights.config.layer_norm_eps != 1e-5:
+        said.append("the programs of the static releases compute with layer_norm_eps 1e-5, whatever is written")
+    return said
+
+
 def write_model_folder(path: Path, weights: Weights, layout: str, family: str | None = None) -> None:
     """Write weights into a new folder, which is there whole or not at all.
 

@@ -46,12 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read, report, and write."""
-    from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder, write_model_folder
+    from ernie_paddle.checkpoints.layouts import LAYOUTS, left_behind, open_model_folder, write_model_folder
     from ernie_paddle.checkpoints.shapes import Comparison, report
 
     source, target = vars(args)["from"], args.to
     if source.resolve() == target.resolve():
         raise UserError(f"--to is the folder of --from ({source}); name a new folder")
+    if args.family is not None and args.format not in ("hf", "paddlenlp"):
+        raise UserError(f"--family is for --format hf and paddlenlp; {args.format} has no such prefix")
     weights = open_model_folder(source, args.vocab, args.layer_norm_eps)
     comparison = Comparison.of(weights)
     for line in report(weights, comparison):
@@ -63,5 +65,7 @@ def run(args: argparse.Namespace) -> int:
     )
     comparison.require_whole(weights)
     write_model_folder(target, weights, args.format, args.family)
+    for sentence in left_behind(weights, args.format):
+        print(f"note: {sentence}")
     print(f"written to {target} as {LAYOUTS[args.format].title}")
     return 0

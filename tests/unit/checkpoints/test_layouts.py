@@ -147,6 +147,18 @@ def test_a_vocabulary_longer_than_the_embedding(tmp_path: Path, capsys: pytest.C
     assert "only 30 rows" in error
 
 
+def test_what_a_layout_does_not_hold_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named = dataclasses.replace(weights(tmp_path, dataclasses.replace(CONFIG, layer_norm_eps=1e-12)), labels=("a", "b"))
+    write_model_folder(tmp_path / "hf", named, "hf")
+    assert open_model_folder(tmp_path / "hf").labels == ("a", "b")
+    _, lines, _ = convert(capsys, "--from", tmp_path / "hf", "--to", tmp_path / "paddlenlp", "--format", "paddlenlp")
+    assert not any("classes" in line for line in lines)
+    assert open_model_folder(tmp_path / "paddlenlp").labels == ("a", "b")
+    _, lines, _ = convert(capsys, "--from", tmp_path / "hf", "--to", tmp_path / "static", "--format", "static")
+    assert "note: the names of the 2 classes are not written" in lines
+    assert any("compute with layer_norm_eps 1e-5" in line for line in lines)
+
+
 def test_without_a_vocabulary_only_other_layouts_can_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -304,6 +316,7 @@ def test_mistakes_about_folders(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "exists already" in error("--from", source, "--to", tmp_path / "vocabulary")
     bert = error("--from", source, "--to", tmp_path / "new", "--format", "hf", "--family", "bert")
     assert "BERT has no task embedding" in bert
+    assert "--family is for" in error("--from", source, "--to", tmp_path / "new", "--family", "bert")
     m = error("--from", source, "--to", tmp_path / "new", "--format", "paddlenlp", "--family", "ernie_m")
     assert "cannot be written as one of the family ernie_m" in m
     config = json.loads((source / "config.json").read_text())
