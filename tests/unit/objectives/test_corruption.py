@@ -19,12 +19,12 @@ from hypothesis import strategies as st
 from objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader
 
 from ernie_paddle.objectives.corruption import INSERTED, PERMUTED, REPLACED
-from ernie_paddle.objectives.example import Data, Feeds
+from ernie_paddle.objectives.example import Batch, Data, Feeds
 from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.trigram_shuffling import disjoint
 from propeller.errors import UserError
 from reader.corpus import Corpus
-from reader.flags import CAPITAL
+from reader.flags import CAPITAL, WORD_START
 from reader.report import SkipReport
 from reader.samples import SampleIndex
 
@@ -168,6 +168,33 @@ def test_shuffled_trigrams(docs: Documents, seed: int, first: bool, alone: bool)
                     assert restored == old_feeds["input_ids"][b].tolist()
                     own = set(np.flatnonzero(old_feeds["token_corruption_labels"][b] == 1).tolist())
                     assert corrupted == own | moved
+
+
+@settings(max_examples=20, deadline=None)
+@given(_texts(), st.integers(0, 3), st.permutations([TCP, TGS]))
+def test_the_batch_that_others_label(docs: Documents, seed: int, names: list[str]) -> None:
+    """Before anyone masks: originals are the tokens, what was chosen is marked, and trigrams have different tokens."""
+    data = _repeating(docs, 4, 40)
+    plain, _ = _steps(data, [], seed)
+    reader = step_reader(data, {"sentence_ordering": {}, **{name: {} for name in names}}, overhead=3, seed=seed)
+    batches: list[Batch] = []
+    label = reader.objectives[0].label
+    reader.objectives[0].label = lambda batch: batches.append(batch) or label(batch)  # type: ignore[method-assign,func-returns-value]
+    for number, feeds in enumerate(plain):
+        labels = reader.step(number).micro_batches[0]
+        batch = batches[-1]
+        assert np.array_equal(batch.ids, batch.original)
+        assert np.array_equal(batch.documents >= 0, batch.tokens)
+        ends = labels["trigram_shuffling_labels"] >= 0
+        chosen = (labels["token_corruption_labels"] == 1) | ends
+        for b, t in np.argwhere(ends):
+            assert len(set(batch.ids[b, t - 2 : t + 1].tolist())) == 3
+            chosen[b, t - 2 : t + 1] = True
+        assert np.array_equal(batch.corrupted, chosen)
+        for b, (old, new) in enumerate(zip(feeds["input_ids"].tolist(), batch.ids.tolist(), strict=True)):
+            changed = set(np.flatnonzero(labels["token_corruption_labels"][b] == 1).tolist())
+            if not ends[b].any() and _kind(old, new, changed, _runs(old, data, set())) == {INSERTED}:
+                assert {int(batch.flags[b, t]) for t in changed} == {WORD_START}
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 5))
