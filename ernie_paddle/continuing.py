@@ -12,7 +12,7 @@ from typing import Any
 
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.recipe import Recipe
-from ernie_paddle.training_plan import History, make_plan
+from ernie_paddle.training_plan import History, TrainingPlan, make_plan
 from propeller import checkpoint
 from propeller.errors import UserError
 from propeller.run_folder import CHECKPOINTS
@@ -24,7 +24,7 @@ from reader.vocab import Vocab
 RECIPE = "recipe.json"
 ORIGIN = "origin.json"
 # These may change from one run to the next: they decide no parameter's shape or meaning.
-_FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+_FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob", "default_task_id")
 
 
 @dataclass(frozen=True)
@@ -103,17 +103,23 @@ def open_origin(path: Path) -> Origin:
             raise UserError(f"--continue_from {path}: {reason}; give a checkpoint or the folder of a pre-training run")
         found = newest
     opened = checkpoint.verify(found)
-    if RECIPE not in opened.names or TRAINING not in opened.names:
+    plan = plan_of(opened)
+    if plan is None or TRAINING not in opened.names:
         raise UserError(f"--continue_from {found}: not a checkpoint of `ernie pretrain` (no {RECIPE} or {TRAINING})")
-    recipe = from_mapping(Recipe, opened.document(RECIPE), str(found / RECIPE))
-    plan = make_plan(recipe, _history(opened))
     sha256 = checkpoint.sha256_file(found / checkpoint.MANIFEST)
-    return Origin(opened, sha256, recipe, plan.history_at(opened.step))
+    return Origin(opened, sha256, plan.recipe, plan.history_at(opened.step))
 
 
-def _history(opened: checkpoint.Checkpoint) -> History:
-    """What lies before the run that a checkpoint belongs to."""
+def plan_of(opened: checkpoint.Checkpoint) -> TrainingPlan | None:
+    """What the run that a checkpoint belongs to trains, and what lies before that run; None if it is no pre-training.
+
+    Raises:
+        UserError: its recipe is damaged or of another version.
+    """
+    if RECIPE not in opened.names:
+        return None
+    recipe = from_mapping(Recipe, opened.document(RECIPE), str(opened.path / RECIPE))
     if ORIGIN not in opened.names:
-        return History()
+        return make_plan(recipe)
     document = opened.document(ORIGIN)
-    return History(document["steps"], document["introduced"])
+    return make_plan(recipe, History(document["steps"], document["introduced"]))

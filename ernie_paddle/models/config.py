@@ -23,7 +23,14 @@ _ALIASES = {
     "ffn_hidden_size": "intermediate_size",
 }
 _ACTIVATIONS = ("gelu", "relu")
-_MAY_BE_ZERO = ("type_vocab_size", "task_type_vocab_size", "position_offset", "pad_token_id", "num_hidden_layers")
+_MAY_BE_ZERO = (
+    "type_vocab_size",
+    "task_type_vocab_size",
+    "position_offset",
+    "pad_token_id",
+    "num_hidden_layers",
+    "default_task_id",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class ErnieConfig:
         type_vocab_size: rows of the segment table; 0 builds no segment embedding (ERNIE-M).
         task_type_vocab_size: rows of the task table of ERNIE 2.0.
         use_task_id: whether that table is built.
+        default_task_id: the task id of inputs that have none: what a model was fine-tuned with.
         layer_norm_eps: epsilon of every LayerNorm. The releases differ (1e-5 in the static ones, 1e-12 in PaddleNLP
             and Hugging Face), so a file must state it.
         initializer_range: standard deviation of the truncated normal distribution of new weights.
@@ -66,6 +74,7 @@ class ErnieConfig:
     initializer_range: float = 0.02
     pad_token_id: int = 0
     position_offset: int = 0
+    default_task_id: int = 0
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -86,6 +95,11 @@ class ErnieConfig:
             )
         if self.use_task_id and self.task_type_vocab_size == 0:
             raise UserError("use_task_id is true but task_type_vocab_size is 0; give the number of task ids")
+        if self.default_task_id >= (self.task_type_vocab_size if self.use_task_id else 1):
+            raise UserError(
+                f"default_task_id ({self.default_task_id}) is none of the {self.task_type_vocab_size} task ids, or "
+                "use_task_id is false"
+            )
         if self.pad_token_id >= self.vocab_size:
             raise UserError(f"pad_token_id ({self.pad_token_id}) is outside a vocabulary of {self.vocab_size} ids")
         if self.position_offset >= self.max_position_embeddings:
@@ -174,8 +188,14 @@ class ErnieConfig:
         return cls.from_dict(values, where=str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """All keys and values; `from_dict` of it gives an equal configuration."""
-        return dataclasses.asdict(self)
+        """All keys and values; `from_dict` of it gives an equal configuration.
+
+        Other projects know no default task id: it is left out where it is 0, so that they can read the file.
+        """
+        plain = dataclasses.asdict(self)
+        if self.default_task_id == 0:
+            del plain["default_task_id"]
+        return plain
 
     def save_json(self, path: str | Path) -> None:
         """Write `to_dict` as JSON."""

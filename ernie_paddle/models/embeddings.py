@@ -37,6 +37,7 @@ class Embeddings(nn.Layer):
         self.norm = LayerNorm(f"{name}.layer_norm", width, config.layer_norm_eps)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self._offset = config.position_offset
+        self._default_task_id = config.default_task_id
 
     def forward(
         self,
@@ -45,7 +46,9 @@ class Embeddings(nn.Layer):
         position_ids_BT: Value | None = None,
         task_ids_BT: Value | None = None,
     ) -> Value:
-        """Embed; ids left out are 0, positions left out count 0..T-1. Ids of a table that is not built are ignored.
+        """Embed. Segments left out are 0, task ids the configuration's, positions count 0..T-1.
+
+        Ids of a table that is not built are ignored.
 
         Returns:
             [B, T, H], after LayerNorm and dropout.
@@ -55,7 +58,10 @@ class Embeddings(nn.Layer):
         if self._offset:
             position_ids_BT = position_ids_BT + self._offset
         x_BTH = self.word(input_ids_BT) + self.position(position_ids_BT)
-        for table, ids_BT in ((self.segment, segment_ids_BT), (self.task, task_ids_BT)):
+        for table, ids_BT, default in (
+            (self.segment, segment_ids_BT, 0),
+            (self.task, task_ids_BT, self._default_task_id),
+        ):
             if table is not None:
-                x_BTH = x_BTH + table(paddle.zeros_like(input_ids_BT) if ids_BT is None else ids_BT)
+                x_BTH = x_BTH + table(paddle.full_like(input_ids_BT, default) if ids_BT is None else ids_BT)
         return self.dropout(self.norm(x_BTH))

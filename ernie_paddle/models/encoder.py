@@ -111,7 +111,7 @@ class Encoder(nn.Layer):
             input_ids: int64 [B, T].
             segment_ids: int64 [B, T]; 0 when left out; ignored where the model has no segment embedding.
             position_ids: int64 [B, T]; 0..T-1 when left out. `position_offset` is added to both.
-            task_ids: int64 [B, T]; 0 when left out; ignored where the model has no task embedding.
+            task_ids: int64 [B, T]; `config.default_task_id` when left out; ignored without a task embedding.
             attention_mask: [B, T] (1 = a real token) or [B, T, T] (1 = this query may see this key); all 1 when left
                 out: then padding is seen, if there is any.
             keep_all_hidden: fill `all_hidden`.
