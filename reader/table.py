@@ -100,12 +100,14 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
     TSV fields are taken as they are (quotes have no meaning, as in GLUE); CSV follows RFC 4180.
 
     Raises:
-        DataError: an unknown extension, UTF-16, a damaged .gz or CSV quoting, a file without rows.
+        DataError: an unknown format or extension, UTF-16, a damaged .gz or CSV quoting, a file without rows.
         FileNotFoundError: no such file.
     """
-    name = "standard input" if str(path) == STDIN else str(path)
-    with _open_bytes(path) as stream:
-        lines = _decoded(stream, name)
+    name = shown_name(path)
+    if format not in FORMATS:
+        raise DataError(f"{name}: format {format!r} is none of a table; give one of {', '.join(FORMATS)}")
+    with open_bytes(path) as stream:
+        lines = decoded_lines(stream, name)
         if format == "auto":
             format, lines = _detect(path, lines)
         if format == "jsonl":
@@ -129,8 +131,19 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
         yield Table(name, format, columns, _checked(_as_rows(records, columns, header)), header)
 
 
+def shown_name(path: str | Path) -> str:
+    """What messages call a file."""
+    return "standard input" if str(path) == STDIN else str(path)
+
+
 @contextmanager
-def _open_bytes(path: str | Path) -> Iterator[BinaryIO]:
+def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
+    """The bytes of a file (unpacked, if it is a .gz), or of standard input.
+
+    Raises:
+        DataError: UTF-16 or a damaged .gz.
+        FileNotFoundError: no such file.
+    """
     if str(path) == STDIN:
         yield sys.stdin.buffer
         return
@@ -145,8 +158,8 @@ def _open_bytes(path: str | Path) -> Iterator[BinaryIO]:
             raise DataError(f"{path}: damaged gzip file ({error})") from None
 
 
-def _decoded(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Lines with their line end; bytes that are not UTF-8 become lone surrogates, which `_checked` reports."""
+def decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
+    """Lines with their line end; bytes that are not UTF-8 become lone surrogates, for the caller to report."""
     for number, raw in enumerate(stream):
         if number == 0:
             raw = raw.removeprefix(b"\xef\xbb\xbf")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from reader.table import FORMATS
+from ernie_paddle.finetune.task_type import FORMATS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     data = task.read(args.data, model.tokenizer, labelled=True, strict=True, format=args.format)
     scores = task.score(run_dataset(model_runner(model), task, data, args.batch), data)
     baseline = task.baseline(data)
-    print(f"{model.path} ({model.kind}) on {len(data):,} rows of {args.data}")
+    print(f"{model.path} ({model.kind}) on {data.describe()} of {args.data}")
     print(result_table({"baseline": baseline, "model": scores}))
     if args.output is not None:
-        report = {"model": scores, "baseline": baseline, "rows": len(data)}
+        report = {"model": scores, "baseline": baseline, "rows": data.examples}
         args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0

@@ -8,15 +8,17 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
+from ernie_paddle.finetune.answer_metrics import SCORINGS
+from ernie_paddle.finetune.task_type import FORMATS, TASK_TYPES, task_class
 from propeller.errors import UserError
-from reader.table import FORMATS, STDIN
+from reader.table import STDIN
+from reader.tags import ALIGNMENTS, SCHEMES
 
 RESULTS = "results.json"
-_MAX_LENGTH = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +27,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(data, "--train", str, opt.REQUIRED, "training table")
     opt.option(data, "--dev", str, opt.REQUIRED, "development table; decides which checkpoint is best")
     opt.option(data, "--type", str, "classification", "task type", choices=sorted(TASK_TYPES))
-    opt.option(data, "--text_a", str, opt.REQUIRED, "column of the (first) text")
+    opt.option(data, "--text_a", str, None, "column of the (first) text or the tokens")
     opt.option(data, "--text_b", str, None, "column of the second text, for pairs")
-    opt.option(data, "--label", str, "label", "column of the label or score")
+    opt.option(
+        data,
+        "--label",
+        str,
+        None,
+        "column of the label, score or tags",
+        shown_default="label; in CoNLL columns the last",
+    )
     opt.option(data, "--labels", opt.comma_list, None, "the labels in order", shown_default="all in the training table")
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
     opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
+    add_window_arguments(parser)
     model = parser.add_argument_group("model")
     opt.option(model, "--model", Path, None, "checkpoint to start from; none: random weights of --size")
     opt.option(model, "--size", str, "small", "without --model: small, base, large, or a name in configs/arch")
@@ -41,7 +51,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         opt.positive_int,
         None,
         "longest input, special pieces included; longer is cut",
-        shown_default="128 or the model's limit",
+        shown_default="384 for question_answering, else 128; at most the model's limit",
+    )
+    opt.option(
+        model,
+        "--task_id",
+        str,
+        None,
+        "task embedding to use: the name of a task of the model's pre-training recipe, or a number",
+        shown_default="the model's own, which is 0 after pre-training",
     )
     training = parser.add_argument_group("training")
     opt.option(training, "--epochs", opt.positive_int, 3, "passes over the training table")
@@ -65,9 +83,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(running, "--log_every", opt.positive_int, 50, "updates between progress lines")
 
 
+def add_window_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the task types that cut long texts into windows."""
+    windows = parser.add_argument_group("labelling and question answering")
+    opt.option(
+        windows,
+        "--doc_stride",
+        opt.positive_int,
+        None,
+        "pieces from one window of a long text to the next",
+        shown_default="128, or half a window in labelling",
+    )
+    opt.option(
+        windows,
+        "--scheme",
+        str,
+        "auto",
+        "labelling: scheme of the tags that the model learns; auto goes by the training table, none: plain labels",
+        choices=("auto", *SCHEMES),
+    )
+    opt.option(windows, "--align", str, "first", "labelling: which pieces of a token get its tag", choices=ALIGNMENTS)
+    opt.option(windows, "--max_query_length", opt.positive_int, 64, "question answering: longest question in pieces")
+    opt.option(windows, "--max_answer_length", opt.positive_int, 30, "question answering: longest answer in pieces")
+    opt.option(windows, "--n_best", opt.positive_int, 20, "question answering: answers to choose from")
+    opt.option(
+        windows,
+        "--scoring",
+        str,
+        "auto",
+        "question answering: definition of the metrics; auto is squad, or squad2 where questions without answer occur",
+        choices=("auto", *SCORINGS),
+    )
+
+
 def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit code."""
     from ernie_paddle.finetune.start import start_at_random, start_from_model
+    from ernie_paddle.finetune.task_id import with_task_id
     from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
     from propeller import distributed
     from propeller.precision import PrecisionConfig
@@ -76,15 +128,20 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("--train cannot be standard input, since the training table is read twice; give a file")
     chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
+    chosen = task_class(args.type)
+    if args.task_id is not None:
+        start = replace(start, config=with_task_id(start.config, args.task_id, args.model))
     if args.max_length is None:
-        args.max_length = min(_MAX_LENGTH, start.config.max_length)
+        args.max_length = min(chosen.usual_length, start.config.max_length)
     if args.max_length > start.config.max_length:
         raise UserError(f"--max_length {args.max_length} is more than the model's {start.config.max_length}")
-    task = task_class(args.type).from_options(args)
-    train = task.read(args.train, start.tokenizer, labelled=True, strict=True, format=args.format)
+    task = chosen.from_options(args)
+    train = task.read(args.train, start.tokenizer, labelled=True, strict=True, format=args.format).for_training()
+    if not len(train):
+        raise UserError(f"{args.train}: nothing in it can be trained on")
     dev = task.read(args.dev, start.tokenizer, labelled=True, strict=True, format=args.format)
     if chief:
-        _say(f"{len(train):,} rows to train on, {len(dev):,} to evaluate on")
+        _say(f"to train on: {train.describe()}; to evaluate on: {dev.describe()}")
         _say(start.description)
         if args.overwrite:
             discard_run(args.output)
@@ -117,7 +174,7 @@ def run(args: argparse.Namespace) -> int:
         print(result_table(rows))
         print(f"best checkpoint: {outcome.best}")
         best = next((found.metrics for found in outcome.evaluations if found.step == best_step), {})
-        report = {"step": best_step, "best": best, "baseline": baseline, "rows": len(dev), "steps": outcome.step}
+        report = {"step": best_step, "best": best, "baseline": baseline, "rows": dev.examples, "steps": outcome.step}
         (args.output / RESULTS).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     elif chief:
         _say(f"stopped after step {outcome.step}; run the same command again to continue")
@@ -128,9 +185,10 @@ def result_table(rows: dict[str, dict[str, float]]) -> str:
     """Metrics as columns, one line for each named row; a metric that a row lacks is shown as a dash."""
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
     width = max(map(len, rows)) + 2
-    lines = [" " * width + "".join(f"{name:>10}" for name in names)]
+    wide = {name: max(10, len(name) + 2) for name in names}
+    lines = [" " * width + "".join(f"{name:>{wide[name]}}" for name in names)]
     for title, row in rows.items():
-        cells = (f"{row[name]:>10.4f}" if name in row else f"{'-':>10}" for name in names)
+        cells = (f"{row[name]:>{wide[name]}.4f}" if name in row else f"{'-':>{wide[name]}}" for name in names)
         lines.append(f"{title:<{width}}" + "".join(cells))
     return "\n".join(lines)
 

@@ -19,9 +19,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ernie_paddle.cli import options as opt
+from ernie_paddle.finetune.task_type import FORMATS
 from propeller.errors import UserError
 from reader.errors import DataError
-from reader.table import FORMATS, STDIN
+from reader.table import FORMATS as TABLE_FORMATS
+from reader.table import STDIN
 
 _CHUNK_ROWS = 4096
 _SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "tsv"}
@@ -42,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         str,
         "auto",
         "format of the answers; auto goes by extension, else tsv",
-        choices=FORMATS,
+        choices=TABLE_FORMATS,
     )
     opt.option(parser, "--batch", opt.positive_int, 64, "rows computed at once")
 
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     _check_output(args.output)
     model = open_model_dir(args.model)
     task = model.require_task()
-    columns = ["line", *task.answer_columns(), "problem"]
+    columns = [task.counted, *task.answer_columns(), "problem"]
     rows = 0
     problems: list[tuple[int, str]] = []
 
@@ -64,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
         """The lines of the output, some rows at a time, in order."""
         runner = None
         for data in task.stream(args.input, model.tokenizer, chunk_rows=_CHUNK_ROWS, format=args.format):
-            answers: list[dict[str, Any]] = []
+            answers: dict[int, dict[str, Any]] = {}
             if len(data):
                 runner = runner or model_runner(model)
-                answers = task.answers(run_dataset(runner, task, data, args.batch))
+                answers = task.answers(run_dataset(runner, task, data, args.batch), data)
             by_line = {
-                **{line: {"line": line, "problem": reason} for line, reason in data.problems},
-                **{line: {"line": line, **answer} for line, answer in zip(data.lines, answers, strict=True)},
+                **{line: {task.counted: line, "problem": reason} for line, reason in data.problems},
+                **{line: {task.counted: line, **answer} for line, answer in answers.items()},
             }
             problems.extend(data.problems)
             yield [by_line[line] for line in sorted(by_line)]
@@ -88,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     if problems:
         print(f"ernie predict: {len(problems)} of {rows} rows could not be used:", file=sys.stderr)
         for line, reason in problems[:_SHOWN_PROBLEMS]:
-            print(f"  line {line}: {reason}", file=sys.stderr)
+            print(f"  {task.counted} {line}: {reason}", file=sys.stderr)
         if len(problems) > _SHOWN_PROBLEMS:
             print(f"  and {len(problems) - _SHOWN_PROBLEMS} more (column `problem` of the output)", file=sys.stderr)
     return 2 if problems and len(problems) == rows else 0
@@ -136,8 +138,7 @@ def _writer(stream: TextIO, format: str, columns: list[str]) -> Any:
         return lambda answer: stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
 
     def cells(answer: dict[str, Any]) -> list[str]:
-        values = (answer.get(column, "") for column in columns)
-        return [f"{value:.8g}" if isinstance(value, float) else str(value) for value in values]
+        return [_cell(answer.get(column, "")) for column in columns]
 
     if format == "csv":
         table = csv.writer(stream, lineterminator="\n")
@@ -148,3 +149,10 @@ def _writer(stream: TextIO, format: str, columns: list[str]) -> Any:
     return lambda answer: stream.write(
         "\t".join(" ".join(cell.splitlines()).replace("\t", " ") for cell in cells(answer)) + "\n"
     )
+
+
+def _cell(value: Any) -> str:
+    """A value in a TSV or CSV; those of a list are separated by spaces."""
+    if isinstance(value, list):
+        return " ".join(map(_cell, value))
+    return f"{value:.8g}" if isinstance(value, float) else str(value)

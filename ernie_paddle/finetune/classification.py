@@ -43,10 +43,11 @@ class Classification(TextTask):
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Classification:
         """Labels as given by `--labels`, or all that occur in the training table."""
+        common = cls.common_options(options)
         labels = options.labels or discover_labels(
-            options.train, options.label, options.format, options.header, (options.text_a, options.text_b)
+            options.train, common["label"], options.format, options.header, (common["text_a"], options.text_b)
         )
-        return cls(labels=tuple(labels), **cls.common_options(options))
+        return cls(labels=tuple(labels), **common)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Classification:
@@ -111,13 +112,13 @@ class Classification(TextTask):
         """`prediction`, then the probability of each label."""
         return ["prediction", *(f"p({label})" for label in self.labels)]
 
-    def answers(self, outputs: Arrays) -> list[dict[str, Any]]:
+    def answers(self, outputs: Arrays, data: TextDataset) -> dict[int, dict[str, Any]]:
         """The most probable label, and all probabilities."""
         columns = self.answer_columns()
-        return [
-            dict(zip(columns, [self.labels[int(np.argmax(row))], *(float(p) for p in row)], strict=True))
-            for row in outputs["probabilities"]
-        ]
+        return {
+            line: dict(zip(columns, [self.labels[int(np.argmax(row))], *(float(p) for p in row)], strict=True))
+            for line, row in zip(data.lines, outputs["probabilities"], strict=True)
+        }
 
 
 def discover_labels(

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from reader.batching import truncate_pair
 from reader.tokenizer import Tokenizer
+from reader.vocab import Vocab
 
 
 @dataclass(frozen=True)
@@ -34,34 +35,52 @@ class Encoded:
         """Length of each row, [CLS] and [SEP] included: int32 [R]."""
         return np.diff(self.offsets).astype(np.int32)
 
+    def take(self, rows: NDArray[np.int64]) -> Encoded:
+        """These rows, in this order."""
+        lengths = np.diff(self.offsets)[rows]
+        places = ranges(self.offsets[rows], lengths)
+        return Encoded(self.ids[places], self.segments[places], np.concatenate([[0], np.cumsum(lengths)]))
+
 
 def encode_rows(
     tokenizer: Tokenizer, texts_a: Sequence[str], texts_b: Sequence[str] | None, max_length: int
 ) -> Encoded:
     """Tokenise, truncate to `max_length` (longest first for pairs) and add [CLS] and [SEP]."""
-    vocab = tokenizer.vocab
     batch_a = tokenizer.encode_batch(texts_a)
     lengths_a = np.diff(batch_a.offsets).astype(np.int64)
-    rows = len(lengths_a)
     if texts_b is None:
-        lengths_a = np.minimum(lengths_a, max_length - 2)
-        row_lengths = lengths_a + 2
-    else:
-        batch_b = tokenizer.encode_batch(texts_b)
-        lengths_a, lengths_b = truncate_pair(lengths_a, np.diff(batch_b.offsets).astype(np.int64), max_length - 3)
-        row_lengths = lengths_a + lengths_b + 3
-    offsets = np.zeros(rows + 1, np.int64)
+        runs_a = Runs(batch_a.ids, batch_a.offsets[:-1], np.minimum(lengths_a, max_length - 2))
+        return join_runs(tokenizer.vocab, runs_a)
+    batch_b = tokenizer.encode_batch(texts_b)
+    lengths_a, lengths_b = truncate_pair(lengths_a, np.diff(batch_b.offsets).astype(np.int64), max_length - 3)
+    runs_a = Runs(batch_a.ids, batch_a.offsets[:-1], lengths_a)
+    return join_runs(tokenizer.vocab, runs_a, Runs(batch_b.ids, batch_b.offsets[:-1], lengths_b))
+
+
+@dataclass(frozen=True)
+class Runs:
+    """For each row a run of pieces: ids[starts[row]] and those that follow; ids [N], starts and lengths int64 [R]."""
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+
+def join_runs(vocab: Vocab, a: Runs, b: Runs | None = None) -> Encoded:
+    """Rows [CLS] A [SEP], or [CLS] A [SEP] B [SEP]."""
+    row_lengths = a.lengths + 2 if b is None else a.lengths + b.lengths + 3
+    offsets = np.zeros(len(row_lengths) + 1, np.int64)
     np.cumsum(row_lengths, out=offsets[1:])
     # Whatever is not overwritten below is a [SEP].
     ids = np.full(offsets[-1], vocab.sep, np.int32)
     segments = np.zeros(offsets[-1], np.uint8)
     starts = offsets[:-1]
     ids[starts] = vocab.cls
-    ids[ranges(starts + 1, lengths_a)] = batch_a.ids[ranges(batch_a.offsets[:-1], lengths_a)]
-    if texts_b is not None:
-        starts_b = starts + lengths_a + 2
-        ids[ranges(starts_b, lengths_b)] = batch_b.ids[ranges(batch_b.offsets[:-1], lengths_b)]
-        segments[ranges(starts_b, lengths_b + 1)] = 1
+    ids[ranges(starts + 1, a.lengths)] = a.ids[ranges(a.starts, a.lengths)]
+    if b is not None:
+        starts_b = starts + a.lengths + 2
+        ids[ranges(starts_b, b.lengths)] = b.ids[ranges(b.starts, b.lengths)]
+        segments[ranges(starts_b, b.lengths + 1)] = 1
     return Encoded(ids, segments, offsets)
 
 
@@ -74,11 +93,19 @@ def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.
 
 def pad_rows(encoded: Encoded, rows: NDArray[np.int64], pad_id: int) -> dict[str, NDArray[Any]]:
     """The inputs `input_ids`, `segment_ids`, `attention_mask` of these rows: int64 [B, T], T the longest of them."""
+    lengths = encoded.lengths[rows]
+    real_BT = np.arange(lengths.max()) < lengths[:, None]
+    return {
+        "input_ids": pad_flat(encoded.ids, encoded, rows, pad_id),
+        "segment_ids": pad_flat(encoded.segments, encoded, rows, 0),
+        "attention_mask": real_BT.astype(np.int64),
+    }
+
+
+def pad_flat(values: NDArray[Any], encoded: Encoded, rows: NDArray[np.int64], pad: int) -> NDArray[np.int64]:
+    """The values [N] of the positions of these rows: int64 [B, T], T the longest of them."""
     lengths = encoded.lengths[rows].astype(np.int64)
     real_BT = np.arange(lengths.max()) < lengths[:, None]
-    source = ranges(encoded.offsets[rows], lengths)
-    input_ids = np.full(real_BT.shape, pad_id, np.int64)
-    input_ids[real_BT] = encoded.ids[source]
-    segment_ids = np.zeros(real_BT.shape, np.int64)
-    segment_ids[real_BT] = encoded.segments[source]
-    return {"input_ids": input_ids, "segment_ids": segment_ids, "attention_mask": real_BT.astype(np.int64)}
+    padded = np.full(real_BT.shape, pad, np.int64)
+    padded[real_BT] = values[ranges(encoded.offsets[rows], lengths)]
+    return padded

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
+from ernie_paddle.finetune.features import ranges
 from ernie_paddle.finetune.order import evaluation_batches
 from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
 
@@ -30,12 +31,15 @@ def run_dataset(run: Run, task: TaskType, data: Dataset, batch_rows: int, *, ran
         world: the number of processes.
 
     Returns:
-        Output arrays by name, rows in the order of the data, the same on all ranks.
+        Output arrays by name, rows in the order of the data, the same on all ranks. The task's `position_outputs` come
+        without padding: [sum of lengths, …], the positions of one row behind those of the other.
     """
+    flat = task.position_outputs
     mine: list[tuple[NDArray[np.int64], Arrays]] = []
     for rows in evaluation_batches(data.lengths, batch_rows, rank, world):
         outputs = run(task.batch(data, rows, labelled=False))
-        mine.append((rows, {name: np.asarray(array) for name, array in outputs.items()}))
+        arrays = {name: np.asarray(array) for name, array in outputs.items()}
+        mine.append((rows, {**arrays, **{name: _real(arrays[name], data.lengths[rows]) for name in flat}}))
     parts = [_joined(mine)] if mine else []
     if world > 1:
         from propeller import distributed
@@ -45,7 +49,16 @@ def run_dataset(run: Run, task: TaskType, data: Dataset, batch_rows: int, *, ran
     together = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     back = np.argsort(together.pop(_ROWS), kind="stable")
     assert len(back) == len(data), f"{len(back)} answers for {len(data)} rows"
-    return {name: array[back] for name, array in together.items()}
+    lengths = data.lengths[np.argsort(back)].astype(np.int64)
+    starts = (np.cumsum(lengths) - lengths)[back]
+    positions = ranges(starts, lengths[back])
+    return {name: array[positions if name in flat else back] for name, array in together.items()}
+
+
+def _real(array: NDArray[Any], lengths: NDArray[np.int32]) -> NDArray[Any]:
+    """[B, T, …] without the padding: [sum of lengths, …]."""
+    found: NDArray[Any] = array[np.arange(array.shape[1]) < lengths[:, None]]
+    return found
 
 
 def _joined(batches: list[tuple[NDArray[np.int64], Arrays]]) -> Arrays:

@@ -9,7 +9,7 @@ from paddle import nn
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
 from ernie_paddle.models.forms import Value
-from ernie_paddle.models.heads import PooledClassifier
+from ernie_paddle.models.heads import PooledClassifier, TokenClassifier
 
 
 def encode(encoder: Encoder, values: Mapping[str, Value]) -> EncoderOutput:
@@ -33,4 +33,17 @@ class PooledModel(nn.Layer):
 
     def forward(self, values: Mapping[str, Value]) -> Value:
         """The inputs by name -> logits [B, K]."""
+        return self.classifier(encode(self.encoder, values))
+
+
+class PositionModel(nn.Layer):
+    """Encoder without pooler, and `TokenClassifier` with `n_outputs`; dropout as in `PooledModel`."""
+
+    def __init__(self, config: ErnieConfig, n_outputs: int) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, add_pooler=False)
+        self.classifier = TokenClassifier(config, n_outputs, dropout=config.hidden_dropout_prob)
+
+    def forward(self, values: Mapping[str, Value]) -> Value:
+        """The inputs by name -> logits [B, T, K]."""
         return self.classifier(encode(self.encoder, values))

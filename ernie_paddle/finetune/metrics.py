@@ -1,8 +1,9 @@
-"""Metrics of downstream tasks, by scikit-learn and SciPy; all are "higher is better"."""
+"""Metrics of downstream tasks, by scikit-learn, SciPy and seqeval; all are "higher is better"."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from sklearn import metrics
 
 CLASSIFICATION = ("accuracy", "f1", "mcc")
 REGRESSION = ("pearson", "spearman")
+ENTITIES = ("f1", "precision", "recall", "accuracy")
 
 
 def classification_metrics(labels: NDArray[Any], predictions: NDArray[Any], n_classes: int) -> dict[str, float]:
@@ -45,3 +47,23 @@ def regression_metrics(scores: NDArray[Any], predictions: NDArray[Any]) -> dict[
             "spearman": float(stats.spearmanr(scores, predictions).statistic),
         }
     return {name: value if np.isfinite(value) else 0.0 for name, value in found.items()}
+
+
+def entity_metrics(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Precision, recall and F1 of whole entities, over all and by type (`f1_PER`), and the accuracy of the tags.
+
+    Args:
+        tags: of each token of each sentence.
+        predictions: the same.
+
+    What an entity is, conlleval defines (CoNLL-2000), as seqeval's default mode does.
+    """
+    from seqeval.metrics import accuracy_score, precision_recall_fscore_support
+
+    truth, found = list(map(list, tags)), list(map(list, predictions))
+    scores = {"accuracy": float(accuracy_score(truth, found))}
+    precision, recall, f1, _ = precision_recall_fscore_support(truth, found, average="micro", zero_division=0)
+    overall = {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
+    by_type = precision_recall_fscore_support(truth, found, average=None, zero_division=0)[2]
+    types = sorted({tag.partition("-")[2] or "_" for sentence in (*truth, *found) for tag in {*sentence} - {"O"}})
+    return {**overall, **scores, **{f"f1_{name}": float(score) for name, score in zip(types, by_type, strict=True)}}

@@ -95,6 +95,6 @@ class Regression(TextTask):
         """`prediction`."""
         return ["prediction"]
 
-    def answers(self, outputs: Arrays) -> list[dict[str, Any]]:
+    def answers(self, outputs: Arrays, data: TextDataset) -> dict[int, dict[str, Any]]:
         """The score."""
-        return [{"prediction": float(score)} for score in outputs["scores"]]
+        return {line: {"prediction": float(score)} for line, score in zip(data.lines, outputs["scores"], strict=True)}

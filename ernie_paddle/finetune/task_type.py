@@ -9,13 +9,14 @@ import argparse
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from propeller.errors import UserError
 from propeller.settings import unknown_name
+from reader.table import FORMATS as TABLE_FORMATS
 from reader.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -24,15 +25,23 @@ if TYPE_CHECKING:
     from propeller.losses import LossTerm
 
 Arrays = dict[str, NDArray[Any]]
+FORMATS = (*TABLE_FORMATS, "conll", "squad")
+"""Formats of labelled data: tables, columns of tokens and tags (labelling), SQuAD's JSON (question answering)."""
 
 TASK_TYPES: dict[str, str] = {
     "classification": "ernie_paddle.finetune.classification:Classification",
+    "labelling": "ernie_paddle.finetune.labelling:Labelling",
+    "question_answering": "ernie_paddle.finetune.question_answering:QuestionAnswering",
     "regression": "ernie_paddle.finetune.regression:Regression",
 }
 
 
 class Dataset(Protocol):
-    """Examples of a task, ready to be batched; row k is the k-th usable row of the file."""
+    """Examples of a task as rows of the model's input, ready to be batched; a long example may be several rows.
+
+    `lines`: for each row the line (or whatever `TaskType.counted` says) of its example; `problems` are (line, reason)
+    of the examples that cannot be used.
+    """
 
     source: str
     lines: Sequence[int]
@@ -40,7 +49,20 @@ class Dataset(Protocol):
     problems: Sequence[tuple[int, str]]
 
     def __len__(self) -> int:
-        """The number of usable rows."""
+        """The number of rows."""
+        ...
+
+    @property
+    def examples(self) -> int:
+        """The number of usable examples."""
+        ...
+
+    def describe(self) -> str:
+        """How much there is, for the person who runs it."""
+        ...
+
+    def for_training(self) -> Dataset:
+        """The rows with labels that can be learnt from."""
         ...
 
     def content(self) -> Sequence[NDArray[Any]]:
@@ -49,10 +71,21 @@ class Dataset(Protocol):
 
 
 class TaskType(Protocol):
-    """One kind of downstream task with its settings (columns, labels, length)."""
+    """One kind of downstream task with its settings (columns, labels, length).
+
+    Attributes:
+        type: its name.
+        metric: the metric that decides which checkpoint is best.
+        usual_length: the `max_length` of a task where none is given.
+        counted: what the numbers of `Dataset.lines` and `problems` count.
+        position_outputs: those of `outputs` that have an axis of positions, [B, T, …].
+    """
 
     type: str
     metric: str
+    usual_length: ClassVar[int]
+    counted: ClassVar[str]
+    position_outputs: ClassVar[tuple[str, ...]]
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> TaskType:
@@ -108,8 +141,12 @@ class TaskType(Protocol):
         """The same metrics for the best answer that looks at no input (majority class, mean)."""
         ...
 
-    def answers(self, outputs: Arrays) -> list[dict[str, Any]]:
-        """One mapping of answer columns for each row."""
+    def tuned(self, outputs: Arrays, data: Dataset) -> TaskType:
+        """This task with the settings that are fitted to the development data; itself where there are none."""
+        ...
+
+    def answers(self, outputs: Arrays, data: Dataset) -> dict[int, dict[str, Any]]:
+        """The answer columns of each example, by its line."""
         ...
 
     def answer_columns(self) -> list[str]:

@@ -45,6 +45,19 @@ class TextDataset:
         """Length of each usable row in the model's input."""
         return self.encoded.lengths
 
+    @property
+    def examples(self) -> int:
+        """The number of usable rows."""
+        return len(self)
+
+    def describe(self) -> str:
+        """The number of usable rows."""
+        return f"{len(self):,} rows"
+
+    def for_training(self) -> TextDataset:
+        """All of them: each has its label."""
+        return self
+
     def content(self) -> list[NDArray[Any]]:
         """Pieces, segments and labels of all rows."""
         arrays: list[NDArray[Any]] = [self.encoded.ids, self.encoded.segments]
@@ -66,6 +79,9 @@ class TextTask(ABC):
 
     type: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]]
+    usual_length: ClassVar[int] = 128
+    counted: ClassVar[str] = "line"
+    position_outputs: ClassVar[tuple[str, ...]] = ()
 
     text_a: str
     text_b: str | None
@@ -82,11 +98,17 @@ class TextTask(ABC):
 
     @classmethod
     def common_options(cls, options: argparse.Namespace) -> dict[str, Any]:
-        """The settings of this class from the options of `ernie finetune`."""
+        """The settings of this class from the options of `ernie finetune`.
+
+        Raises:
+            UserError: the text column is not named.
+        """
+        if options.text_a is None:
+            raise UserError(f"--text_a is missing: {cls.type} needs the name of the text column")
         return {
             "text_a": options.text_a,
             "text_b": options.text_b,
-            "label": options.label,
+            "label": options.label or "label",
             "max_length": options.max_length,
             "metric": options.metric or cls.metrics[0],
             "header": options.header,
@@ -143,6 +165,10 @@ class TextTask(ABC):
             table.require(self.text_a, self.text_b)
             while chunk := list(itertools.islice(table.rows, chunk_rows)):
                 yield self._dataset(table.name, chunk, tokenizer, labelled=False)
+
+    def tuned(self, outputs: Arrays, data: TextDataset) -> TextTask:
+        """Itself: nothing is fitted to the development data."""
+        return self
 
     def batch(self, data: TextDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
         """Padded inputs of these rows, and with `labelled` their labels."""

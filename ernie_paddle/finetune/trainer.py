@@ -108,12 +108,13 @@ class Finetuner:
         self.learner = Learner(optimizer, config.precision, seed=config.seed)
         self.learner.add(Task(TRAIN_TASK, task.inputs(True), lambda: task.layer(start.config), task.losses))
         self.learner.add(answer_task(task, start.config))
+        self.documents = model_documents(start.config, task)
         self.trainer = Trainer(
             learner=self.learner,
             folder=options.output,
             total_steps=total_steps,
             identity=self._identity(),
-            documents=model_documents(start.config, task),
+            documents=self.documents,
             files=lambda: tokenizer_files(start.tokenizer),
             options=TrainerOptions(
                 checkpoint_every=options.save_steps,
@@ -137,13 +138,18 @@ class Finetuner:
         return self.trainer.run(self._inputs(), lambda: [("dev", self.score(self.dev))])
 
     def score(self, data: Dataset) -> dict[str, float]:
-        """The metrics of the present parameters on these rows, all of them on any number of ranks."""
+        """The metrics of the present parameters on these rows, all of them on any number of ranks.
+
+        What the task fits to them goes into the next checkpoint.
+        """
 
         def run(batch: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
             return self.learner.infer(ANSWER_TASK, batch)
 
         outputs = run_dataset(run, self.task, data, self.options.eval_batch, rank=self.rank, world=self.world)
-        return self.task.score(outputs, data)
+        tuned = self.task.tuned(outputs, data)
+        self.documents.update(model_documents(self.start.config, tuned))
+        return tuned.score(outputs, data)
 
     def epoch_of(self, step: int) -> float:
         """How many passes over the training table are done after this step."""

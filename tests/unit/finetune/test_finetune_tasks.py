@@ -138,8 +138,9 @@ def test_scores_answers_and_baseline(tmp_path: Path, tokenizer: Tokenizer) -> No
     wanted = -np.mean([1 - np.log(1 + np.e), -np.log(1 + np.exp(2)), -np.log(1 + np.exp(-4))])
     assert scores["loss"] == pytest.approx(wanted, rel=1e-6)
     assert task.baseline(data)["accuracy"] == pytest.approx(2 / 3)
-    answers = task.answers({"probabilities": np.array([[0.25, 0.75]], np.float32)})
-    assert answers == [{"prediction": "yes", "p(no)": 0.25, "p(yes)": 0.75}]
+    answers = task.answers({"probabilities": np.array([[0.25, 0.75]] * 3, np.float32)}, data)
+    assert answers[2] == {"prediction": "yes", "p(no)": 0.25, "p(yes)": 0.75}
+    assert list(answers) == [2, 3, 4]
 
     path.write_text("a\tlabel\nx\t1\ny\t2\nz\t4\n")
     numbers = regression().read(path, tokenizer, labelled=True, strict=True)

@@ -1,0 +1,264 @@
+"""Answers as parts of a text: scores for start and end at every position (BERT 4.2, and 4.3 with "no answer" at [CLS]).
+
+A long context is cut into windows; the answer is taken from the text itself by the places of its pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.answer_metrics import SCORINGS, answer_metrics, answer_scores, best_threshold
+from ernie_paddle.finetune.features import pad_rows
+from ernie_paddle.finetune.question_data import IGNORE, QuestionDataset, encode_questions
+from ernie_paddle.finetune.spans import Found, find_spans
+from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.text_task import MODEL_INPUTS
+from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
+from propeller.inputs import Input
+from propeller.losses import LossTerm
+from reader.errors import DataError
+from reader.questions import Question, read_questions
+from reader.table import shown_name
+from reader.tokenizer import Tokenizer
+
+_LABELS = ("start_positions", "end_positions")
+_METRICS = ("f1", "exact_match")
+_LEAST_CONTEXT = 8
+_NOWHERE = -1e9
+
+
+@dataclass(frozen=True)
+class QuestionAnswering:
+    """Extractive question answering.
+
+    Attributes:
+        max_length: longest row.
+        doc_stride: pieces from one window of a context to the next.
+        max_query_length: pieces of a question that are used.
+        max_answer_length: pieces of the longest answer.
+        n_best: answers that the probabilities are shared among.
+        scoring: definition of the metrics, one of SCORINGS.
+        metric: the metric that decides which checkpoint is best.
+        unanswerable: whether questions may have no answer.
+        threshold: no answer is given where its score is better than the best answer's by more; fitted to the
+            development data.
+    """
+
+    type: ClassVar[str] = "question_answering"
+    usual_length: ClassVar[int] = 384
+    counted: ClassVar[str] = "question"
+    position_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
+
+    max_length: int
+    doc_stride: int
+    max_query_length: int
+    max_answer_length: int
+    n_best: int
+    scoring: str
+    metric: str
+    unanswerable: bool
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.metric not in _METRICS:
+            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(_METRICS)}")
+        if self.scoring not in SCORINGS:
+            raise UserError(f"scoring {self.scoring!r} is not known: {', '.join(SCORINGS)}")
+        least = self.max_query_length + 3 + _LEAST_CONTEXT
+        if self.max_length < least:
+            raise UserError(
+                f"max_length {self.max_length} leaves no room for a context beside a question of "
+                f"{self.max_query_length} pieces; give at least {least}, or a smaller --max_query_length"
+            )
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> QuestionAnswering:
+        """From the options of `ernie finetune`; whether questions may have no answer, the training data say."""
+        for name in ("text_a", "text_b", "label", "labels"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name} has no meaning here: question answering reads SQuAD's JSON or JSON lines")
+        asked = read_questions(options.train, options.format, labelled=True)
+        unanswerable = any(not question.answers and not question.problem for question in asked)
+        automatic = "squad2" if unanswerable else "squad"
+        return cls(
+            max_length=options.max_length,
+            doc_stride=options.doc_stride or 128,
+            max_query_length=options.max_query_length,
+            max_answer_length=options.max_answer_length,
+            n_best=options.n_best,
+            scoring=automatic if options.scoring == "auto" else options.scoring,
+            metric=options.metric or _METRICS[0],
+            unanswerable=unanswerable,
+        )
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> QuestionAnswering:
+        """From what `to_dict` wrote."""
+        return cls(**{key: value for key, value in settings.items() if key != "type"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data, with the name of the type."""
+        return {"type": self.type, **asdict(self)}
+
+    def read(
+        self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
+    ) -> QuestionDataset:
+        """Read a whole file.
+
+        Raises:
+            DataError: not a file of questions; with `strict` also a question that cannot be used, or none.
+        """
+        data = self._dataset(path, read_questions(path, format, labelled=labelled), tokenizer, labelled)
+        if strict and data.problems:
+            number, reason = data.problems[0]
+            more = f" (and {len(data.problems) - 1:,} more questions)" if len(data.problems) > 1 else ""
+            raise DataError(f"{data.source}: question {number}: {reason}{more}")
+        if strict and not len(data):
+            raise DataError(f"{data.source}: no questions")
+        return data
+
+    def stream(
+        self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"
+    ) -> Iterator[QuestionDataset]:
+        """Encode questions without answers in chunks."""
+        asked = read_questions(path, format, labelled=False)
+        while chunk := list(itertools.islice(asked, chunk_rows)):
+            yield self._dataset(path, chunk, tokenizer, labelled=False)
+
+    def inputs(self, labelled: bool) -> Sequence[Input]:
+        """`input_ids`, `segment_ids`, `attention_mask` [B, T], with `labelled` also start and end of the answer [B]."""
+        if not labelled:
+            return MODEL_INPUTS
+        return (*MODEL_INPUTS, *(Input(name, (None,), "int64", pad=IGNORE, ignore=IGNORE) for name in _LABELS))
+
+    def batch(self, data: QuestionDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
+        """Padded inputs of these rows, and with `labelled` their labels."""
+        arrays: Arrays = pad_rows(data.encoded, rows, data.pad_id)
+        if labelled:
+            assert data.starts is not None
+            assert data.ends is not None
+            arrays |= {_LABELS[0]: data.starts[rows], _LABELS[1]: data.ends[rows]}
+        return arrays
+
+    def layer(self, config: ErnieConfig) -> Any:
+        """Encoder and classifier of positions with two outputs (parameters `classifier.*`)."""
+        from ernie_paddle.finetune.layers import PositionModel
+
+        return PositionModel(config, 2)
+
+    def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
+        """Half the cross-entropy of the start and half that of the end, each summed over the rows.
+
+        Padding takes no part in the softmax, so that the loss of a row does not depend on its neighbours.
+        """
+        import paddle
+
+        from ernie_paddle.models.heads import span_logits
+        from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
+
+        padding_BT = values["attention_mask"] == 0
+        terms = []
+        for name, logits_BT in zip(_LABELS, span_logits(layer(values)), strict=True):
+            scores_BT = logits_BT.astype("float32")
+            scores_BT = paddle.where(padding_BT, paddle.full_like(scores_BT, _NOWHERE), scores_BT)
+            total, hits = cross_entropy_sum(scores_BT, values[name], IGNORE), correct_sum(scores_BT, values[name])
+            terms.append(LossTerm(name.removesuffix("_positions"), total, name, weight=0.5, hits=hits))
+        return terms
+
+    def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`start_logits` and `end_logits` [B, T]."""
+        from ernie_paddle.models.heads import span_logits
+
+        start_BT, end_BT = span_logits(layer(values))
+        return {"start_logits": start_BT, "end_logits": end_BT}
+
+    def score(self, outputs: Arrays, data: QuestionDataset) -> dict[str, float]:
+        """Exact match and F1 in percent, over all questions."""
+        return self._metrics(self._texts(self._found(outputs, data)), data)
+
+    def baseline(self, data: QuestionDataset) -> dict[str, float]:
+        """The metrics of never giving an answer."""
+        return self._metrics([""] * len(data.questions), data)
+
+    def tuned(self, outputs: Arrays, data: QuestionDataset) -> QuestionAnswering:
+        """With the threshold that is best for `metric` on these questions; itself if all of them have answers."""
+        if not self.unanswerable:
+            return self
+        found = self._found(outputs, data)
+        given, withheld = (
+            self._scores(texts, data)[:, 1 if self.metric == "f1" else 0]
+            for texts in (found.texts, [""] * len(data.questions))
+        )
+        return replace(self, threshold=best_threshold(given - withheld, found.margins))
+
+    def answer_columns(self) -> list[str]:
+        """Id of the question, answer, its first character in the context, its probability among the n best."""
+        return ["id", "prediction", "start", "probability", *(["no_answer_score"] if self.unanswerable else [])]
+
+    def answers(self, outputs: Arrays, data: QuestionDataset) -> dict[int, dict[str, Any]]:
+        """The best answer of each question; JSON lines get all of `n_best`, too."""
+        found = self._found(outputs, data)
+        rows: dict[int, dict[str, Any]] = {}
+        for place, (question, text) in enumerate(zip(data.questions, self._texts(found), strict=True)):
+            spans = found.spans[place]
+            candidates = [(span.text, span.begin, span.score) for span in spans]
+            if self.unanswerable or not spans:
+                candidates.append(("", -1, float(found.no_answer[place])))
+            scores = np.array([score for _, _, score in candidates])
+            shares = np.exp(scores - scores.max())
+            n_best = [
+                {"text": candidate, "start": begin, "probability": float(share)}
+                for (candidate, begin, _), share in zip(candidates, shares / shares.sum(), strict=True)
+            ]
+            chosen = next(item for item in n_best if item["text"] == text)
+            row = {"id": question.id, "prediction": text, "start": chosen["start"]}
+            row["probability"] = chosen["probability"]
+            if self.unanswerable:
+                row["no_answer_score"] = float(found.margins[place])
+            rows[question.number] = {**row, "n_best": n_best}
+        return rows
+
+    def _found(self, outputs: Arrays, data: QuestionDataset) -> Found:
+        starts, ends = (outputs[name] for name in self.position_outputs)
+        return find_spans(starts, ends, data, self.n_best, self.max_answer_length)
+
+    def _texts(self, found: Found) -> list[str]:
+        withheld = found.margins > self.threshold if self.unanswerable else np.zeros(len(found.spans), np.bool_)
+        return ["" if none else text for text, none in zip(found.texts, withheld, strict=True)]
+
+    def _scores(self, texts: Sequence[str], data: QuestionDataset) -> NDArray[np.float64]:
+        references = [[answer.text for answer in question.answers] for question in data.questions]
+        return answer_scores(texts, references, self.scoring)
+
+    def _metrics(self, texts: Sequence[str], data: QuestionDataset) -> dict[str, float]:
+        return answer_metrics(self._scores(texts, data), data.answerable)
+
+    def _dataset(
+        self, path: str | Path, asked: Iterable[Question], tokenizer: Tokenizer, labelled: bool
+    ) -> QuestionDataset:
+        questions: list[Question] = []
+        problems: list[tuple[int, str]] = []
+        for question in asked:
+            if question.problem:
+                problems.append((question.number, f"({question.id}) {question.problem}"))
+            else:
+                questions.append(question)
+        return encode_questions(
+            shown_name(path),
+            questions,
+            problems,
+            tokenizer,
+            max_length=self.max_length,
+            max_query_length=self.max_query_length,
+            stride=self.doc_stride,
+            labelled=labelled,
+        )

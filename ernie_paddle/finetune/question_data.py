@@ -1,0 +1,182 @@
+"""Questions and contexts as rows [CLS] question [SEP] part of the context [SEP] (BERT 4.2), without a loop over pieces.
+
+Shape suffixes: Q questions, W rows (windows), P context pieces of all rows, C pieces of all contexts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
+from ernie_paddle.finetune.windows import Windows, cut_windows, widest_context
+from reader.questions import Question
+from reader.tokenizer import SpanBatch, Tokenizer
+
+IGNORE = -100
+_TEXT = np.int64(1) << 32
+
+
+@dataclass(frozen=True)
+class QuestionDataset:
+    """Questions and the rows that show them.
+
+    Attributes:
+        source: name of the file.
+        questions: the usable ones.
+        context_of: the context of each question; int64 [Q].
+        pieces: of all contexts, with their places in the text.
+        windows: the part of its question's context that each row shows.
+        encoded: the rows.
+        context_at: the position of the first context piece in each row; int64 [W].
+        trusted: for each context piece of each row, whether this row shows most of its context; bool [P].
+        starts: position where the answer begins in each row, 0 ([CLS]) if not in this window, -100 if the question
+            cannot be learnt from; int64 [W], None without labels.
+        ends: the same for the answer's last piece.
+        problems: (number, reason) of the questions that cannot be used.
+        pad_id: of the vocabulary.
+    """
+
+    source: str
+    questions: list[Question]
+    context_of: NDArray[np.int64]
+    pieces: SpanBatch
+    windows: Windows
+    encoded: Encoded
+    context_at: NDArray[np.int64]
+    trusted: NDArray[np.bool_]
+    starts: NDArray[np.int64] | None
+    ends: NDArray[np.int64] | None
+    problems: list[tuple[int, str]]
+    pad_id: int
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.encoded)
+
+    @property
+    def lines(self) -> list[int]:
+        """The number of each row's question."""
+        return [self.questions[number].number for number in self.windows.texts]
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Length of each row."""
+        return self.encoded.lengths
+
+    @property
+    def examples(self) -> int:
+        """The number of questions."""
+        return len(self.questions)
+
+    @property
+    def answerable(self) -> NDArray[np.bool_]:
+        """Whether each question has an answer: bool [Q]."""
+        return np.array([bool(question.answers) for question in self.questions], dtype=np.bool_)
+
+    def describe(self) -> str:
+        """Questions and rows, and how many cannot be learnt from."""
+        said = f"{len(self.questions):,} questions in {len(self):,} windows"
+        if self.starts is None:
+            return said
+        wrong = sum(1 for question in self.questions if question.answers and question.usable_answer() is None)
+        return f"{said} ({wrong:,} have no answer that matches its offset: no use for training)" if wrong else said
+
+    def for_training(self) -> QuestionDataset:
+        """Without the rows of questions whose answers do not stand where they say."""
+        assert self.starts is not None
+        assert self.ends is not None
+        rows = np.flatnonzero(self.starts != IGNORE)
+        if len(rows) == len(self):
+            return self
+        windows = Windows(self.windows.texts[rows], self.windows.starts[rows], self.windows.lengths[rows])
+        bounds = np.cumsum(self.windows.lengths) - self.windows.lengths
+        return replace(
+            self,
+            windows=windows,
+            encoded=self.encoded.take(rows),
+            context_at=self.context_at[rows],
+            trusted=self.trusted[ranges(bounds[rows], windows.lengths)],
+            starts=self.starts[rows],
+            ends=self.ends[rows],
+        )
+
+    def content(self) -> list[NDArray[Any]]:
+        """Pieces and labels."""
+        arrays: list[NDArray[Any]] = [self.encoded.ids, self.context_at]
+        if self.starts is not None and self.ends is not None:
+            arrays += [self.starts, self.ends]
+        return arrays
+
+
+def encode_questions(
+    source: str,
+    questions: list[Question],
+    problems: list[tuple[int, str]],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    max_query_length: int,
+    stride: int,
+    labelled: bool,
+) -> QuestionDataset:
+    """Cut contexts (each one once) and questions into pieces, and contexts into windows, and find the answers there."""
+    numbers: dict[str, int] = {}
+    context_of = np.array([numbers.setdefault(question.context, len(numbers)) for question in questions], np.int64)
+    pieces = tokenizer.encode_spans(list(numbers))
+    asked = tokenizer.encode_batch([question.text for question in questions])
+    lengths_Q = np.minimum(np.diff(asked.offsets), max_query_length)
+    bounds_Q = pieces.offsets[context_of]
+    windows = cut_windows(np.diff(pieces.offsets)[context_of], max_length - 3 - lengths_Q, stride)
+    texts = windows.texts
+    encoded = join_runs(
+        tokenizer.vocab,
+        Runs(asked.ids, asked.offsets[texts], lengths_Q[texts]),
+        Runs(pieces.ids, bounds_Q[texts] + windows.starts, windows.lengths),
+    )
+    context_at = 2 + lengths_Q[texts]
+    starts = ends = None
+    if labelled:
+        first_Q, last_Q = _answer_pieces(questions, context_of, pieces)
+        first, last = first_Q[texts] - windows.starts, last_Q[texts] - windows.starts
+        inside = (first_Q[texts] >= 0) & (first >= 0) & (last < windows.lengths)
+        unusable = first_Q[texts] == IGNORE
+        starts, ends = (np.where(unusable, IGNORE, np.where(inside, context_at + place, 0)) for place in (first, last))
+    return QuestionDataset(
+        source=source,
+        questions=questions,
+        context_of=context_of,
+        pieces=pieces,
+        windows=windows,
+        encoded=encoded,
+        context_at=context_at,
+        trusted=widest_context(windows),
+        starts=starts,
+        ends=ends,
+        problems=problems,
+        pad_id=tokenizer.vocab.pad,
+    )
+
+
+def _answer_pieces(
+    questions: Sequence[Question], context_of: NDArray[np.int64], pieces: SpanBatch
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The first and the last piece of each answer, counted in its context: int64 [Q] both.
+
+    -1 for a question without answer, IGNORE where the answer does not stand where it says or no piece shows it.
+    """
+    usable = [question.usable_answer() for question in questions]
+    begins = np.array([answer.start if answer else 0 for answer in usable], np.int64)
+    ends = np.array([answer.start + len(answer.text) if answer else 0 for answer in usable], np.int64)
+    # Places in all contexts as one row of growing numbers.
+    text_C = np.repeat(np.arange(len(pieces.offsets) - 1), np.diff(pieces.offsets)) * _TEXT
+    first = np.searchsorted(text_C + pieces.ends, context_of * _TEXT + begins, side="right")
+    last = np.searchsorted(text_C + pieces.begins, context_of * _TEXT + ends, side="left") - 1
+    sound = np.array([answer is not None for answer in usable], np.bool_) & (first <= last)
+    bounds = pieces.offsets[context_of]
+    none = np.where([bool(question.answers) for question in questions], IGNORE, -1).astype(np.int64)
+    return np.where(sound, first - bounds, none), np.where(sound, last - bounds, none)

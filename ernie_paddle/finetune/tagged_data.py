@@ -1,0 +1,156 @@
+"""Tokens with tags as rows of the model's input: sub-word alignment and windows, without a loop over tokens.
+
+Shape suffixes: N tokens of all sentences, P pieces of all sentences, S positions of all rows, W rows (windows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
+from ernie_paddle.finetune.windows import cut_windows, widest_context
+from reader.tagged import Tagged
+from reader.tags import Marked, write_tags
+from reader.tokenizer import Tokenizer
+
+_IGNORE = -100
+
+
+@dataclass(frozen=True)
+class TaggedDataset:
+    """Sentences and the rows that show them.
+
+    Attributes:
+        source: name of the file.
+        tokens: of each sentence.
+        sentence_lines: where each sentence begins.
+        encoded: the rows.
+        row_sentences: the sentence of each row, int64 [W].
+        token_offsets: sentence i is tokens token_offsets[i] to token_offsets[i + 1] - 1; int64.
+        places: the position of each token's first piece, in the row to trust; int64 [N], an index into `encoded.ids`.
+        labels: class number of each position, -100 for none; int64 [S], None without labels.
+        marked: the entities; None without labels.
+        problems: (line, reason) of the sentences that cannot be used.
+        pad_id: of the vocabulary.
+    """
+
+    source: str
+    tokens: list[list[str]]
+    sentence_lines: list[int]
+    encoded: Encoded
+    row_sentences: NDArray[np.int64]
+    token_offsets: NDArray[np.int64]
+    places: NDArray[np.int64]
+    labels: NDArray[np.int64] | None
+    marked: Marked | None
+    problems: list[tuple[int, str]]
+    pad_id: int
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.encoded)
+
+    @property
+    def lines(self) -> list[int]:
+        """Where the sentence of each row begins."""
+        return [self.sentence_lines[number] for number in self.row_sentences]
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Length of each row."""
+        return self.encoded.lengths
+
+    @property
+    def sentences(self) -> NDArray[np.int64]:
+        """The sentence of each token: int64 [N]."""
+        return np.repeat(np.arange(len(self.tokens)), np.diff(self.token_offsets))
+
+    @property
+    def examples(self) -> int:
+        """The number of sentences."""
+        return len(self.tokens)
+
+    def describe(self) -> str:
+        """Sentences, tokens, and rows if they are more."""
+        more = f" in {len(self):,} windows" if len(self) > len(self.tokens) else ""
+        return f"{len(self.tokens):,} sentences ({len(self.places):,} tokens){more}"
+
+    def for_training(self) -> TaggedDataset:
+        """All of them."""
+        return self
+
+    def content(self) -> list[NDArray[Any]]:
+        """Pieces, places and labels."""
+        arrays: list[NDArray[Any]] = [self.encoded.ids, self.places]
+        return arrays if self.labels is None else [*arrays, self.labels]
+
+
+def encode_sentences(
+    source: str,
+    sentences: Sequence[Tagged],
+    problems: list[tuple[int, str]],
+    tokenizer: Tokenizer,
+    *,
+    max_length: int,
+    stride: int,
+    marked: Marked | None,
+    scheme: str,
+    align: str,
+) -> TaggedDataset:
+    """Cut tokens into pieces and sentences into windows, and give the pieces their labels.
+
+    A token of which the tokenizer leaves nothing becomes [UNK], so that every token has its place. With `align`
+    "all", the tags are those that the scheme has if the pieces are taken for tokens.
+    """
+    token_offsets = np.cumsum([0, *(len(sentence.tokens) for sentence in sentences)])
+    ids, counts_N = _pieces(tokenizer, [sentence.tokens for sentence in sentences])
+    ends = np.concatenate([[0], np.cumsum(counts_N)])
+    first_N, bounds = ends[:-1], ends[token_offsets]
+    windows = cut_windows(np.diff(bounds), np.full(len(sentences), max_length - 2), stride)
+    starts_W = bounds[windows.texts] + windows.starts
+    encoded = join_runs(tokenizer.vocab, Runs(ids, starts_W, windows.lengths))
+    # Where the row to trust has each piece.
+    trusted = widest_context(windows)
+    where_P = np.zeros(len(ids), np.int64)
+    where_P[ranges(starts_W, windows.lengths)[trusted]] = ranges(encoded.offsets[:-1] + 1, windows.lengths)[trusted]
+    labels = None
+    if marked is not None:
+        labels = np.full(len(encoded.ids), _IGNORE, np.int64)
+        if align == "first":
+            labels[where_P[first_N]] = write_tags(marked, scheme)
+        else:
+            begins_P = np.zeros(len(ids), np.bool_)
+            begins_P[first_N] = marked.begins
+            pieces = Marked(np.repeat(marked.types, counts_N), begins_P, np.repeat(marked.sentences, counts_N))
+            labels[where_P] = write_tags(pieces, scheme)
+    return TaggedDataset(
+        source=source,
+        tokens=[sentence.tokens for sentence in sentences],
+        sentence_lines=[sentence.line for sentence in sentences],
+        encoded=encoded,
+        row_sentences=windows.texts,
+        token_offsets=token_offsets,
+        places=where_P[first_N],
+        labels=labels,
+        marked=marked,
+        problems=problems,
+        pad_id=tokenizer.vocab.pad,
+    )
+
+
+def _pieces(tokenizer: Tokenizer, sentences: Sequence[list[str]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Pieces of all tokens [P], and how many each token has [N]; different tokens are tokenised once."""
+    known: dict[str, int] = dict.fromkeys(chain.from_iterable(sentences), 0)
+    batch = tokenizer.encode_batch(list(known))
+    known.update(zip(known, range(len(known)), strict=True))
+    counts, starts = np.diff(batch.offsets), batch.offsets[:-1].copy()
+    starts[counts == 0], counts[counts == 0] = len(batch.ids), 1
+    ids = np.append(batch.ids, np.int32(tokenizer.vocab.unk))
+    number_N = np.fromiter(map(known.__getitem__, chain.from_iterable(sentences)), np.int64)
+    return ids[ranges(starts[number_N], counts[number_N])], counts[number_N]

@@ -1,0 +1,178 @@
+"""Questions about texts in the JSON of SQuAD 1.1 and 2.0 (and so MLQA, CMRC 2018, DRCD, TyDi QA), or as JSON lines.
+
+A line is `{"id": …, "question": …, "context": …, "answers": [{"text": …, "answer_start": …}, …]}`; id and, where they
+are not needed, answers may be left out.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reader.errors import DataError
+from reader.table import open_bytes, shown_name
+
+SQUAD = "squad"
+FORMATS = ("auto", SQUAD, "jsonl")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LAYOUT = 'expected {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": …}]}]}]}'
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A text, and the character of the context where it begins."""
+
+    text: str
+    start: int
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question; no answers: it has none. `number` counts the questions of the file from 1.
+
+    `problem` says why it cannot be used.
+    """
+
+    number: int
+    id: str
+    text: str = ""
+    context: str = ""
+    answers: tuple[Answer, ...] = ()
+    problem: str = ""
+
+    def usable_answer(self) -> Answer | None:
+        """The first answer that stands in the context where it says."""
+        return next((a for a in self.answers if a.start >= 0 and self.context.startswith(a.text, a.start)), None)
+
+
+def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) -> Iterator[Question]:
+    """The questions of a file, in order; those that cannot be used carry the reason.
+
+    Args:
+        path: a file, also .gz, or "-" for standard input.
+        format: one of FORMATS; "auto" goes by the content.
+        labelled: whether a question must have `answers` (which may be empty).
+
+    Raises:
+        DataError: not UTF-8, not JSON, or without SQuAD's layout; names the line or the place in it.
+    """
+    name = shown_name(path)
+    if format not in FORMATS:
+        raise DataError(f"{name}: format {format!r} holds no questions; give one of {', '.join(FORMATS)}")
+    with open_bytes(path) as stream:
+        raw = stream.read().removeprefix(b"\xef\xbb\xbf")
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{name}:{line}: not UTF-8; convert the file (iconv -f latin1 -t utf-8)") from None
+    if not text.strip():
+        raise DataError(f"{name}: the file is empty")
+    records = _line_records(text, name) if _holds_lines(text, format, name) else _squad_records(text, name)
+    seen: set[str] = set()
+    for number, record in enumerate(records, 1):
+        if isinstance(record, str):
+            yield Question(number, str(number), problem=record)
+            continue
+        question = _question(number, record, labelled)
+        if question.id in seen and not question.problem:
+            question = Question(number, question.id, problem="an earlier question has the same id")
+        seen.add(question.id)
+        yield question
+
+
+def _holds_lines(text: str, format: str, name: str) -> bool:
+    if format != "auto":
+        return format == "jsonl"
+    first, _, rest = text.lstrip().partition("\n")
+    try:
+        value = json.loads(first)
+    except (json.JSONDecodeError, RecursionError):
+        # A document on several lines; or lines, of which the first is damaged: the document's error will do.
+        return False
+    return bool(rest.strip()) or (isinstance(value, dict) and "data" not in value and "question" in value)
+
+
+def _line_records(text: str, name: str) -> Iterator[dict[str, Any] | str]:
+    for number, line in enumerate(text.split("\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            yield f"line {number}: not valid JSON ({getattr(error, 'msg', 'too deeply nested')})"
+            continue
+        yield value if isinstance(value, dict) else f"line {number}: a JSON object is expected"
+
+
+def _squad_records(text: str, name: str) -> Iterator[dict[str, Any]]:
+    try:
+        document = json.loads(text)
+    except (json.JSONDecodeError, RecursionError) as error:
+        reason = getattr(error, "msg", "too deeply nested")
+        raise DataError(f"{name}:{getattr(error, 'lineno', 1)}: not valid JSON ({reason})") from None
+    articles = _list(document, "data", name, "the document")
+    for i, article in enumerate(articles):
+        for j, paragraph in enumerate(_list(article, "paragraphs", name, f"data[{i}]")):
+            where = f"data[{i}].paragraphs[{j}]"
+            questions = _list(paragraph, "qas", name, where)
+            if "context" not in paragraph:
+                raise DataError(f"{name}: {where} has no 'context'; {_LAYOUT}")
+            for k, question in enumerate(questions):
+                if not isinstance(question, dict):
+                    raise DataError(f"{name}: {where}.qas[{k}] is no object; {_LAYOUT}")
+                yield {**question, "context": paragraph["context"]}
+
+
+def _list(value: Any, key: str, name: str, where: str) -> list[Any]:
+    found = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(found, list):
+        raise DataError(f"{name}: {where} has no list {key!r}; {_LAYOUT}")
+    return found
+
+
+def _question(number: int, record: dict[str, Any], labelled: bool) -> Question:
+    name = record.get("id", number)
+    name = name if isinstance(name, str) else str(number) if name is None else json.dumps(name)
+
+    def unusable(reason: str) -> Question:
+        return Question(number, name, problem=reason)
+
+    for key in ("question", "context"):
+        value = record.get(key)
+        if not isinstance(value, str):
+            return unusable(f"{key!r} is missing" if value is None else f"{key!r} is not a text")
+        if not value.strip():
+            return unusable(f"the {key} is empty")
+        if _SURROGATE.search(value):
+            return unusable(f"the {key} is not Unicode (half of a surrogate pair)")
+    if not labelled or record.get("is_impossible") is True:
+        return Question(number, name, record["question"], record["context"])
+    answers = _answers(record.get("answers"))
+    if isinstance(answers, str):
+        return unusable(answers)
+    return Question(number, name, record["question"], record["context"], answers)
+
+
+def _answers(value: Any) -> tuple[Answer, ...] | str:
+    """The answers, or what is wrong with them."""
+    if isinstance(value, dict):  # {"text": [...], "answer_start": [...]}, as some libraries write it
+        texts, starts = value.get("text"), value.get("answer_start")
+        if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
+            return "'answers' must be a list of objects with 'text' and 'answer_start'"
+        value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
+    if not isinstance(value, list):
+        return "'answers' is missing (give an empty list to a question without answer)"
+    found = []
+    for answer in value:
+        text, start = (answer.get("text"), answer.get("answer_start")) if isinstance(answer, dict) else (None, None)
+        if not isinstance(text, str) or not isinstance(start, int) or isinstance(start, bool):
+            return "an answer needs a 'text' and a whole number as 'answer_start'"
+        if not text.strip():
+            return "an answer is empty (give an empty list to a question without answer)"
+        found.append(Answer(text, start))
+    return tuple(found)
