@@ -257,6 +257,23 @@ def test_tokens_from_elsewhere() -> None:
         assert labels[0, 1:6].tolist() == expected
 
 
+@settings(max_examples=15, deadline=None)
+@given(documents(), st.integers(0, 3), st.booleans())
+def test_lengths_are_those_of_the_pieces(docs: Documents, seed: int, first: bool) -> None:
+    """Rows of two documents, beside masking in either order: the letters after the mark, of what stood there."""
+    rng = np.random.default_rng(seed)
+    marks, letters = rng.choice(["", "##", "▁"], docs.n_tokens), rng.integers(1, 9, docs.n_tokens)
+    sizes = {FIRST + i: int(n) + len(str(i)) for i, n in enumerate(letters.tolist())}
+    pieces = [f"{mark}{'é' * n}{i}" for i, (mark, n) in enumerate(zip(marks, letters.tolist(), strict=True))]
+    plain = in_memory(docs, MAX_LENGTH, OVERHEAD)
+    data = Data(Vocab([*SPECIALS, *pieces], "test vocabulary"), plain.sources, plain.paths, MAX_LENGTH)
+    origins = _rows(step_reader(data, ARRANGED, overhead=OVERHEAD), "input_ids")
+    pair: list[tuple[str, dict[str, Any]]] = [("token_length", {}), ("mlm", {"rate": 0.5})]
+    reader = step_reader(data, dict(pair if first else pair[::-1]) | ARRANGED, overhead=OVERHEAD)
+    for (ids,), (labels,) in zip(origins, _rows(reader, "token_length_labels"), strict=True):
+        assert labels == [sizes.get(token, -100) for token in ids]
+
+
 def test_length_of_tokens(tmp_path: Path) -> None:
     """Characters without the marks of WordPiece and SentencePiece; [UNK] has none."""
     vocab = Vocab([*SPECIALS, "a", "##ing", "▁Wörter", "#", "文"], "test vocabulary")
