@@ -81,7 +81,8 @@ def best_threshold(gains: NDArray[np.float64], no_answer: NDArray[np.float64]) -
         no_answer: [Q], how much better no answer scores for the model than its best answer.
 
     Returns:
-        t, so that no answer is to be given where `no_answer` > t; the smallest one of several that are best.
+        t, so that no answer is to be given where `no_answer` > t; the smallest one of several that are best, and below
+        all of `no_answer` if giving none at all is best.
     """
     order = np.argsort(no_answer, kind="stable")
     sums, levels = np.cumsum(gains[order]), no_answer[order]
@@ -89,7 +90,7 @@ def best_threshold(gains: NDArray[np.float64], no_answer: NDArray[np.float64]) -
     last = np.append(levels[1:] != levels[:-1], True)
     sums, levels = sums[last], levels[last]
     best = int(np.argmax(sums))
-    return float(levels[best]) if sums[best] > 0 else float(np.nextafter(levels[0], -np.inf))
+    return float(levels[best]) if sums[best] > 0 else float(levels[0] - 1)
 
 
 def _f1(found: list[str], wanted: list[str], overlap: Callable[[list[str], list[str]], int], empty: float) -> float:
@@ -149,7 +150,11 @@ def _cmrc_normalised(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _cmrc_segments(text: str) -> list[str]:
-    """Chinese characters, and the words that NLTK finds between them; marks are left out."""
+    """Chinese characters, and the words that NLTK finds between them; marks are left out.
+
+    What lies between is taken for one sentence: the published script first looks for sentences, with data that NLTK
+    downloads. That differs only where a full stop of the Latin script ends a sentence inside an answer.
+    """
     from nltk.tokenize import NLTKWordTokenizer  # imported late: only this definition needs it, and it is slow to load
 
     segments: list[str] = []

@@ -210,7 +210,7 @@ class Labelling:
         numbers = probabilities.argmax(axis=-1).astype(np.int64)
         sound = T.write_tags(T.read_classes(numbers, self.scheme, data.sentences), self.scheme)
         names = np.array(self.labels, dtype=object)[sound]
-        columns = (names, probabilities.max(axis=-1).astype(np.float64))
+        columns = (names, probabilities[np.arange(len(sound)), sound].astype(np.float64))
         parts = zip(*(np.split(column, data.token_offsets[1:-1]) for column in columns), strict=True)
         return {
             line: {"tokens": tokens, "prediction": names.tolist(), "probability": values.tolist()}
@@ -241,7 +241,8 @@ class Labelling:
                 try:
                     numbers += list(map(codes.__getitem__, sentence.tags))
                 except UnusableCellError as error:
-                    problem = str(error)
+                    place = next(place for place, tag in enumerate(sentence.tags) if tag not in codes)
+                    problem = f"token {place + 1} ({sentence.tokens[place]!r}): {error}"
             if problem:
                 problems.append((sentence.line, problem))
             else:

@@ -58,7 +58,8 @@ def entity_metrics(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence
 
     What an entity is, conlleval defines (CoNLL-2000), as seqeval's default mode does.
     """
-    from seqeval.metrics import accuracy_score, precision_recall_fscore_support
+    from seqeval.metrics import accuracy_score
+    from seqeval.metrics.sequence_labeling import precision_recall_fscore_support
 
     truth, found = list(map(list, tags)), list(map(list, predictions))
     scores = {"accuracy": float(accuracy_score(truth, found))}

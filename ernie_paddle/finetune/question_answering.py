@@ -120,7 +120,8 @@ class QuestionAnswering:
         data = self._dataset(path, read_questions(path, format, labelled=labelled), tokenizer, labelled)
         if strict and data.problems:
             number, reason = data.problems[0]
-            more = f" (and {len(data.problems) - 1:,} more questions)" if len(data.problems) > 1 else ""
+            others = len(data.problems) - 1
+            more = f" (and {others:,} more question{'s' if others > 1 else ''})" if others else ""
             raise DataError(f"{data.source}: question {number}: {reason}{more}")
         if strict and not len(data):
             raise DataError(f"{data.source}: no questions")

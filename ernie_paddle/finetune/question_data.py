@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -58,7 +59,7 @@ class QuestionDataset:
         """The number of rows."""
         return len(self.encoded)
 
-    @property
+    @cached_property
     def lines(self) -> list[int]:
         """The number of each row's question."""
         return [self.questions[number].number for number in self.windows.texts]
@@ -83,8 +84,8 @@ class QuestionDataset:
         said = f"{len(self.questions):,} questions in {len(self):,} windows"
         if self.starts is None:
             return said
-        wrong = sum(1 for question in self.questions if question.answers and question.usable_answer() is None)
-        return f"{said} ({wrong:,} have no answer that matches its offset: no use for training)" if wrong else said
+        wrong = len(self.questions) - len(np.unique(self.windows.texts[self.starts != IGNORE]))
+        return f"{said} ({wrong:,} have no answer that stands where it says: not trained on)" if wrong else said
 
     def for_training(self) -> QuestionDataset:
         """Without the rows of questions whose answers do not stand where they say."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -56,7 +57,7 @@ class TaggedDataset:
         """The number of rows."""
         return len(self.encoded)
 
-    @property
+    @cached_property
     def lines(self) -> list[int]:
         """Where the sentence of each row begins."""
         return [self.sentence_lines[number] for number in self.row_sentences]

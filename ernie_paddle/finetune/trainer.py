@@ -175,7 +175,7 @@ class Finetuner:
             lr=lr,
             units=sum(int(part.sum()) for part in lengths),
             slots=max(1, sum(len(part) * int(part.max()) for part in lengths)),
-            samples=f"lines {lines} of {self.train.source}",
+            samples=f"{self.task.counted}s {lines} of {self.train.source}",
         )
 
     def _micro_batch(self, rows: NDArray[np.int64]) -> Arrays:

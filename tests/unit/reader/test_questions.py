@@ -1,0 +1,151 @@
+"""Files of questions: SQuAD's JSON and JSON lines say the same; what cannot be used, and why."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reader.errors import DataError
+from reader.questions import Answer, Question, read_questions
+
+CONTEXT = "Anna lives in 北京, since 1999."
+ROWS: list[dict[str, Any]] = [
+    {"id": "a", "question": "Who?", "answers": [{"text": "Anna", "answer_start": 0}]},
+    {
+        "id": "b",
+        "question": "Where?",
+        "answers": [{"text": "北", "answer_start": 9}, {"text": "北京", "answer_start": 14}],
+    },
+    {"id": "c", "question": "Why?", "answers": [], "is_impossible": True},
+]
+
+
+def squad(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"version": "x", "data": [{"title": "t", "paragraphs": [{"context": CONTEXT, "qas": rows}]}]}
+
+
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps({"context": CONTEXT, **row}) + "\n" for row in rows)
+
+
+def read(path: Path, content: str | bytes, **options: Any) -> list[Question]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return list(read_questions(path, **{"labelled": True, **options}))
+
+
+def test_both_formats_on_any_number_of_lines_say_the_same(tmp_path: Path) -> None:
+    found = read(tmp_path / "q.json", json.dumps(squad(ROWS)))
+    assert [(q.number, q.id, q.text, q.problem) for q in found] == [
+        (1, "a", "Who?", ""), (2, "b", "Where?", ""), (3, "c", "Why?", "")
+    ]  # fmt: skip
+    assert found[1].answers == (Answer("北", 9), Answer("北京", 14))
+    assert {q.context for q in found} == {CONTEXT}
+    assert found == read(tmp_path / "q.json", json.dumps(squad(ROWS), indent=1, ensure_ascii=False))
+    assert found == read(tmp_path / "q.json", b"\xef\xbb\xbf" + json.dumps(squad(ROWS)).encode())
+    assert found == read(tmp_path / "q.json.gz", gzip.compress(json.dumps(squad(ROWS)).encode()))
+    assert found == read(tmp_path / "q.jsonl", lines(ROWS))
+    assert found[:1] == read(tmp_path / "q.jsonl", lines(ROWS[:1]))
+    lists = {**ROWS[1], "answers": {"text": ["北", "北京"], "answer_start": [9, 14]}}
+    assert found == read(tmp_path / "q.jsonl", lines([ROWS[0], lists, ROWS[2]]))
+
+
+def test_the_answer_that_stands_where_it_says(tmp_path: Path) -> None:
+    """The second one of question b does; a negative offset never does."""
+    found = read(tmp_path / "q.json", json.dumps(squad(ROWS)))
+    assert [q.usable_answer() for q in found] == [Answer("Anna", 0), Answer("北京", 14), None]
+    wrong = {"question": "?", "answers": [{"text": "1999.", "answer_start": -5}, {"text": "x", "answer_start": 10**12}]}
+    assert read(tmp_path / "w.jsonl", lines([wrong]))[0].usable_answer() is None
+
+
+def test_is_impossible_goes_before_answers(tmp_path: Path) -> None:
+    row = {**ROWS[0], "is_impossible": True}
+    assert read(tmp_path / "q.json", json.dumps(squad([row])))[0].answers == ()
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"question": "?"}, "'answers' is missing"),
+        ({"answers": []}, "'question' is missing"),
+        ({"question": 3, "answers": []}, "'question' is not a text"),
+        ({"question": " ", "answers": []}, "the question is empty"),
+        ({"question": "?", "context": "", "answers": []}, "the context is empty"),
+        ({"question": "\ud800?", "answers": []}, "the question is not Unicode"),
+        ({"question": "?", "answers": "Anna"}, "'answers' is missing"),
+        ({"question": "?", "answers": [{"text": "Anna"}]}, "an answer needs a 'text' and a whole number"),
+        ({"question": "?", "answers": [{"text": "Anna", "answer_start": "0"}]}, "an answer needs a 'text' and a whole"),
+        (
+            {"question": "?", "answers": [{"text": "Anna", "answer_start": True}]},
+            "an answer needs a 'text' and a whole",
+        ),
+        ({"question": "?", "answers": [{"text": "", "answer_start": 0}]}, "an answer is empty"),
+        ({"question": "?", "answers": {"text": ["Anna"], "answer_start": []}}, "'answers' must be a list of objects"),
+        ({"id": "a", "question": "?", "answers": []}, "an earlier question has the same id"),
+    ],
+)
+def test_a_question_that_cannot_be_used_says_why(tmp_path: Path, row: dict[str, Any], message: str) -> None:
+    found = read(tmp_path / "q.jsonl", lines([ROWS[0], row, ROWS[2]]))
+    assert [(q.number, bool(q.problem)) for q in found] == [(1, False), (2, True), (3, False)]
+    assert message in found[1].problem
+
+
+def test_a_question_to_answer_needs_no_id_and_no_answers(tmp_path: Path) -> None:
+    row = {"question": "?", "context": "c"}
+    assert read(tmp_path / "q.jsonl", lines([row, row]), labelled=False) == [
+        Question(1, "1", "?", "c"), Question(2, "2", "?", "c")
+    ]  # fmt: skip
+
+
+def test_a_damaged_line_is_one_question_that_cannot_be_used(tmp_path: Path) -> None:
+    found = read(tmp_path / "q.jsonl", lines(ROWS[:1]) + "{broken\n\n[1]\n" + lines(ROWS[2:]))
+    assert [q.number for q in found] == [1, 2, 3, 4]
+    assert "line 2: not valid JSON" in found[1].problem
+    assert "line 4: a JSON object is expected" in found[2].problem
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", ": the file is empty"),
+        (" \n", ": the file is empty"),
+        (b'{"data":\n [\n"caf\xe9"]}', ":3: not UTF-8; convert"),
+        ('{"data":\n [', ":2: not valid JSON"),
+        ('{"rows": []}', ": the document has no list 'data'; expected {\"data\""),
+        ('{"data": [{"title": "t"}]}', r": data\[0\] has no list 'paragraphs'"),
+        ('{"data": [{"paragraphs": [{"context": "c"}]}]}', r": data\[0\].paragraphs\[0\] has no list 'qas'"),
+        ('{"data": [{"paragraphs": [{"qas": []}]}]}', r": data\[0\].paragraphs\[0\] has no 'context'"),
+        ('{"data": [{"paragraphs": [{"context": "c", "qas": [7]}]}]}', r"qas\[0\] is no object"),
+        ("a\tb\nc\td\n", ":1: not valid JSON"),
+    ],
+)
+def test_what_is_no_file_of_questions(tmp_path: Path, content: str | bytes, message: str) -> None:
+    path = tmp_path / "q.json"
+    with pytest.raises(DataError, match=message) as error:
+        read(path, content)
+    assert str(error.value).startswith(f"{path}:")
+
+
+def test_a_format_that_holds_no_questions(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="format 'csv' holds no questions; give one of auto, squad, jsonl"):
+        read(tmp_path / "q.json", "{}", format="csv")
+    with pytest.raises(FileNotFoundError):
+        list(read_questions(tmp_path / "absent.json", labelled=True))
+
+
+def test_published_files_are_read_whole(shared_data: Path) -> None:
+    """Numbers of questions as counted when the samples were made; one set has two questions without a text."""
+    wanted = {
+        "squad/dev-v1.1-partA.json.gz": (4961, 0, 0),
+        "zh/cmrc2018/trial.json.gz": (1002, 2, None),
+        "zh/drcd/dev_part.json.gz": (2123, 0, 0),
+        "mlqa/dev-context-zh-question-zh.json.gz": (504, 0, 0),
+    }
+    for name, (number, problems, wrong) in wanted.items():
+        found = list(read_questions(shared_data / name, labelled=True))
+        assert (len(found), sum(bool(q.problem) for q in found)) == (number, problems), name
+        if wrong is not None:
+            assert sum(q.usable_answer() is None for q in found) == wrong, name
