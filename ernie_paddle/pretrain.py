@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import resource
 import sys
@@ -21,8 +22,8 @@ from ernie_paddle.composite import CompositeData, CompositeReader
 from ernie_paddle.continuing import ORIGIN, RECIPE, Origin, open_origin
 from ernie_paddle.examples import RunReader, StepBatch, StepReader, TaskData, common_vocab
 from ernie_paddle.finetune.model_dir import CONFIG, tokenizer_files
+from ernie_paddle.label_check import require_evaluation, require_labels
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.objectives.registry import make_objectives
 from ernie_paddle.pretraining_model import build_composite, build_task
 from ernie_paddle.recipe import Recipe
 from ernie_paddle.training_plan import TrainingPlan, make_plan
@@ -31,7 +32,6 @@ from propeller.errors import UserError
 from propeller.hooks import EarlyStop, Hook
 from propeller.learner import Learner
 from propeller.lr import LrConfig, lr_at
-from propeller.task import Task
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
 from reader.corpus import CORPUS_FILE, DOCUMENTS, Corpus, kind_of, read_corpus_info
 from reader.errors import DataError
@@ -91,19 +91,6 @@ def training_data(recipe: Recipe, combination: Combination, config: ErnieConfig)
     return parts[0] if share == 1 else CompositeData(combination.name, tuple(parts))
 
 
-def build_combination(recipe: Recipe, combination: Combination, config: ErnieConfig) -> Task:
-    """The Learner's task of a combination.
-
-    Raises:
-        UserError: unusable objectives, or the architecture is too small for them.
-    """
-    length = recipe.data.max_length
-    members = {each.name: make_objectives(each.objectives, f"task {each.name!r}") for each in combination.members}
-    if len(members) == 1:
-        return build_task(combination.name, members[combination.name], config, max_length=length)
-    return build_composite(combination.name, members, config, max_length=length)
-
-
 def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
     """The learning rate of all that is trained: over the run's steps, or over its own (with a warm-up of its own).
 
@@ -115,7 +102,12 @@ def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
     rates = {}
     for name, combination in plan.trained.items():
         per_task = settings.per == "task"
-        total = schedule.count_before(schedule.total_steps, name) if per_task else schedule.total_steps
+        steps = schedule.count_before(schedule.total_steps, name) if per_task else schedule.total_steps
+        total = settings.total_steps or steps
+        if total < steps:
+            raise UserError(
+                f"{recipe.name}: train.learning_rate.total_steps ({total}) is less than the {steps} steps of training"
+            )
         own = [recipe.tasks[task].warmup_steps for task in combination.tasks]
         warmup = next((steps for steps in reversed(own) if steps is not None), settings.warmup_steps)
         if settings.kind in ("linear", "cosine") and warmup > total:
@@ -130,17 +122,31 @@ def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
 
 @dataclass
 class SkippedData(Hook):
-    """Counts over a whole run what the objectives could not do with the samples; a resumed run goes on counting."""
+    """Counts over a whole run what the objectives could not do with the samples; a resumed run goes on counting.
 
+    Attributes:
+        before: of all ranks, before the run was resumed.
+        report: of this rank, since then.
+    """
+
+    before: SkipReport = dataclasses.field(default_factory=SkipReport)
     report: SkipReport = dataclasses.field(default_factory=SkipReport)
+
+    def total(self) -> SkipReport:
+        """The counts of all ranks, each of which must call this."""
+        total = SkipReport()
+        total.merge(self.before)
+        for part in distributed.all_gather_bytes(json.dumps(self.report.to_dict()).encode()):
+            total.merge(SkipReport.from_dict(json.loads(part)))
+        return total
 
     def state(self) -> dict[str, Any]:
         """The counts so far."""
-        return self.report.to_dict()
+        return self.total().to_dict()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take up the counts of the run that is resumed."""
-        self.report = SkipReport.from_dict(state)
+        self.before, self.report = SkipReport.from_dict(state), SkipReport()
 
 
 class Pretraining:
@@ -177,11 +183,24 @@ class Pretraining:
         self.readers = {name: data.open() for name, data in self.train_data.items()}
         common_vocab(paths)
         self.heldout = _open_heldout(self.plan, self.config)
+        for member in (member for reader in self.readers.values() for member in _members(reader)):
+            require_labels(member)
+        for data in self.heldout.values():
+            require_evaluation(data.open(), self._evaluated_batches(data.open()))
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
         # Tasks that are trained in sums only have a Program of their own for their evaluation.
-        alone = {task: combine(recipe, [task]) for task in recipe.tasks}
-        for each in {**alone, **self.plan.trained}.values():
-            self.learner.add(build_combination(recipe, each, self.config))
+        alone = {
+            task: training_data(recipe, combine(recipe, [task]), self.config).open()
+            for task in recipe.tasks
+            if task not in self.readers
+        }
+        length = recipe.data.max_length
+        for name, reader in {**self.readers, **alone}.items():
+            if isinstance(reader, CompositeReader):
+                members = {member.task: member.objectives for member in reader.members}
+                self.learner.add(build_composite(name, members, self.config, max_length=length))
+            else:
+                self.learner.add(build_task(name, reader.objectives, self.config, max_length=length))
         self.skipped = SkippedData()
 
     # -------------------------------------------------------------------------------------------------------- whole run
@@ -224,7 +243,7 @@ class Pretraining:
                 trainer.say(line)
         with contextlib.closing(self._inputs(self.learner.step)) as inputs:
             outcome = trainer.run(inputs, self.evaluate)
-        for line in self.skipped.report.lines():
+        for line in self.skipped.total().lines():
             trainer.say(line)
         return outcome
 
@@ -267,14 +286,19 @@ class Pretraining:
             if name not in introduced:
                 continue
             reader = data.open()
-            count = min(self.recipe.train.eval_batches, reader.plan.batches_per_epoch)
             batches = (
-                micro for number in range(count) for micro in reader.step(number, self.rank, self.world).micro_batches
+                micro
+                for number in range(self._evaluated_batches(reader))
+                for micro in reader.step(number, self.rank, self.world).micro_batches
             )
             results.append((name, self.learner.evaluate(name, batches)))
         if len(results) == len(self.heldout) > 1:
             results.append((ALL_TASKS, {"loss": sum(figures["loss"] for _, figures in results) / len(results)}))
         return results
+
+    def _evaluated_batches(self, reader: StepReader) -> int:
+        """How many batches of the held-out text a task is evaluated on."""
+        return min(self.recipe.train.eval_batches, reader.plan.batches_per_epoch)
 
     # ------------------------------------------------------------------------------------------------------ information
 
@@ -318,8 +342,9 @@ class Pretraining:
         lines = []
         for name in self.plan.trained:
             reader = RunReader(self.schedule, self.train_data, self.rank, self.world)
-            steps = (step for step in range(self.schedule.total_steps) if self.schedule.task_at(step) == name)
-            given = self.step_input(step := next(steps), reader(step))
+            start = (0, *self.schedule.stage_ends)[self.schedule.introduced_at(name)]
+            step = next(step for step in itertools.count(start) if self.schedule.task_at(step) == name)
+            given = self.step_input(step, reader(step))
             began = time.perf_counter()
             self.learner.train_step(name, given.micro_batches, given.lr)
             first = time.perf_counter() - began
@@ -420,7 +445,7 @@ def _require_corpora(recipe: str, paths: list[str]) -> None:
         raise DataError(
             f"recipe {recipe} reads the prepared corpora {', '.join(paths)}; not there: {', '.join(missing)}. Make "
             f"them with `ernie prepare TEXT --vocab VOCAB --heldout 0.01 --output {missing[0]}`, or name others with "
-            "--data"
+            "--data; those of a single task (tasks.NAME.corpora) hold labelled pairs, made with `ernie prepare-pairs`"
         )
 
 

@@ -1,7 +1,8 @@
 """Recipes: one YAML file names the architecture, the data, the training settings, the tasks and their schedule.
 
 ``configs/`` holds ``arch/``, ``data/`` and ``train/`` (never mixed) and ``recipes/``, which compose them: in a
-recipe, ``arch``, ``data`` and ``train`` are each the name of a file in their folder, or the settings themselves.
+recipe, ``arch``, ``data`` and ``train`` are each the name of a file in their folder, or the settings themselves. A
+recipe may name another one as ``base``, whose sections are taken where it has none of its own.
 """
 
 from __future__ import annotations
@@ -71,12 +72,17 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class LearningRateConfig:
-    """Shape of the learning rate; ``per: task`` gives every task its own warm-up (ERNIE 2.0, Pre-training Settings)."""
+    """Shape of the learning rate; ``per: task`` gives every task its own warm-up (ERNIE 2.0, Pre-training Settings).
+
+    ``total_steps`` is where "linear" and "cosine" reach 0, if it is not the last step: for a run that another one
+    continues with ``per: task``, such as BERT's phase of short rows.
+    """
 
     kind: Literal["linear", "noam", "constant", "cosine"] = "noam"
     peak: float = 5e-5
     warmup_steps: int = 4000
     per: Literal["run", "task"] = "run"
+    total_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -231,7 +237,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
             raise UserError(
                 f"no recipe is named {name_or_path!r}; {hint}Known: {', '.join(recipe_names())}, or a .yaml file"
             )
-    mapping = read_yaml(path)
+    mapping = _read_recipe(path)
     whole = [override for override in overrides if override.partition("=")[0] in _SECTIONS]
     for override in whole:
         _apply(mapping, override)
@@ -247,6 +253,21 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
             _apply(mapping, override)
     mapping.setdefault("name", path.stem)
     return from_mapping(Recipe, mapping, str(path))
+
+
+def _read_recipe(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's mapping; what it does not say is that of the recipe it names as ``base``, section by section."""
+    mapping = read_yaml(path)
+    base = mapping.pop("base", None)
+    if base is None:
+        return mapping
+    candidates = [folder / f"{base}.yaml" for folder in (path.parent, configs_dir() / "recipes")]
+    found = next((file for file in candidates if file.is_file()), None)
+    if found is None:
+        raise unknown_name("recipe", base, recipe_names(), f"{path}: base")
+    if found in (path, *above):
+        raise UserError(f"{path}: base: {base} is built on this recipe itself")
+    return {**_read_recipe(found, (path, *above)), **mapping}
 
 
 def _section_file(section: str, name: str, recipe: Path) -> Path:

@@ -208,7 +208,11 @@ class Trainer:
         """Write the checkpoint of the present step (only rank 0 writes), unless it is there already."""
         step = self.learner.step
         target = checkpoint.step_path(self.checkpoints, step)
-        if self._saved == step or self.rank != 0:
+        if self._saved == step:
+            return target
+        # On every rank: what is remembered may be put together from all of them.
+        remembered = {name: item.state() for name, item in self._remembered.items()}
+        if self.rank != 0:
             self._saved = step
             return target
         tensors, meta = self.learner.state()
@@ -216,7 +220,7 @@ class Trainer:
         state = {
             "learner": meta,
             "evaluations": [vars(record) for record in self.evaluations],
-            "remembered": {name: item.state() for name, item in self._remembered.items()},
+            "remembered": remembered,
             "versions": versions(),
         }
         best_now = self.watch.improved and self.watch.best_step == step

@@ -32,6 +32,7 @@ def manual_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     from ernie_paddle.quickstart_data import manual_topics, passages_of
     from reader.prepare import prepare
+    from reader.statistics import make_statistics
 
     folder = tmp_path_factory.mktemp("manual")
     documents = [passages_of(text) for _, text in sorted(manual_topics().items())]
@@ -42,4 +43,5 @@ def manual_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trained.train([str(text)], vocab_size=1000, special_tokens=special, show_progress=False)
     trained.save_model(str(folder))
     prepare([text], folder / "corpus", folder / "vocab.txt", heldout=0.2, workers=0)
+    make_statistics(folder / "corpus", 0)
     return folder / "corpus"
