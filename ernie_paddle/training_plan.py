@@ -186,6 +186,9 @@ def _later_stages(recipe: Recipe, trained: Mapping[str, Combination], schedule: 
 def _written(recipe: Recipe, history: History) -> dict[str, Combination]:
     """What a table written by hand names: tasks, and sums of them."""
     names = dict.fromkeys(name for stage in recipe.schedule.stages for name in stage)
+    for name in names:
+        if len(set(name.split(JOINED))) < len(name.split(JOINED)):
+            raise UserError(f"{recipe.name}: schedule.stages: {name!r} names a task twice")
     trained = {name: combine(recipe, name.split(JOINED)) for name in names}
     for task in recipe.tasks:
         if task not in history.introduced and not any(task in each.tasks for each in trained.values()):
