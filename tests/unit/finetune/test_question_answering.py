@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_paddle.finetune.question_answering import QuestionAnswering
@@ -79,6 +79,7 @@ def pointing(data: QuestionDataset, height: float = 10.0) -> dict[str, Any]:
 CONTEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=40), min_size=1, max_size=3)
 
 
+@settings(deadline=None)
 @given(contexts=CONTEXTS, asked=st.integers(1, 9), room=st.integers(8, 20), stride=st.integers(1, 9), data=st.data())
 def test_rows_and_labels_are_those_of_a_loop(
     tokenizer: Tokenizer, contexts: list[list[str]], asked: int, room: int, stride: int, data: st.DataObject
@@ -157,6 +158,7 @@ def test_best_pairs_are_the_largest_sums(pairs: list[tuple[int, int]], n_best: i
     assert all(i <= j < i + longest for i, j in zip(first, last, strict=True))
 
 
+@settings(deadline=None)
 @given(contexts=CONTEXTS, seed=st.integers(0, 99), room=st.integers(8, 20), stride=st.integers(2, 9))
 def test_spans_are_the_best_of_all_windows(
     tokenizer: Tokenizer, contexts: list[list[str]], seed: int, room: int, stride: int

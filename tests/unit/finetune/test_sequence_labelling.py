@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_paddle.finetune.labelling import Labelling
@@ -71,6 +71,7 @@ SENTENCES = st.lists(
 
 
 @pytest.mark.parametrize("align", ["first", "all"])
+@settings(deadline=None)
 @given(sentences=SENTENCES, max_length=st.integers(8, 20), stride=st.integers(1, 6))
 def test_every_token_is_learnt_once_with_its_tag(
     tmp_path_factory: pytest.TempPathFactory,
