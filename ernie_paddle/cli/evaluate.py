@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
+from ernie_paddle.finetune.answer_metrics import SCORINGS
 from ernie_paddle.finetune.task_type import FORMATS
+from propeller.errors import UserError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,6 +18,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(parser, "--model", Path, opt.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
     opt.option(parser, "--data", str, opt.REQUIRED, "labelled table with the columns of the training table")
     opt.option(parser, "--format", str, "auto", "format of the table; auto goes by the extension", choices=FORMATS)
+    opt.option(
+        parser,
+        "--scoring",
+        str,
+        None,
+        "question answering: definition of the metrics, as mlqa_de for German after training in English",
+        choices=SCORINGS,
+        shown_default="the model's own",
+    )
     opt.option(parser, "--batch", opt.positive_int, 64, "rows computed at once")
     opt.option(parser, "--output", Path, None, "JSON file that gets the metrics too")
 
@@ -24,10 +36,15 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.cli.finetune import result_table
     from ernie_paddle.finetune.inference import run_dataset
     from ernie_paddle.finetune.model_dir import open_model_dir
+    from ernie_paddle.finetune.question_answering import QuestionAnswering
     from ernie_paddle.finetune.runner import model_runner
 
     model = open_model_dir(args.model)
     task = model.require_task()
+    if args.scoring is not None:
+        if not isinstance(task, QuestionAnswering):
+            raise UserError(f"--scoring is for question answering; the task of {model.path} is {task.type}")
+        task = replace(task, scoring=args.scoring)
     data = task.read(args.data, model.tokenizer, labelled=True, strict=True, format=args.format)
     scores = task.score(run_dataset(model_runner(model), task, data, args.batch), data)
     baseline = task.baseline(data)

@@ -183,6 +183,22 @@ def test_predicted_answers_of_both_kinds_agree_and_give_the_score(
     assert 100 * hits / len(paragraphs) == pytest.approx(answerer.results["best"]["exact_match"])
 
 
+def test_answers_may_be_scored_by_another_definition(
+    answerer: Trained, tagger: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of SQuAD 1.1 knows no questions without answer: no words in common, no F1."""
+    report = tmp_path / "report.json"
+    arguments = ["evaluate", "--model", str(answerer.run), "--data", str(answerer.dev), "--output", str(report)]
+    assert main([*arguments, "--scoring", "squad"]) == 0
+    found, best = json.loads(report.read_text())["model"], answerer.results["best"]
+    assert found["exact_match"] == pytest.approx(best["exact_match"])
+    assert found["answerable_f1"] == pytest.approx(best["answerable_f1"])
+    assert found["unanswerable_f1"] == 0 < best["unanswerable_f1"]
+    arguments = ["evaluate", "--model", str(tagger.run), "--data", str(tagger.dev), "--scoring", "squad"]
+    assert main(arguments) == 2
+    assert "--scoring is for question answering" in capsys.readouterr().err
+
+
 def test_the_threshold_that_is_best_for_the_development_data_is_kept(answerer: Trained) -> None:
     model = open_model_dir(answerer.run)
     task = model.require_task()
