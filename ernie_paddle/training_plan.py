@@ -235,4 +235,11 @@ def _amounts(recipe: Recipe) -> dict[str, Any]:
 def _steps(recipe: Recipe, tokens: int) -> int:
     """The number of steps nearest to a number of tokens, a full batch each."""
     train = recipe.train
-    return round(tokens / (train.batch_tokens or (train.batch_rows or 0) * recipe.data.max_length))
+    batch = train.batch_tokens or (train.batch_rows or 0) * recipe.data.max_length
+    steps = round(tokens / batch)
+    if steps < 1:
+        raise UserError(
+            f"{recipe.name}: schedule: {tokens:,} tokens make no step, as a batch has {batch:,}; raise them, or lower "
+            "the size of the batch"
+        )
+    return steps

@@ -83,6 +83,8 @@ def test_amounts_in_tokens() -> None:
         batch_rows=None, batch_tokens=500,
     )  # fmt: skip
     assert plan.schedule.table() == [{"mlm": 2}, {"nsp": 4}, {"reordering": 1}, {"capitals": 3}]
+    with pytest.raises(UserError, match="100 tokens make no step, as a batch has 256"):
+        _plan({"kind": "cmtl", "tokens_per_task": 100})
 
 
 def test_steps_of_single_tasks() -> None:
