@@ -129,6 +129,18 @@ def test_how_often_titles_are_replaced_and_by_which_lengths(tmp_path: Path) -> N
     assert {example.labels["ir_relevance_labels"] for _, example in none} == {0}
 
 
+def test_a_relevant_title_is_never_drawn_as_irrelevant() -> None:
+    """Queries 0 and 1 share the titles 5 and 8, strong or weak; each has one title that may be drawn for the other."""
+    pairs = [((0,), (5,), "strong"), ((0,), (6,), "weak"), ((0,), (8,), "weak"),
+             ((1,), (5,), "strong"), ((1,), (7,), "none"), ((1,), (8,), "strong")]  # fmt: skip
+    data = in_memory(pairs, 12)
+    found, _ = arranged("ir_relevance", {"random_rate": 0.5}, data, 60)
+    drawn = Counter(
+        words_of(example, data) for k, example in found if k != 4 and example.labels["ir_relevance_labels"] == 2
+    )
+    assert set(drawn) == {((0,), (7,)), ((1,), (6,))}
+
+
 def test_where_no_title_can_be_drawn_rows_stay_and_are_counted() -> None:
     pairs = [((1, 2), (3, i), "weak") for i in range(10)]
     found, report = arranged("ir_relevance", {"random_rate": 0.9}, in_memory(pairs, 20), 3)
