@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         str,
         None,
         "column of the label, score or tags",
-        shown_default="label; in CoNLL columns the last",
+        shown_default="label, in CoNLL columns the last",
     )
     opt.option(data, "--labels", opt.comma_list, None, "the labels in order", shown_default="all in the training table")
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         opt.positive_int,
         None,
         "longest input, special pieces included; longer is cut",
-        shown_default="384 for question_answering, else 128; at most the model's limit",
+        shown_default="384 for question_answering, else 128, at most the model's limit",
     )
     opt.option(
         model,
