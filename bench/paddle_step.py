@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 
 import propeller  # noqa: F401 - sets the process up before Paddle is imported
+from bench.spec import model_config
 
 
 def main() -> None:
     """Serve steps as `torch_step.py` does; the first argument is the specification, JSON."""
     from paddle import nn
 
-    from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder
     from ernie_paddle.models.heads import MaskedLMHead, gather_positions
     from ernie_paddle.models.losses import IGNORE, cross_entropy_sum
@@ -31,16 +31,7 @@ def main() -> None:
     from propeller.task import Task
 
     spec = json.loads(sys.argv[1])
-    config = ErnieConfig(
-        vocab_size=spec["vocab"],
-        hidden_size=spec["hidden"],
-        num_hidden_layers=spec["layers"],
-        num_attention_heads=spec["heads"],
-        intermediate_size=spec["ffn"],
-        hidden_dropout_prob=spec["dropout"],
-        attention_probs_dropout_prob=spec["dropout"],
-        layer_norm_eps=spec["eps"],
-    )
+    config = model_config(spec)
 
     class Model(nn.Layer):
         def __init__(self) -> None:

@@ -11,28 +11,18 @@ import sys
 import time
 
 import propeller  # noqa: F401 - sets the process up before Paddle is imported
+from bench.spec import model_config
 
 
 def main() -> None:
     """Serve steps; the first argument is the specification, JSON."""
     from ernie_paddle.examples import TaskData
-    from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.pretraining_model import build_task
     from propeller.learner import Learner
     from propeller.optim import OptimizerConfig
 
     spec = json.loads(sys.argv[1])
-    config = ErnieConfig(
-        vocab_size=spec["vocab"],
-        hidden_size=spec["hidden"],
-        num_hidden_layers=spec["layers"],
-        num_attention_heads=spec["heads"],
-        intermediate_size=spec["ffn"],
-        hidden_dropout_prob=spec["dropout"],
-        attention_probs_dropout_prob=spec["dropout"],
-        layer_norm_eps=spec["eps"],
-        use_task_id=False,
-    )
+    config = model_config(spec)
     learner = Learner(OptimizerConfig(weight_decay=0.01, clip_norm=1.0), seed=0)
     batches, tokens = {}, {}
     for name, objectives in spec["tasks"].items():

@@ -21,8 +21,8 @@ from ernie_paddle.combinations import Combination, Member, combine
 from ernie_paddle.composite import CompositeData, CompositeReader
 from ernie_paddle.continuing import ORIGIN, RECIPE, Origin, open_origin
 from ernie_paddle.examples import RunReader, StepBatch, StepReader, TaskData, common_vocab
-from ernie_paddle.finetune.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.label_check import require_evaluation, require_labels
+from ernie_paddle.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import build_composite, build_task
 from ernie_paddle.recipe import Recipe

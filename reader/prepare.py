@@ -30,7 +30,7 @@ from reader.report import SkipReport, printable
 from reader.segmenters import describe_segmenters, make_segmenters
 from reader.tokenizer import Tokenizer, load_tokenizer
 from reader.words import SentenceWords
-from reader.workspace import PARTIAL, Workspace, fingerprint_of, look_for_finished
+from reader.workspace import Workspace, fingerprint_of, look_for_finished
 
 SHARD_TOKENS = 1 << 26
 PHRASE_BYTES = 1 << 26
@@ -114,9 +114,6 @@ def prepare(
     fingerprint = fingerprint_of(settings, sources)
     finished = look_for_finished(output, fingerprint, overwrite, settings, sources)
     if finished is not None:
-        if (output / PARTIAL).exists():
-            with Workspace(output, fingerprint) as space:
-                space.remove()
         return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
     total = sum(text_size(source.path) for source in sources)
     count = _default_workers(total) if workers is None else workers

@@ -32,7 +32,7 @@ from reader.report import SkipReport
 from reader.table import FORMATS, table_format
 from reader.tensorfile import TensorFileWriter
 from reader.tokenizer import Tokenizer, load_tokenizer
-from reader.workspace import PARTIAL, Workspace, fingerprint_of, look_for_finished
+from reader.workspace import Workspace, fingerprint_of, look_for_finished
 
 
 def prepare_pairs(
@@ -95,9 +95,6 @@ def prepare_pairs(
     fingerprint = fingerprint_of(settings, sources)
     finished = look_for_finished(output, fingerprint, overwrite, settings, sources)
     if finished is not None:
-        if (output / PARTIAL).exists():
-            with Workspace(output, fingerprint) as space:
-                space.remove()
         return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
     job = _Job(output, loaded, columns, sources, seed, shard_tokens, report, progress or (lambda _: None))
     try:

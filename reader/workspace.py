@@ -141,6 +141,8 @@ def look_for_finished(
 ) -> dict[str, Any] | None:
     """The summary of the corpus in `output` if it is finished and has this fingerprint; None if nothing is there.
 
+    What is left of a killed preparation beside a finished corpus is removed.
+
     Raises:
         DataError: another corpus is there (with `overwrite` it is removed instead), or a damaged one.
     """
@@ -157,6 +159,9 @@ def look_for_finished(
     if info.get("fingerprint") == fingerprint and all((output / name).exists() for name in info.get("files", ())):
         if not isinstance(info.get("summary"), dict):
             raise DataError(f"{output / CORPUS_FILE}: damaged: summary is missing; remove the file and prepare again")
+        if (output / PARTIAL).exists():
+            with Workspace(output, fingerprint) as space:
+                space.remove()
         return dict(info["summary"])
     if not overwrite:
         raise DataError(

@@ -35,9 +35,9 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table."""
     from ernie_paddle.cli.finetune import result_table
     from ernie_paddle.finetune.inference import run_dataset
-    from ernie_paddle.finetune.model_dir import open_model_dir
     from ernie_paddle.finetune.question_answering import QuestionAnswering
     from ernie_paddle.finetune.runner import model_runner
+    from ernie_paddle.model_dir import open_model_dir
 
     model = open_model_dir(args.model)
     task = model.require_task()

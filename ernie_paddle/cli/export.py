@@ -20,8 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export and print where."""
     from ernie_paddle.finetune.encoder_task import encoder_task
-    from ernie_paddle.finetune.model_dir import model_documents, open_model_dir, tokenizer_files
     from ernie_paddle.finetune.runner import answer_task
+    from ernie_paddle.model_dir import model_documents, open_model_dir, tokenizer_files
     from propeller import distributed
     from propeller.export import export_program
 

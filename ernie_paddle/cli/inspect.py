@@ -195,7 +195,7 @@ def describe_vocabulary(path: Path) -> Iterator[str]:
 
 def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
     """A checkpoint (validity, step, parameters, configuration, task) or an exported model (inputs, outputs)."""
-    from ernie_paddle.finetune.model_dir import EXPORTED, NoModelError, open_model_dir
+    from ernie_paddle.model_dir import EXPORTED, NoModelError, open_model_dir
     from propeller import checkpoint
     from propeller.export import EXPORT
     from propeller.predictor import read_description

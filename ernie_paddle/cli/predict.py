@@ -52,8 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict, write one answer for each row, and report unusable rows on stderr."""
     from ernie_paddle.finetune.inference import run_dataset
-    from ernie_paddle.finetune.model_dir import open_model_dir
     from ernie_paddle.finetune.runner import model_runner
+    from ernie_paddle.model_dir import open_model_dir
 
     _check_output(args.output)
     model = open_model_dir(args.model)

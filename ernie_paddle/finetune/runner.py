@@ -8,8 +8,8 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.inference import Run
-from ernie_paddle.finetune.model_dir import ModelDir
 from ernie_paddle.finetune.task_type import TaskType
+from ernie_paddle.model_dir import ModelDir
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.task import Task

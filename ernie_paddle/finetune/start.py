@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ernie_paddle.checkpoints.detect import foreign_layout
 from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder
 from ernie_paddle.checkpoints.shapes import Comparison
-from ernie_paddle.finetune.model_dir import PARAMETERS, open_model_dir
+from ernie_paddle.model_dir import PARAMETERS, open_model_dir
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.recipe import configs_dir
 from propeller import checkpoint

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.inference import run_dataset
-from ernie_paddle.finetune.model_dir import model_documents, tokenizer_files
 from ernie_paddle.finetune.order import epoch_batches, rank_share, steps_per_epoch
 from ernie_paddle.finetune.runner import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.start import Start, describe_load
 from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
+from ernie_paddle.model_dir import model_documents, tokenizer_files
 from propeller import distributed
 from propeller.hooks import EarlyStop
 from propeller.learner import Learner

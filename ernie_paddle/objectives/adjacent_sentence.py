@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ernie_paddle.objectives.base import ObjectiveSettings, default_arrangement
-from ernie_paddle.objectives.example import Example, Row
-from ernie_paddle.objectives.pairs import SentencePair, cut_in_two, draw_other_document, room_beside
+import numpy as np
+
+from ernie_paddle.objectives.base import ObjectiveSettings
+from ernie_paddle.objectives.example import Example, Part, Row
+from ernie_paddle.objectives.pairs import CutPair, draw_other_document, room_beside
 
 NEXT, PREVIOUS, OTHER = 0, 1, 2
 
 
-class AdjacentSentence(SentencePair[ObjectiveSettings]):
+class AdjacentSentence(CutPair[ObjectiveSettings]):
     """Does the second text follow the first (0), precede it (1), or come from another document (2)?
 
     A sample of at least two sentences is cut at a random sentence boundary. A third of the rows shows the two texts
@@ -24,13 +26,8 @@ class AdjacentSentence(SentencePair[ObjectiveSettings]):
     settings_type = ObjectiveSettings
     n_classes = 3
 
-    def arrange(self, row: Row) -> Sequence[Example]:
+    def arrange_cut(self, row: Row, rng: np.random.Generator, first: Part, second: Part) -> Sequence[Example]:
         """``[CLS] A [SEP] B [SEP]`` or ``[CLS] B [SEP] A [SEP]``."""
-        rng = row.generator(self.name)
-        cut = cut_in_two(row, rng, self.name)
-        if cut is None:
-            return [default_arrangement(row)]
-        first, second = cut
         label = int(rng.integers(self.n_classes))
         if label == PREVIOUS:
             return self.pair(row, second, first, label)

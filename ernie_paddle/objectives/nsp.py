@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ernie_paddle.objectives.base import ObjectiveSettings, default_arrangement
-from ernie_paddle.objectives.example import Example, Row
-from ernie_paddle.objectives.pairs import SentencePair, cut_in_two, draw_other_document, room_beside
+import numpy as np
+
+from ernie_paddle.objectives.base import ObjectiveSettings
+from ernie_paddle.objectives.example import Example, Part, Row
+from ernie_paddle.objectives.pairs import CutPair, draw_other_document, room_beside
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -35,7 +37,7 @@ class NspSettings(ObjectiveSettings):
             raise ValueError(f"random_rate must lie between 0 and 1, found {self.random_rate}")
 
 
-class Nsp(SentencePair[NspSettings]):
+class Nsp(CutPair[NspSettings]):
     """Does B follow A in the document (0), or does it come from another document (1)?
 
     A sample of at least two sentences is cut at a random sentence boundary into A and B. With ``random_rate``, B is
@@ -51,13 +53,8 @@ class Nsp(SentencePair[NspSettings]):
     settings_type = NspSettings
     n_classes = 2
 
-    def arrange(self, row: Row) -> Sequence[Example]:
+    def arrange_cut(self, row: Row, rng: np.random.Generator, first: Part, second: Part) -> Sequence[Example]:
         """``[CLS] A [SEP] B [SEP]``."""
-        rng = row.generator(self.name)
-        cut = cut_in_two(row, rng, self.name)
-        if cut is None:
-            return [default_arrangement(row)]
-        first, second = cut
         if rng.random() < self.settings.random_rate:
             other = draw_other_document(row, rng, room_beside(row, first), len(second))
             if other is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings, default_arrangement
 from ernie_paddle.objectives.example import Example, Part, Row, assemble, sentences
 from ernie_paddle.objectives.graph import classification
 from propeller.inputs import Input
@@ -73,14 +73,25 @@ class SentencePair(Objective[P]):
         return [classification(self.name, logits_BK, feeds[self.labels], self.labels, self.settings.weight)]
 
 
-def cut_in_two(row: Row, rng: np.random.Generator, name: str) -> tuple[Part, Part] | None:
-    """A sample cut at a random sentence boundary; None, noted for objective ``name``, if it has no boundary."""
-    count = len(row.sample.sentence_offsets) - 1
-    if count < 2:
-        row.note(f"{name}: a sample of one sentence has no A and B, left without a label")
-        return None
-    cut = int(rng.integers(1, count))
-    return sentences(row.sample, 0, cut), sentences(row.sample, cut, count)
+class CutPair(SentencePair[P]):
+    """A pair of the two parts of a sample of at least two sentences, which is cut at a random sentence boundary.
+
+    A sample of one sentence has no boundary: its row is ``[CLS] sample [SEP]`` without a label, and is counted.
+    """
+
+    def arrange(self, row: Row) -> Sequence[Example]:
+        """As ``arrange_cut`` says."""
+        count = len(row.sample.sentence_offsets) - 1
+        if count < 2:
+            row.note(f"{self.name}: a sample of one sentence has no A and B, left without a label")
+            return [default_arrangement(row)]
+        rng = row.generator(self.name)
+        cut = int(rng.integers(1, count))
+        return self.arrange_cut(row, rng, sentences(row.sample, 0, cut), sentences(row.sample, cut, count))
+
+    def arrange_cut(self, row: Row, rng: np.random.Generator, first: Part, second: Part) -> Sequence[Example]:
+        """The row made of the two parts; ``rng`` is what else it draws from."""
+        raise NotImplementedError
 
 
 def room_beside(row: Row, first: Part) -> int:

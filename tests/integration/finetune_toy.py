@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from ernie_paddle.finetune.model_dir import PARAMETERS, model_documents, tokenizer_files
+from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
 from reader.tokenizer import load_tokenizer
 

@@ -266,7 +266,7 @@ def test_regression(tmp_path: Path) -> None:
 
 def test_a_pretrained_model_exports_as_an_encoder(trained: Trained, tmp_path: Path) -> None:
     from ernie_paddle.finetune.encoder_task import encoder_task
-    from ernie_paddle.finetune.model_dir import open_model_dir
+    from ernie_paddle.model_dir import open_model_dir
     from propeller.learner import Learner
     from propeller.optim import OptimizerConfig
     from propeller.predictor import Predictor

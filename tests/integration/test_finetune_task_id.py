@@ -13,8 +13,8 @@ from finetune_toy import CONFIG, write_pretrained, write_table
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.encoder_task import encoder_task
-from ernie_paddle.finetune.model_dir import open_model_dir
 from ernie_paddle.finetune.task_id import with_task_id
+from ernie_paddle.model_dir import open_model_dir
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.recipe import Recipe
 from propeller import checkpoint

@@ -16,9 +16,9 @@ from finetune_toy import WORDS, write_pretrained
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.inference import run_dataset
 from ernie_paddle.finetune.labelling import Labelling
-from ernie_paddle.finetune.model_dir import open_model_dir
 from ernie_paddle.finetune.question_answering import QuestionAnswering
 from ernie_paddle.finetune.runner import model_runner
+from ernie_paddle.model_dir import open_model_dir
 
 ENTITIES = {"w0": "PER", "w1": "LOC"}
 
