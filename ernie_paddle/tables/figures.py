@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ernie_paddle.finetune.benchmarks import Benchmark
+from ernie_paddle.objectives.masked_lm import MaskedLM
+from ernie_paddle.objectives.registry import registry
 from ernie_paddle.tables.plan import Plan, Run
 from ernie_paddle.tables.runner import Result
 
@@ -51,10 +53,15 @@ class Figures:
         return [(line["step"], line["metrics"][metric]) for line in lines]
 
     def accuracy_of(self, task: str) -> str | None:
-        """The name of the accuracy of the objective that a task is named after, if it has one."""
-        wanted = f"{task}_accuracy"
-        rows, seeds = self.plan.table.rows, self.plan.seeds
-        return wanted if any(self.curve(row, seed, task, wanted) for row in rows for seed in seeds) else None
+        """The name of the accuracy of the objective that a task is named after, if it has one.
+
+        A loss goes by the name of its objective, but for those of masked units: knowledge masking shares that of mlm.
+        """
+        objective = registry().get(task)
+        names = [task, *(["mlm"] if objective and issubclass(objective, MaskedLM) else [])]
+        runs = [(row, seed) for row in self.plan.table.rows for seed in self.plan.seeds]
+        found = (f"{name}_accuracy" for name in names)
+        return next((name for name in found if any(self.curve(*run, task, name) for run in runs)), None)
 
     def at_end(self, row: str, task: str, metric: str, factor: float = 1.0) -> Figure | None:
         """A held-out metric after the last step, times a factor."""

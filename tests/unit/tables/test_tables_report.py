@@ -146,3 +146,31 @@ def test_parts_and_curves(results: dict[Run, Any]) -> None:
     assert cells(text.split("## Held-out text")[1].splitlines()[2]) == ["method", "mlm loss", "acc. (%)"]
     assert row_of(text, "MLM")[1:] == ["5.610 ± 0.010", "<u>33.3 ± 0.0</u>"]
     assert row_of(text.split("Forgetting")[1], "MLM")[1] == "<u>1.010 ± 0.010</u>"
+
+
+def test_every_accuracy_goes_by_the_name_that_the_loss_of_its_objective_has() -> None:
+    """The objectives of ERNIE 2.0's Table 7, and others: an accuracy is found where the term of a loss has hits."""
+    from ernie_paddle.models.config import ErnieConfig
+    from ernie_paddle.objectives.registry import make_objective
+    from ernie_paddle.pretraining_model import build_task
+    from ernie_paddle.recipe import load_recipe
+    from propeller.learner import Learner
+    from propeller.optim import OptimizerConfig
+
+    config = ErnieConfig(
+        vocab_size=32, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16,
+        type_vocab_size=6, use_task_id=False,
+    )  # fmt: skip
+    learner, without = Learner(OptimizerConfig(), seed=0), set()
+    for name in [*load_recipe("ernie2_methods", corpora=["corpus"]).tasks, "mlm", "sbo", "tf"]:
+        learner.add(build_task(name, [make_objective(name)], config, max_length=16))
+        terms = learner.program(name, "eval").terms
+        assert terms is not None
+        ((term, has_hits),) = zip(terms.names, terms.has_hits, strict=True)
+        accuracy = f"{term}_accuracy" if has_hits else None
+        measured = {"loss": 1.0, "other_accuracy": 0.5, **({accuracy: 0.25} if accuracy else {})}
+        result = {"tasks": [name], "evaluations": [{"step": 8, "name": name, "metrics": measured}]}
+        figures = Figures(plan(), {Run("mlm", 0, None): result})
+        assert figures.accuracy_of(name) == accuracy
+        without |= set() if accuracy else {name}
+    assert without == {"tf"}
