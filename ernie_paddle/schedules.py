@@ -58,8 +58,6 @@ class Place:
         stage_step: steps of this stage before this one, of any task.
         task_step: steps of this task before this one in the whole run and in those that it continues: the position in
             the task's data, and the position of a warm-up that begins when the task is introduced.
-        task_stage_step: steps of this task before this one in this stage: the position of a warm-up that begins
-            again at every stage.
     """
 
     step: int
@@ -67,7 +65,6 @@ class Place:
     stage: int
     stage_step: int
     task_step: int
-    task_stage_step: int
 
 
 @dataclass(frozen=True)
@@ -150,7 +147,7 @@ class Schedule:
         offset = step - starts[stage]
         index, done = int(order[offset]), int(counts[offset])
         before = self._done(index) + sum(earlier.steps[index] for earlier in self.stages[:stage])
-        return Place(step, self.tasks[index], stage, offset, before + done, done)
+        return Place(step, self.tasks[index], stage, offset, before + done)
 
     def task_at(self, step: int) -> str:
         """The task trained at ``step`` (from 0)."""
