@@ -45,7 +45,7 @@ def write_pretrained(folder: Path, config: ErnieConfig = CONFIG) -> Path:
     learner = Learner(OptimizerConfig(), seed=7)
     learner.add(encoder_task(config, with_pooled=True))
     arrays = learner.parameters()
-    arrays["cls.predictions.decoder_bias"] = np.zeros(config.vocab_size, np.float32)
+    arrays["cls.capitalization.bias"] = np.zeros(2, np.float32)
     save_file(arrays, folder / PARAMETERS)
     for name, document in model_documents(config, None).items():
         (folder / name).write_text(json.dumps(document))

@@ -71,7 +71,7 @@ def test_a_planted_rule_is_learnt_and_reported(trained: Trained) -> None:
 def test_what_was_loaded_is_said(trained: Trained) -> None:
     assert f"{ENCODER_ARRAYS} parameters loaded" in trained.said
     assert "freshly initialised: classifier.bias, classifier.weight" in trained.said
-    assert "in the checkpoint but not in this model: cls.predictions.decoder_bias" in trained.said
+    assert "in the checkpoint but not in this model: cls.capitalization.bias" in trained.said
 
 
 def test_evaluate_gives_the_metrics_of_training_on_both_kinds(trained: Trained, tmp_path: Path) -> None:

@@ -86,6 +86,7 @@ def test_shapes_are_those_of_the_model(changes: dict[str, int]) -> None:
     from ernie_paddle.models.heads import MaskedLMHead, PooledClassifier
 
     config = dataclasses.replace(CONFIG, **changes)
+    paddle.disable_static()
     with paddle.utils.unique_name.guard():
         encoder = Encoder(config)
         mlm = MaskedLMHead(config, encoder.embeddings.word.weight)

@@ -50,6 +50,7 @@ def test_arrays_are_read_in_every_protocol(tmp_path: Path, protocol: int, kind: 
 def test_what_paddle_saves_is_read_and_what_is_written_paddle_loads(tmp_path: Path) -> None:
     import paddle
 
+    paddle.disable_static()
     layer = paddle.nn.Linear(3, 2)
     wanted = {name: tensor.numpy() for name, tensor in layer.state_dict().items()}
     for number, content in enumerate([layer.state_dict(), dict(layer.named_parameters())]):
