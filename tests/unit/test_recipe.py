@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ernie_paddle.recipe import load_recipe, recipe_names
+from ernie_paddle.training_plan import make_plan
 from propeller.errors import UserError
+
+OWN = {"quickstart", "small_en"}
+"""Recipes that are of no paper."""
 
 
 @pytest.mark.parametrize("name", recipe_names())
@@ -91,3 +97,153 @@ def test_an_unknown_recipe_names_the_nearest() -> None:
         load_recipe("ernie2_bas_en")
     with pytest.raises(UserError, match="no such file"):
         load_recipe("nowhere.yaml")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a paper says of a pre-training run; `model` is layers, hidden size, heads, activation and ids of words.
+
+    `batch` is one of rows or tokens, `per` what has a warm-up of its own, `steps` the steps of each stage, `tasks` the
+    objectives of each task with the settings that are not the usual ones.
+    """
+
+    model: tuple[int, int, int, str, int]
+    batch: tuple[str, int]
+    length: int
+    peak: float
+    warmup: int
+    per: str
+    decay: str
+    betas: tuple[float, float]
+    kind: str
+    steps: list[int]
+    tasks: list[dict[str, dict[str, Any]]]
+
+
+def _bert(model: tuple[int, int, int, str, int], length: int, steps: int) -> Published:
+    """Appendix A.2: 256 rows, 1e-4, betas .9 and .999, 10,000 steps of warm-up, linear decay, MLM and NSP."""
+    return Published(
+        model, ("rows", 256), length, 1e-4, 10_000, "task", "linear", (0.9, 0.999), "sum", [steps],
+        [{"mlm": {}, "nsp": {}}],
+    )  # fmt: skip
+
+
+def _ernie2(model: tuple[int, int, int, str, int], peak: float, others: list[str]) -> Published:
+    """Pre-training Settings: 393,216 tokens, betas .9 and .98, noam, 4,000 steps of warm-up for every task.
+
+    The stages: "On Losses", appendix A, with five tasks of 50,000 steps (Table 7 has four): sixths of the steps.
+    """
+    tasks: list[dict[str, dict[str, Any]]] = [{"knowledge_masking": {}}]
+    tasks += [{"knowledge_masking": {}, name: {}} for name in others]
+    return Published(
+        model, ("tokens", 393_216), 512, peak, 4_000, "task", "noam", (0.9, 0.98), "cmtl",
+        [16_667, 33_333, 50_000, 66_667, 83_333], tasks,
+    )  # fmt: skip
+
+
+BASE, LARGE = (12, 768, 12, "gelu", 30_522), (24, 1024, 16, "gelu", 30_522)
+BASE_ZH, LARGE_ZH = (12, 768, 12, "relu", 18_000), (24, 1024, 16, "relu", 12_800)
+ENGLISH = ["capitalization", "token_document", "sentence_reordering", "discourse_relation"]
+CHINESE = ["sentence_reordering", "sentence_distance", "discourse_relation", "ir_relevance"]
+# On Losses, sections 3.1 and 3.6: 128 rows of 128 tokens, so that 10 billion tokens are 610,352 steps.
+BASELINE = Published(
+    BASE, ("rows", 128), 128, 1e-4, 6_104, "run", "linear", (0.9, 0.999), "sum", [610_352], [{"mlm": {}}]
+)
+AUXILIARY = [
+    "tf", "tf_idf", "sbo", "trigram_shuffling", "token_corruption", "capitalization", "token_length", "nsp",
+    "adjacent_sentence", "sentence_ordering", "sentence_distance", "sentence_corruption", "quick_thoughts", "fast_sent",
+]  # fmt: skip
+BEST = replace(BASELINE, tasks=[{"mlm": {}}, {"quick_thoughts": {}}, {"sentence_ordering": {}}, {"tf_idf": {}}])
+# The k-th of n tasks enters with (k + 1) / (n + 1) of its share, and has 1 / (n + 1) of it in each later stage.
+CMTL = [round(610_352 * share) for share in (2 / 20, 4 / 20, 6 / 20, 8 / 20)]
+CMTL_PLUS = [round(610_352 * share) for share in (2 / 12, 4 / 12, 6 / 12)]
+
+PUBLISHED = {
+    "bert_base_en": _bert(BASE, 128, 900_000),
+    "bert_base_en_512": _bert(BASE, 512, 100_000),
+    "bert_large_en": _bert(LARGE, 128, 900_000),
+    "bert_large_en_512": _bert(LARGE, 512, 100_000),
+    # Its papers give the model, the stages and the length (ERNIE 2.0, "Results on Chinese Tasks"); the rest is BERT's.
+    "ernie1_base_zh": Published(
+        BASE_ZH, ("tokens", 256 * 512), 128, 1e-4, 10_000, "run", "linear", (0.9, 0.999), "sequential",
+        [333_333, 333_333, 333_333],
+        [{"knowledge_masking": {unit: int(unit == only) for unit in ("basic", "phrase", "entity")}}
+         for only in ("basic", "phrase", "entity")],
+    ),
+    "ernie2_base_en": _ernie2(BASE, 5e-5, ENGLISH),
+    "ernie2_base_zh": _ernie2(BASE_ZH, 1.28e-4, CHINESE),
+    "ernie2_large_en": _ernie2(LARGE, 5e-5, ENGLISH),
+    "ernie2_large_zh": _ernie2(LARGE_ZH, 1.28e-4, CHINESE),
+    "ernie2_methods": replace(
+        _ernie2(BASE, 5e-5, []), steps=[20_000, 40_000, 60_000, 80_000],
+        tasks=[{name: {}} for name in ("knowledge_masking", *ENGLISH[:3])],
+    ),
+    "on_losses_mlm": BASELINE,
+    **{f"on_losses_{name}": replace(BASELINE, tasks=[{"mlm": {}}, {name: {}}]) for name in AUXILIARY},
+    "on_losses_capitalization": replace(BASELINE, tasks=[{"mlm": {}}, {"capitalization": {"of": "token"}}]),
+    "on_losses_sum": BEST,
+    "on_losses_incremental": replace(BEST, kind="incremental", steps=[152_588] * 4),
+    "on_losses_alternating": replace(BEST, kind="alternating"),
+    "on_losses_alternating_plus": replace(BEST, kind="alternating_plus"),
+    "on_losses_cmtl": replace(BEST, kind="cmtl", steps=CMTL),
+    "on_losses_cmtl_plus": replace(BEST, kind="cmtl_plus", steps=CMTL_PLUS),
+    # Section 4.4: 32 billion tokens, 1,953,125 steps.
+    "on_losses_final": replace(
+        BEST, kind="cmtl_plus", warmup=19_531, steps=[round(1_953_125 * share) for share in (2 / 12, 4 / 12, 6 / 12)]
+    ),
+}  # fmt: skip
+
+
+def test_the_published_recipes_are_all_there() -> None:
+    assert set(PUBLISHED) == set(recipe_names()) - OWN
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_recipe_is_what_its_paper_says(name: str) -> None:
+    paper, recipe = PUBLISHED[name], load_recipe(name)
+    train, rate, model = recipe.train, recipe.train.learning_rate, recipe.arch
+    sizes = ("num_hidden_layers", "hidden_size", "num_attention_heads", "hidden_act", "vocab_size")
+    assert tuple(model[key] for key in sizes) == paper.model
+    assert model["intermediate_size"] == 4 * model["hidden_size"]
+    assert (model["hidden_dropout_prob"], model["attention_probs_dropout_prob"]) == (0.1, 0.1)
+    of, size = paper.batch
+    assert {"rows": train.batch_rows, "tokens": train.batch_tokens} == {"rows": None, "tokens": None, of: size}
+    assert recipe.data.max_length == paper.length
+    assert (rate.peak, rate.warmup_steps, rate.per, rate.kind) == (paper.peak, paper.warmup, paper.per, paper.decay)
+    # The two phases of BERT share one decay.
+    assert rate.total_steps == (1_000_000 if name.startswith("bert") else None)
+    assert tuple(train.optimizer.betas) == paper.betas
+    assert train.optimizer.weight_decay == 0.01
+    assert train.precision.dtype == "float16"
+    assert [task.objectives for task in recipe.tasks.values()] == paper.tasks
+    assert recipe.schedule.kind == paper.kind
+    stages = make_plan(recipe).schedule.stages
+    # Each amount of a stage is rounded for itself.
+    assert [stage.total for stage in stages] == pytest.approx(paper.steps, rel=0, abs=len(paper.tasks))
+
+
+def test_tasks_that_the_model_tells_apart_have_ids_of_their_own() -> None:
+    """Also the same id in the sizes and languages of ERNIE 2.0, whose fine-tuning names it."""
+    ernie2: dict[str, set[int]] = {}
+    for name in PUBLISHED:
+        recipe = load_recipe(name)
+        ids = [task.task_id for task in recipe.tasks.values()]
+        if recipe.arch["use_task_id"]:
+            assert len(set(ids)) == len(ids), name
+        if name.startswith("ernie2"):
+            for task, config in recipe.tasks.items():
+                ernie2.setdefault(task, set()).add(config.task_id)
+    assert all(len(ids) == 1 for ids in ernie2.values()), ernie2
+
+
+@pytest.mark.parametrize(
+    ("kind", "stages"),
+    [
+        ("cmtl", [[20, 0, 0, 0], [10, 30, 0, 0], [10, 10, 40, 0], [10, 10, 10, 50]]),
+        ("multi_task", [[50, 50, 50, 50]]),
+        ("sequential", [[50, 0, 0, 0], [0, 50, 0, 0], [0, 0, 50, 0], [0, 0, 0, 50]]),
+    ],
+)
+def test_the_three_methods_of_table_7(kind: str, stages: list[list[int]]) -> None:
+    plan = make_plan(load_recipe("ernie2_methods", [f"schedule.kind={kind}"]))
+    assert [[steps / 1000 for steps in stage.steps] for stage in plan.schedule.stages] == stages
