@@ -112,7 +112,8 @@ class StepReader:
     Args:
         task: its name; every task goes through the data in an order of its own.
         objectives: those that share the task's rows.
-        plan: which samples make step n.
+        plan: which samples make step n. Their lengths are those of all rows that the arranging objective makes of
+            them, each as long as the longest, with the special symbols of all.
         data: corpora and vocabulary.
         seed: of the random numbers of arranging, masking etc.
         task_id: what ``task_ids`` is filled with; None feeds no task ids.
@@ -190,25 +191,24 @@ class StepReader:
             return 1
         everyone = self.plan.batch(number)
         most = -(-len(everyone) // world)
-        fitting = self._micro_batch_tokens // (everyone.max_tokens * self._arranger.rows_per_sample)
+        fitting = self._micro_batch_tokens // everyone.max_tokens
         return -(-most // max(fitting, 1))
 
     def _batch(self, rows: BatchRows, skipped: SkipReport) -> Batch:
         """Draw, arrange and pad."""
         keys = key(self._seed, self.task, rows.epoch, rows.corpus, rows.sample)
+        copies = self._arranger.rows_per_sample
+        room = rows.max_tokens // copies
         drawn = []
         numbers = zip(rows.epoch.tolist(), rows.corpus.tolist(), rows.sample.tolist(), keys.tolist(), strict=True)
         for epoch, corpus, sample, row_key in numbers:
             source = self.data.sources[corpus]
-            drawn.append(
-                Row(source.sample(sample), epoch, corpus, sample, rows.max_tokens, self.data, row_key, skipped)
-            )
+            drawn.append(Row(source.sample(sample), epoch, corpus, sample, room, self.data, row_key, skipped))
         arranged = [self._arranger.arrange(row) for row in drawn]
-        copies = self._arranger.rows_per_sample
         # The first rows of all samples, then all the second ones.
         examples = list(chain.from_iterable(zip(*arranged, strict=True)))
         keys = np.concatenate([keys] + [fold(keys, copy) for copy in range(1, copies)])
-        return _pad(examples, drawn * copies, self.data, keys, rows.max_tokens, copies)
+        return _pad(examples, drawn * copies, self.data, keys, room, copies)
 
     def _feeds(self, batch: Batch, blank: bool) -> Feeds:
         """Let the objectives label and corrupt the batch, and collect what the Program is fed."""
@@ -289,7 +289,8 @@ class TaskData:
         objectives: settings of each objective by name.
         corpora: (directory, weight) of each prepared corpus.
         max_length: tokens of the longest row, [CLS] and [SEP] included.
-        batch_tokens, batch_rows: size of the global batch of one step; exactly one is given.
+        batch_tokens, batch_rows: size of the global batch of one step; exactly one is given. Where a sample makes two
+            rows, an odd number of rows is rounded down.
         micro_batch_tokens: most padded tokens of one micro-batch; None never cuts.
         min_tokens: samples with fewer tokens are left out.
         bin_width: rows are put together with others of about their length; width of the bins in tokens.
@@ -337,7 +338,7 @@ def open_step_reader(settings: TaskData) -> StepReader:
     arranging = arranger(objectives, where)
     _check_sizes(settings, arranging, where)
     paths = [path for path, _ in settings.corpora]
-    overhead = 1 + arranging.max_parts
+    overhead, copies = 1 + arranging.max_parts, arranging.rows_per_sample
     sources: list[SampleSource] = [
         arranging.open(path, settings.split, settings.max_length - overhead, settings.min_tokens) for path in paths
     ]
@@ -345,10 +346,10 @@ def open_step_reader(settings: TaskData) -> StepReader:
         sources,
         [weight for _, weight in settings.corpora],
         batch_tokens=settings.batch_tokens,
-        batch_rows=settings.batch_rows,
-        bin_width=settings.bin_width,
+        batch_rows=settings.batch_rows and max(1, settings.batch_rows // copies),
+        bin_width=settings.bin_width * copies,
         seed=int(key(settings.seed, "plan", settings.task)),
-        overhead=overhead,
+        overhead=overhead * copies,
     )
     return StepReader(
         settings.task,
@@ -363,17 +364,17 @@ def open_step_reader(settings: TaskData) -> StepReader:
 
 def _check_sizes(settings: TaskData, arranging: AnyObjective, where: str) -> None:
     """Refuse batches whose longest rows are too few for an objective that compares samples."""
-    samples, length = arranging.min_samples, settings.max_length
+    samples, rows, length = arranging.min_samples, arranging.rows_per_sample, settings.max_length
     sizes = {
-        "batch_rows": (settings.batch_rows, 1),
-        "batch_tokens": (settings.batch_tokens, length),
-        "micro_batch_tokens": (settings.micro_batch_tokens, length * arranging.rows_per_sample),
+        "batch_rows": (settings.batch_rows, rows),
+        "batch_tokens": (settings.batch_tokens, length * rows),
+        "micro_batch_tokens": (settings.micro_batch_tokens, length * rows),
     }
     for name, (size, each) in sizes.items():
         if samples > 1 and size is not None and size < samples * each:
             raise UserError(
-                f"{where}: {arranging.name} compares the samples of a micro-batch, but {name}: {size} leaves only "
-                f"{size // each} of {length} tokens; set it to {samples * each} or more, or lower max_length"
+                f"{where}: {arranging.name} compares the samples of a micro-batch, each of {rows} rows of up to "
+                f"{length} tokens, but {name}: {size} leaves only {size // each}; set it to {samples * each} or more"
             )
 
 

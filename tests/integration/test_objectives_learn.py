@@ -89,7 +89,7 @@ def _translations(seed: int, n: int = 200) -> Documents:
 def test_quick_thoughts(tmp_path: Path) -> None:
     """A text is continued by its translation, without a common word, among 16 candidates. Chance is 1/16."""
     path = planted_corpus(tmp_path, _translations(0), _translations(1))
-    before, after = learn(path, {"quick_thoughts": {"scale": 10.0}}, steps=60, max_length=16, batch_rows=16)
+    before, after = learn(path, {"quick_thoughts": {"scale": 10.0}}, steps=60, max_length=16, batch_rows=32)
     assert before["quick_thoughts_accuracy"] < 0.3
     assert after["quick_thoughts_accuracy"] > 0.8
 
@@ -97,7 +97,7 @@ def test_quick_thoughts(tmp_path: Path) -> None:
 def test_fast_sent(tmp_path: Path) -> None:
     """Texts and the words of the texts beside them come together, while mlm still tells words apart (chance: 1/24)."""
     path = planted_corpus(tmp_path, _translations(0), _translations(1))
-    before, after = learn(path, {"fast_sent": {}, "mlm": {}}, steps=80, max_length=16)
+    before, after = learn(path, {"fast_sent": {}, "mlm": {}}, steps=80, max_length=16, batch_rows=64)
     assert before["fast_sent"] > 0.5
     assert after["fast_sent"] < 0.1
     assert after["mlm_accuracy"] > 0.25

@@ -12,6 +12,7 @@ import yaml
 from objective_learning import Documents, planted_corpus
 
 from ernie_paddle.cli import main as cli
+from ernie_paddle.objectives.registry import make_objective
 
 ARCH = {
     "vocab_size": None, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,
@@ -77,7 +78,7 @@ def test_text_without_anything_to_label(
     if reason:
         counted = re.search(rf"\((\d+) × {objective}: {reason}", error)
         assert counted is not None
-        assert int(counted[1]) == 16 * 4
+        assert int(counted[1]) == 16 * 4 // make_objective(objective).rows_per_sample
 
 
 def test_held_out_text_without_anything_to_label(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,8 +121,8 @@ def test_two_vocabularies(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     [
         ("tf_idf", {}, "has no statistics of its documents yet: make them with `ernie stats "),
         ("discourse_relation", {}, "holds documents, but discourse_relation reads labelled pairs"),
-        ("quick_thoughts", {"train": {"batch_rows": 1}}, "leaves only 1 of 32 tokens; set it to 2 or more"),
-        ("quick_thoughts", {"train": {"micro_batch_tokens": 64}}, "leaves only 1 of 32 tokens; set it to 128 or more"),
+        ("quick_thoughts", {"train": {"batch_rows": 1}}, "leaves only 0; set it to 4 or more"),
+        ("quick_thoughts", {"train": {"micro_batch_tokens": 64}}, "leaves only 1; set it to 128 or more"),
         ("mlm", {"schedule": {"kind": "table", "stages": [{"task": 3}], "total_steps": 4}}, "make the table add up"),
         ("mlm", {"schedule": {"kind": "table", "stages": [{"task+task": 3}]}}, "'task+task' names a task twice"),
         ("mlm", {"schedule": {"kind": "table", "stages": [{"tusk": 3}]}}, "unknown task 'tusk'; did you mean 'task'?"),

@@ -8,6 +8,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from objective_corpora import FIRST, Documents, in_memory, make_vocab, step_read
 
 from ernie_paddle.examples import RunReader, StepBatch, TaskData, task_inputs
 from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings
-from ernie_paddle.objectives.example import Batch, Example, Feeds, Part, Row, assemble, sentences
+from ernie_paddle.objectives.example import Batch, Example, Feeds, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.objectives.registry import make_objectives
 from ernie_paddle.stage_tables import cmtl
 from propeller.errors import UserError
@@ -232,9 +233,22 @@ class _Halves(Objective[ObjectiveSettings]):
         return {share.name: np.array(values, np.float32), "halves_never": np.zeros((0, 3), np.int64)}
 
 
+class _Doubled:
+    """Samples that are arranged into two rows, none of which is longer than the sample."""
+
+    def __init__(self, source: SampleSource) -> None:
+        self.lengths, self.max_tokens = 2 * source.lengths, 2 * source.max_tokens
+        self.name, self.skipped = source.name, source.skipped
+        self.sample, self.document = source.sample, source.document
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+
 def test_an_objective_over_two_halves_of_the_batch_needs_no_other_change() -> None:
     data = in_memory(DOCS, max_length=40, overhead=2)
-    reader = step_reader(data, {"mlm": {}}, batch_rows=5, micro_batch_tokens=160)
+    data = replace(data, sources=[_Doubled(data.sources[0])])
+    reader = step_reader(data, {"mlm": {}}, overhead=4, batch_rows=5, micro_batch_tokens=400)
     reader = type(reader)(
         "halves", [_Halves(ObjectiveSettings()), *make_objectives({"mlm": {}}, "t")], reader.plan, data, seed=0
     )
