@@ -8,7 +8,7 @@ import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.example import Example, Part, Row
-from ernie_paddle.objectives.pairs import CutPair, draw_other_document, room_beside
+from ernie_paddle.objectives.pairs import CutPair
 
 NEXT, PREVIOUS, OTHER = 0, 1, 2
 
@@ -16,9 +16,9 @@ NEXT, PREVIOUS, OTHER = 0, 1, 2
 class AdjacentSentence(CutPair[ObjectiveSettings]):
     """Does the second text follow the first (0), precede it (1), or come from another document (2)?
 
-    A sample of at least two sentences is cut at a random sentence boundary. A third of the rows shows the two texts
-    in order, a third in the other order, and in a third the second one is replaced as in ``nsp``. A sample of one
-    sentence, and a row for which no other document is found in 16 draws, has no label; both are counted.
+    The two are consecutive texts, as ``CutPair`` says. A third of the rows shows them in order, a third in the other
+    order, and in a third the second one is replaced as in ``nsp``; a row for which no such text is found has no label,
+    and is counted.
     """
 
     name = "adjacent_sentence"
@@ -32,9 +32,5 @@ class AdjacentSentence(CutPair[ObjectiveSettings]):
         if label == PREVIOUS:
             return self.pair(row, second, first, label)
         if label == OTHER:
-            other = draw_other_document(row, rng, room_beside(row, first), len(second))
-            if other is not None:
-                return self.pair(row, first, other, label)
-            row.note("adjacent_sentence: no other document found, left without a label")
-            return self.pair(row, first, second, None)
+            return self.pair_with_other(row, rng, first, second, label)
         return self.pair(row, first, second, label)

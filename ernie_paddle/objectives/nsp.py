@@ -10,7 +10,7 @@ import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.example import Example, Part, Row
-from ernie_paddle.objectives.pairs import CutPair, draw_other_document, room_beside
+from ernie_paddle.objectives.pairs import CutPair
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -40,12 +40,10 @@ class NspSettings(ObjectiveSettings):
 class Nsp(CutPair[NspSettings]):
     """Does B follow A in the document (0), or does it come from another document (1)?
 
-    A sample of at least two sentences is cut at a random sentence boundary into A and B. With ``random_rate``, B is
-    replaced by consecutive sentences of another document of the same corpus, from a random sentence on: as many as
-    come nearest to the length of the true B, so that the length of a row does not tell its label (the first of them
-    cut if it alone does not fit). A sample of one sentence has no boundary: its row is
-    ``[CLS] sample [SEP]`` without a label. Where no other document is found in 16 draws the true B stays, so that a
-    label is never wrong. Both are counted.
+    A and B are consecutive texts, as ``CutPair`` says. With ``random_rate``, B is replaced by consecutive sentences of
+    another document of the same corpus that come nearest to its length, as ``drawn_text`` says: neither the length of
+    a row nor where its text breaks off tells its label. A row for which 16 draws find no such text has no label, so
+    that a label is never wrong; it is counted.
     """
 
     name = "nsp"
@@ -56,10 +54,7 @@ class Nsp(CutPair[NspSettings]):
     def arrange_cut(self, row: Row, rng: np.random.Generator, first: Part, second: Part) -> Sequence[Example]:
         """``[CLS] A [SEP] B [SEP]``."""
         if rng.random() < self.settings.random_rate:
-            other = draw_other_document(row, rng, room_beside(row, first), len(second))
-            if other is not None:
-                return self.pair(row, first, other, RANDOM)
-            row.note("nsp: no other document found, the true next text kept")
+            return self.pair_with_other(row, rng, first, second, RANDOM)
         return self.pair(row, first, second, NEXT)
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:

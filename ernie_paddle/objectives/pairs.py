@@ -1,7 +1,8 @@
 """Pairs of texts ``[CLS] A [SEP] B [SEP]``, as the objectives that classify them share it (BERT, section 3.1, Task #2).
 
-Length must not tell the class: a B that is drawn from elsewhere has about the length of the B that it stands for, and
-starts where that many tokens follow, as far as there are such places.
+What is no question of the class must not tell it. Every A and B is whole sentences, whatever the class; a B from
+elsewhere has about the length of the B that it stands for (``drawn_text``); and where the two change places, the
+first is not longer than the second by the way text is packed (``CutPair``).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings, default_arrangement
+from ernie_paddle.objectives.drawn_text import draw_other_document
 from ernie_paddle.objectives.example import Example, Part, Row, assemble, sentences
 from ernie_paddle.objectives.graph import classification
 from propeller.inputs import Input
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
     from ernie_paddle.pretraining_model import PretrainingModel
-
-# In a corpus of many documents one draw nearly always finds another document; in one of few, sixteen do.
-_TRIES = 16
 
 P = TypeVar("P", bound=ObjectiveSettings)
 
@@ -61,6 +60,19 @@ class SentencePair(Objective[P]):
         """The row ``[CLS] first [SEP] second [SEP]``; with None as label it does not count."""
         return [assemble([first, second], row.data.vocab, {} if label is None else {self.labels: label})]
 
+    def pair_with_other(
+        self, row: Row, rng: np.random.Generator, first: Part, second: Part, label: int
+    ) -> Sequence[Example]:
+        """The row of A and a text of another document of about the length of ``second``.
+
+        Where 16 draws find none that fits, the row is that of A and ``second``, without a label, and is counted.
+        """
+        other = draw_other_document(row, rng, room_beside(row, first), len(second))
+        if other is None:
+            row.note(f"{self.name}: no other document found, left without a label")
+            return self.pair(row, first, second, None)
+        return self.pair(row, first, other, label)
+
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
         """The classes on the pooled [CLS]."""
         from ernie_paddle.models.heads import PooledClassifier
@@ -74,20 +86,30 @@ class SentencePair(Objective[P]):
 
 
 class CutPair(SentencePair[P]):
-    """A pair of the two parts of a sample of at least two sentences, which is cut at a random sentence boundary.
+    """A pair of the two parts of a stretch of at least two sentences, which is cut at a random sentence boundary.
 
-    A sample of one sentence has no boundary: its row is ``[CLS] sample [SEP]`` without a label, and is counted.
+    The stretch is as many sentences as fit into the row, from the second sentence of the sample on; from the first
+    where that one begins its document. For the first sentence of any later sample stands there because it did not fit
+    into the sample before, so it is longer than others, and the length of a part would tell which of the two comes
+    first. No other sentence of the stretch is singled out by its length, if the row has room for the longest sample.
+    (In the rows of shorter bins, see ``reader.plan``, the last one may be: some sentence there was too long.) What
+    remains is what the text itself does, a document that ends in short lines, say.
+
+    Where there are no two such sentences, and where the sample is a piece of a sentence, the row is
+    ``[CLS] sample [SEP]`` without a label, and is counted.
     """
 
     def arrange(self, row: Row) -> Sequence[Example]:
         """As ``arrange_cut`` says."""
-        count = len(row.sample.sentence_offsets) - 1
-        if count < 2:
-            row.note(f"{self.name}: a sample of one sentence has no A and B, left without a label")
+        text, first, end = _stretch(row)
+        if end - first < 2:
+            alone = len(row.sample.sentence_offsets) == 2
+            why = "a sample of one sentence" if alone else "a sample after whose first sentence no two fit"
+            row.note(f"{self.name}: {why} has no A and B, left without a label")
             return [default_arrangement(row)]
         rng = row.generator(self.name)
-        cut = int(rng.integers(1, count))
-        return self.arrange_cut(row, rng, sentences(row.sample, 0, cut), sentences(row.sample, cut, count))
+        cut = int(rng.integers(first + 1, end))
+        return self.arrange_cut(row, rng, sentences(text, first, cut), sentences(text, cut, end))
 
     def arrange_cut(self, row: Row, rng: np.random.Generator, first: Part, second: Part) -> Sequence[Example]:
         """The row made of the two parts; ``rng`` is what else it draws from."""
@@ -99,60 +121,13 @@ def room_beside(row: Row, first: Part) -> int:
     return row.room - len(first) - 3
 
 
-def draw_other_document(row: Row, rng: np.random.Generator, room: int, length: int) -> Part | None:
-    """Consecutive sentences of another document of the row's corpus; None if 16 draws found none.
-
-    Args:
-        row: whose corpus is drawn from.
-        rng: of the draws.
-        room: tokens that fit.
-        length: tokens that are wanted.
-    """
-    source = row.data.sources[row.corpus]
-    for number in rng.integers(len(source), size=_TRIES):
-        document = source.sample(int(number)).document
-        if document != row.sample.document:
-            text = source.document(document)
-            return stretch(text, [(0, len(text.sentence_offsets) - 1)], rng, room, length)
-    return None
-
-
-def stretch(text: Sample, spans: Sequence[tuple[int, int]], rng: np.random.Generator, room: int, length: int) -> Part:
-    """Consecutive sentences inside one of the spans, from a random sentence on, of about ``length`` tokens.
-
-    Sentences after which less than ``length`` is left of their span are drawn only if there are no others: then the
-    span with the most tokens is taken from its first sentence on.
-
-    Args:
-        text: a document.
-        spans: sentences (first, end) of the text that may be taken; none is empty.
-        rng: of the draw.
-        room: tokens that fit.
-        length: tokens that are wanted.
-    """
+def _stretch(row: Row) -> tuple[Sample, int, int]:
+    """The document of a row, and which of its sentences (first, end) are to be cut in two; none for a piece of one."""
+    sample = row.sample
+    text = row.data.sources[row.corpus].document(sample.document)
     offsets = text.sentence_offsets
-    # Of every span, how many of its first sentences have enough after them.
-    enough = [int(offsets[first:end].searchsorted(offsets[end] - length, side="right")) for first, end in spans]
-    if sum(enough) == 0:
-        first, end = max(spans, key=lambda span: int(offsets[span[1]] - offsets[span[0]]))
-        return nearest(text, first, end, room, length)
-    drawn = int(rng.integers(sum(enough)))
-    for (first, end), count in zip(spans, enough, strict=True):
-        if drawn < count:
-            return nearest(text, first + drawn, end, room, length)
-        drawn -= count
-    raise AssertionError("the draw lies in one of the spans")
-
-
-def nearest(text: Sample, first: int, end: int, room: int, length: int) -> Part:
-    """Sentences from ``first`` on, before ``end``: as many as come nearest to ``length`` and fit into ``room``.
-
-    The first of them is cut if it alone does not fit.
-    """
-    offsets = text.sentence_offsets
-    end = min(end, int(offsets.searchsorted(offsets[first] + room, side="right")) - 1)
-    if end <= first:
-        part = sentences(text, first, first + 1)
-        return Part(part.tokens[:room], part.flags[:room], part.document)
-    lengths = offsets[first + 1 : end + 1] - offsets[first]
-    return sentences(text, first, first + 1 + int(np.abs(lengths - length).argmin()))
+    at = int(offsets.searchsorted(sample.start))
+    if not np.array_equal(offsets[at : at + 2], sample.start + sample.sentence_offsets[:2]):
+        return text, at, at
+    first = at if sample.start == 0 else at + 1
+    return text, first, int(offsets.searchsorted(offsets[first] + row.room - 3, side="right")) - 1

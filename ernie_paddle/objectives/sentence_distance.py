@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings, default_arrangement
+from ernie_paddle.objectives.drawn_text import draw_text
 from ernie_paddle.objectives.example import Example, Row, sentences
-from ernie_paddle.objectives.pairs import SentencePair, draw_other_document, nearest, room_beside, stretch
+from ernie_paddle.objectives.pairs import SentencePair, room_beside
 
 ADJACENT, SAME_DOCUMENT, OTHER_DOCUMENT = 0, 1, 2
 
@@ -43,15 +44,16 @@ class SentenceDistanceSettings(ObjectiveSettings):
 class SentenceDistance(SentencePair[SentenceDistanceSettings]):
     """Does B follow A (0), come from elsewhere in its document (1), or from another document (2)?
 
-    A is the first sentences of a sample. Whatever the class, a stretch of the same document is drawn that neither
-    overlaps nor touches A, before or after it, of about the length of the rest of the sample. It is the B of class 1,
-    and gives the length of the B of the others: the sentences after A, or consecutive sentences of another document,
-    that come nearest to it. So length does not tell the class, not even in documents of a single sample.
+    A is the first sentences of a sample. Whatever the class, a text of the same document is drawn that neither
+    overlaps nor touches A, before or after it, and comes nearest to the length of the rest of the sample. It is the B
+    of class 1, and gives the length of the B of the others: the sentences after A, or consecutive sentences of another
+    document, that come nearest to it. All are whole sentences, drawn as ``drawn_text`` says. So neither length nor
+    where a text breaks off tells the class.
 
-    A is cut where there is such a stretch. A document that has none (fewer than three sentences, or a sample of one)
-    gives a row without a label, whatever its class would have been: with labels of the other classes alone, the
-    classes would no longer have their shares, and short documents would tell them. A row for which no other document
-    is found in 16 draws has no label either. All are counted.
+    A is cut where there is such a text. A document that has none (fewer than three sentences, a sample of one, or no
+    sentence that fits) gives a row without a label, whatever its class would have been: with labels of the other
+    classes alone, the classes would no longer have their shares, and short documents would tell them. A row for which
+    no text of another document is found in 16 draws has no label either. All are counted.
     """
 
     name = "sentence_distance"
@@ -73,16 +75,16 @@ class SentenceDistance(SentencePair[SentenceDistanceSettings]):
         rng = row.generator(self.name)
         cut = int(rng.integers(1, last + 1))
         first = sentences(sample, 0, cut)
-        room, rest = room_beside(row, first), len(sample.tokens) - len(first)
         spans = [(begin, end) for begin, end in ((0, before - 1), (before + cut + 1, total)) if begin < end]
-        apart = stretch(text, spans, rng, room, rest)
+        apart = draw_text(text, spans, rng, room_beside(row, first), len(sample.tokens) - len(first))
+        if apart is None:
+            row.note("sentence_distance: no sentence apart from A fits beside it, left without a label")
+            return [default_arrangement(row)]
         label = int(rng.choice(self.n_classes, p=np.array(self.settings.shares) / sum(self.settings.shares)))
         if label == SAME_DOCUMENT:
             return self.pair(row, first, apart, label)
         if label == OTHER_DOCUMENT:
-            other = draw_other_document(row, rng, room, len(apart))
-            if other is not None:
-                return self.pair(row, first, other, label)
-            row.note("sentence_distance: no other document found, left without a label")
-            return self.pair(row, first, nearest(sample, cut, count, room, len(apart)), None)
-        return self.pair(row, first, nearest(sample, cut, count, room, len(apart)), label)
+            return self.pair_with_other(row, rng, first, apart, label)
+        ends = sample.sentence_offsets[cut + 1 :] - sample.sentence_offsets[cut]
+        nearest = int(np.abs(ends - len(apart)).argmin())
+        return self.pair(row, first, sentences(sample, cut, cut + 1 + nearest), label)

@@ -16,8 +16,7 @@ IN_ORDER, SWAPPED = 0, 1
 class SentenceOrdering(CutPair[ObjectiveSettings]):
     """Are these two consecutive texts in order (0), or swapped (1)?
 
-    A sample of at least two sentences is cut at a random sentence boundary; half of the rows show the second text
-    first. A sample of one sentence has no label, and is counted.
+    They are cut as ``CutPair`` says; half of the rows show the second text first.
     """
 
     name = "sentence_ordering"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import Any
 
 import numpy as np
@@ -27,27 +27,16 @@ def _joined(sentences: Sequence[Text]) -> Text:
     return tuple(token for sentence in sentences for token in sentence)
 
 
-def _stretches(document: Sequence[Text], taken: set[int], room: int, wanted: int) -> set[Text]:
-    """All texts that may be drawn from a document if the sentences in `taken` may not."""
-    spans: list[list[int]] = []
-    for number in range(len(document)):
-        if number not in taken:
-            if number == 0 or number - 1 in taken:
-                spans.append([])
-            spans[-1].append(number)
-
-    def piece(span: list[int]) -> Text:
-        texts = [_joined([document[i] for i in span[:n]]) for n in range(1, len(span) + 1)]
-        fitting = [text for text in texts if len(text) <= room]
-        if not fitting:
-            return texts[0][:room]
-        return min(fitting, key=lambda text: (abs(len(text) - wanted), len(text)))
-
-    def size(span: list[int]) -> int:
-        return sum(len(document[i]) for i in span)
-
-    found = {piece(span[n:]) for span in spans for n in range(len(span)) if size(span[n:]) >= wanted}
-    return found or {piece(max(spans, key=size))}
+def _drawable(document: Sequence[Text], taken: set[int], room: int, wanted: int) -> set[Text]:
+    """All texts that may be drawn from a document of at most 16 sentences if those in `taken` may not."""
+    texts = [
+        [_joined(document[i:j]) for j in range(i + 1, len(document) + 1) if not taken & set(range(i, j))]
+        for i in range(len(document))
+    ]
+    fitting = [[text for text in begun if len(text) <= room] for begun in texts]
+    nearest = [min(begun, key=lambda text: (abs(len(text) - wanted), len(text))) for begun in fitting if begun]
+    least = min((abs(len(text) - wanted) for text in nearest), default=0)
+    return {text for text in nearest if abs(len(text) - wanted) == least}
 
 
 def _others(text: list[list[Text]], document: int, room: int, wanted: int) -> set[Text]:
@@ -56,7 +45,7 @@ def _others(text: list[list[Text]], document: int, room: int, wanted: int) -> se
         found
         for number, other in enumerate(text)
         if number != document
-        for found in _stretches(other, set(), room, wanted)
+        for found in _drawable(other, set(), room, wanted)
     }
 
 
@@ -90,6 +79,17 @@ def _end(row: Row, document: list[Text]) -> int:
     return document.index(sample[-1]) + 1
 
 
+def _stretch(row: Row, document: list[Text]) -> list[Text]:
+    """The sentences that are cut in two: those that fit, without the first unless it begins the document."""
+    first = _sentences_of(row)[0]
+    if first not in document:  # a piece of a sentence
+        return []
+    found = document[:] if document[0] == first else document[document.index(first) + 1 :]
+    while sum(map(len, found)) > row.room - 3:
+        found.pop()
+    return found
+
+
 @settings(max_examples=80, deadline=None)
 @given(
     documents(max_length=20),
@@ -106,17 +106,17 @@ def test_two_parts_of_a_sample(docs: Documents, seed: int, room: int, name: str)
     counted = 0
     for row in drawn:
         parts, label = _made(objective, row, data)
-        sample = _sentences_of(row)
-        cuts = [(_joined(sample[:n]), _joined(sample[n:])) for n in range(1, len(sample))]
+        stretch = _stretch(row, text[row.sample.document])
+        cuts = [(_joined(stretch[:n]), _joined(stretch[n:])) for n in range(1, len(stretch))]
         before, counted = counted, row.skipped.total
         if not cuts:
             assert label is None
-            assert parts == [_joined(sample)]
+            assert parts == [tuple(row.sample.tokens.tolist())]
             assert counted == before + 1
             continue
         first, second = parts
         if counted > before:  # no other document
-            assert label == (0 if name == "nsp" else None)
+            assert label is None
             assert (first, second) in cuts
         elif label == 0:
             assert (first, second) in cuts
@@ -147,20 +147,24 @@ def test_sentence_distance(docs: Documents, seed: int, room: int) -> None:
             taken = set(range(begin - 1, begin + n + 1))
             if set(range(len(document))) - taken:
                 apart[_joined(sample[:n])] = taken
-        if not apart:
+        texts = {
+            a: _drawable(document, taken, room - 3 - len(a), len(row.sample.tokens) - len(a))
+            for a, taken in apart.items()
+        }
+        if len(parts) == 1:
             assert label is None
             assert parts == [_joined(sample)]
             assert counted == before + 1
+            assert set() in texts.values() or not texts
             continue
         first, second = parts
-        assert first in apart
-        space, rest = room - 3 - len(first), sum(map(len, sample)) - len(first)
-        same = _stretches(document, apart[first], space, rest)
+        space, same = room - 3 - len(first), texts[first]
         lengths = {len(found) for found in same}
-        if label == 1:
+        if label == 1 or label is None:
             assert second in same
             # Said once more, from the tokens themselves: they count up without a gap in a document.
             assert second[-1] < first[0] - 1 or second[0] > first[-1] + 1
+            assert (label is None) == (counted > before)
         elif label == 2:
             assert any(second in _others(text, row.sample.document, space, wanted) for wanted in lengths)
         else:
@@ -170,7 +174,6 @@ def test_sentence_distance(docs: Documents, seed: int, room: int) -> None:
             nearest = {min(following, key=lambda found: (abs(len(found) - n), len(found))) for n in lengths}
             assert second in nearest
             assert second[0] == first[-1] + 1
-            assert (label is None) == (counted > before)
 
 
 def _labels(
@@ -204,26 +207,35 @@ def test_classes_have_their_shares(name: str, chosen: dict[str, Any], shares: li
     assert counts[None] == drawn[0].skipped.total == max(one, two)
 
 
-def test_length_does_not_tell_the_class() -> None:
-    """How often the best threshold on the length of the second text is right, beyond guessing."""
+@pytest.mark.parametrize("name", ["nsp", "adjacent_sentence", "sentence_ordering", "sentence_distance"])
+@pytest.mark.parametrize("sentences", [5, 30])
+def test_form_does_not_tell_the_class(name: str, sentences: int) -> None:
+    """Sentences are as long as the row, so many do not fit: whole ones alone are shown, and no length tells the class.
+
+    For each class, the distributions of four numbers that a row's two lengths make: how often the best threshold on
+    one is right, beyond guessing.
+    """
     rng = np.random.default_rng(0)
-    for sentences in (5, 30):
-        lengths = [rng.integers(1, 9, max(2, int(rng.poisson(sentences)))).tolist() for _ in range(80)]
-        data = in_memory(Documents(lengths, 0), max_length=64, overhead=3)
-        for name, classes in (("nsp", 2), ("adjacent_sentence", 3), ("sentence_distance", 3)):
-            objective = make_objective(name)
-            found: list[list[int]] = [[] for _ in range(classes)]
-            for row in rows(data, 64, epochs=5):
-                (example,) = objective.arrange(row)
-                if example.labels:
-                    found[int(example.labels[f"{name}_labels"])].append(int((example.segments == 1).sum()))
-            for one in range(classes):
-                for other in range(one):
-                    a, b = np.array(found[one]), np.array(found[other])
-                    apart = max(abs((a <= n).mean() - (b <= n).mean()) for n in range(64))
-                    # Chance alone reaches this once in 3,000 times (Kolmogorov and Smirnov).
-                    chance = 2.1 * np.sqrt(1 / len(a) + 1 / len(b))
-                    assert apart < chance, (sentences, name, one, other, apart, chance)
+    room, n_documents = 32, 3000 // sentences
+    lengths = [rng.integers(1, room - 2, max(3, int(rng.poisson(sentences)))).tolist() for _ in range(n_documents)]
+    docs = Documents(lengths, 0)
+    data = in_memory(docs, max_length=room, overhead=3)
+    ends = {sentence[-1] for document in docs.sentences() for sentence in document}
+    objective = make_objective(name)
+    found: dict[int, list[list[int]]] = {}
+    for row in rows(data, room, epochs=4):
+        (example,) = objective.arrange(row)
+        if example.labels:
+            a, b = parts_of(example, data.vocab)
+            assert {a[-1], b[-1]} <= ends
+            form = [len(a), len(b), len(a) + len(b), len(a) - len(b)]
+            found.setdefault(int(example.labels[f"{name}_labels"]), []).append(form)
+    assert len(found) > 1
+    for one, other in combinations(found, 2):
+        for number, (x, y) in enumerate(zip(np.array(found[one]).T, np.array(found[other]).T, strict=True)):
+            apart = max(abs((x <= n).mean() - (y <= n).mean()) for n in range(-room, room))
+            # Chance alone reaches this once in 3,000 times (Kolmogorov and Smirnov).
+            assert apart < 2.1 * np.sqrt(1 / len(x) + 1 / len(y)), (one, other, number, apart, len(x), len(y))
 
 
 @pytest.mark.parametrize(("name", "labelled"), [("adjacent_sentence", [0, 1]), ("sentence_distance", [0, 1])])
@@ -262,10 +274,9 @@ def test_nsp_takes_another_document_half_of_the_time() -> None:
 
 
 def test_nsp_in_a_corpus_of_one_document_counts_what_it_cannot_do() -> None:
-    """Every draw fails, so every label is "next", none is wrong, and about half of the rows are counted."""
-    data = in_memory(Documents([[3] * 40], 0), max_length=16, overhead=3)
-    drawn = rows(data, 16, epochs=20)
-    objective = make_objective("nsp")
-    assert {objective.arrange(row)[0].labels["nsp_labels"] for row in drawn} == {nsp.NEXT}
-    counted = drawn[0].skipped.counts["nsp: no other document found, the true next text kept"]
+    """Every draw fails, so no label is "random", none is wrong, and about half of the rows are counted."""
+    labels, drawn = _labels("nsp", Documents([[3] * 40], 0), room=16, epochs=20)
+    assert set(labels) == {nsp.NEXT, None}
+    counted = labels.count(None)
+    assert drawn[0].skipped.counts == {"nsp: no other document found, left without a label": counted}
     assert abs(counted - len(drawn) / 2) < 4 * np.sqrt(len(drawn) / 4)
