@@ -33,8 +33,9 @@ class Tf(TokenRegression[TfSettings]):
     document." As the scale is the document's, the rest of the document is read as the document without the token
     itself. That takes 1 from every count, which the rescaling undoes: the label is the count, rescaled. The other
     reading, the document without this row, is ``of: rest``. Targets stay real numbers (the release cut them to
-    integers); they are 0 where all counts are equal, and for tokens that another objective put in from elsewhere.
-    All tokens of the text count, also masked ones (with what stood there).
+    integers); they are 0 where all counts are equal. All tokens of the text have a target, masked ones that of what
+    stood there. A token that another objective put in from elsewhere has that of any occurrence of it in the document
+    of its place, 0 if it does not occur there.
     """
 
     name = "tf"

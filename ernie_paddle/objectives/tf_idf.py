@@ -17,8 +17,8 @@ class TfIdf(TokenRegression[ObjectiveSettings]):
 
     tf is the count in the document. idf = ln(documents / documents with the token), over the training split of the
     row's own corpus: it needs the statistics that `ernie prepare` or `ernie stats` lay beside the shards. Targets are
-    real numbers, 0 where all values of the document are equal, and for tokens put in from elsewhere, as in ``tf``.
-    All tokens of the text count, also masked ones (with what stood there).
+    real numbers, 0 where all values of the document are equal. All tokens of the text have one, also masked ones and
+    those put in from elsewhere, as in ``tf``.
     """
 
     name = "tf_idf"
