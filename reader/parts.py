@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from reader.blocks import Block
 from reader.corpus import Shard, shard_layout, token_dtype
-from reader.documents import Document, parse_block
+from reader.documents import Document, DocumentLimits, cut_documents, parse_block
 from reader.errors import DataError
 from reader.report import SkipReport
 from reader.segmenters import make_segmenters, mark
@@ -34,7 +34,7 @@ _SENTENCES_AT_ONCE = 1 << 13
 
 @dataclass(frozen=True)
 class PartSettings:
-    """What a worker must know: where parts go, the tokenizer's folder, segmenters, the split, the language.
+    """What a worker must know: where parts go, the tokenizer's folder, segmenters, the split, the language, limits.
 
     A document is held out if its draw, a hash of 64 bits, is below `heldout_below`; see `draw_limit`.
     """
@@ -46,6 +46,7 @@ class PartSettings:
     heldout_below: int
     seed: int
     language: str | None
+    limits: DocumentLimits
 
 
 def draw_limit(heldout: float) -> int:
@@ -78,7 +79,7 @@ class PartWorker:
     def __call__(self, task: PartTask) -> dict[str, Any]:
         """Writes the part of a block; returns its summary, which the part's header holds, too."""
         report = SkipReport()
-        documents = parse_block(task.block, report, self._settings.language)
+        documents = self._large_enough(parse_block(task.block, report, self._settings.language), report)
         arrays, splits, languages, lowest = self._arrays(documents, task.block.source.number, report)
         summary = {
             "number": task.number,
@@ -92,6 +93,16 @@ class PartWorker:
         }
         write_arrays(part_path(self._settings.folder, task.number), arrays, {"summary": json.dumps(summary)})
         return summary
+
+    def _large_enough(self, documents: list[Document], report: SkipReport) -> list[Document]:
+        kept = []
+        for document in documents:
+            reason = self._settings.limits.too_small(document)
+            if reason is None:
+                kept.append(document)
+            else:
+                report.add(reason, document.source)
+        return kept
 
     def _arrays(
         self, documents: list[Document], source: int, report: SkipReport
@@ -107,12 +118,21 @@ class PartWorker:
         counts = np.diff(np.concatenate([[0], np.cumsum(lengths > 0)])[bounds])
         for number in np.flatnonzero(counts == 0).tolist():
             report.add("document without sentences", documents[number].source)
+        whole = np.arange(len(documents))
+        if self._settings.limits.tokens is not None:
+            # From here on, a piece is a document of its own.
+            sizes, whole = cut_documents(lengths, sizes, self._settings.limits.tokens)
+            counts = np.diff(np.concatenate([[0], np.cumsum(lengths > 0)])[np.concatenate([[0], np.cumsum(sizes)])])
+        pieces = np.arange(len(whole)) - np.searchsorted(whole, whole)
         languages: dict[str, int] = {}
         language = np.array(
             [-1 if d.language is None else languages.setdefault(d.language, len(languages)) for d in documents],
             dtype=np.int16,
-        )
-        draws = [draw(self._settings.seed, source, document.line) for document in documents]
+        )[whole]
+        draws = [
+            draw(self._settings.seed, source, documents[number].line, piece)
+            for number, piece in zip(whole.tolist(), pieces.tolist(), strict=True)
+        ]
         heldout = np.array([number < self._settings.heldout_below for number in draws], dtype=np.bool_)
         lowest = min((number for number, count in zip(draws, counts.tolist(), strict=True) if count), default=None)
         arrays: dict[str, NDArray[Any]] = {}
@@ -157,9 +177,13 @@ class PartWorker:
         return np.concatenate(ids), np.concatenate(flags), np.concatenate(lengths)
 
 
-def draw(seed: int, source: int, line: int) -> int:
-    """A pseudo-random number below 2**64 that depends on the seed and on which document of which file this is."""
-    return int.from_bytes(hashlib.blake2b(f"{seed}:{source}:{line}".encode(), digest_size=8).digest(), "little")
+def draw(seed: int, source: int, line: int, piece: int = 0) -> int:
+    """A pseudo-random number below 2**64 that depends on the seed and on which document of which file this is.
+
+    Pieces of a document that is cut draw each for itself.
+    """
+    text = f"{seed}:{source}:{line}" + (f":{piece}" if piece else "")
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def start_worker(settings: PartSettings) -> PartWorker:

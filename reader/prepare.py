@@ -20,7 +20,7 @@ from typing import Any
 
 from reader.blocks import BLOCK_BYTES, Source, find_sources, scan_blocks, text_size
 from reader.corpus import FORMAT_VERSION, write_corpus_info
-from reader.documents import sample_sentences
+from reader.documents import DocumentLimits, sample_sentences
 from reader.errors import DataError
 from reader.merge import Summary, merge_languages, merge_split, shard_groups
 from reader.parts import SPLITS, PartSettings, PartTask, draw_limit, read_summary, start_worker
@@ -62,6 +62,9 @@ def prepare(
     seed: int = 0,
     language: str | None = None,
     shard_tokens: int = SHARD_TOKENS,
+    document_tokens: int | None = None,
+    min_words: int | None = None,
+    min_sentences: int | None = None,
     overwrite: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> dict[str, Any]:
@@ -80,6 +83,10 @@ def prepare(
         seed: of that choice.
         language: of documents that do not name theirs.
         shard_tokens: about how many tokens a shard holds.
+        document_tokens: documents of more tokens are cut at ends of sentences into documents of at most about so many,
+            each of which may be held out by itself; None: documents stay whole.
+        min_words: documents of fewer words are left out, before any is cut; None: none.
+        min_sentences: documents of fewer sentences are left out, too; None: none.
         overwrite: replace a finished corpus made with other settings.
         progress: called now and then.
 
@@ -93,7 +100,8 @@ def prepare(
             there already, another preparation is running there, or a worker died.
     """
     started = time.monotonic()
-    _check_settings(heldout, workers, shard_tokens)
+    limits = {"document_tokens": document_tokens, "min_words": min_words, "min_sentences": min_sentences}
+    _check_settings(heldout, workers, {"shard_tokens": shard_tokens, **limits})
     output = Path(output_dir)
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
     report = SkipReport()
@@ -110,9 +118,11 @@ def prepare(
         "heldout": heldout,
         "seed": seed,
         "language": language,
+        # Without limits, as before there were any: the corpora of then are recognised.
+        **{name: limit for name, limit in limits.items() if limit is not None},
     }
     fingerprint = fingerprint_of(settings, sources)
-    finished = look_for_finished(output, fingerprint, overwrite, settings, sources)
+    finished = look_for_finished(output, fingerprint, overwrite, {**limits, **settings}, sources)
     if finished is not None:
         return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
     total = sum(text_size(source.path) for source in sources)
@@ -180,6 +190,9 @@ def _run(job: _Job, space: Workspace, workers: int) -> tuple[dict[str, Any], int
         heldout_below=draw_limit(job.settings["heldout"]),
         seed=job.settings["seed"],
         language=job.settings["language"],
+        limits=DocumentLimits(
+            job.settings.get("document_tokens"), job.settings.get("min_words"), job.settings.get("min_sentences")
+        ),
     )
     summaries, resumed = _make_parts(job, part_settings, workers)
     notes = _settle_heldout(job, part_settings, summaries)
@@ -202,13 +215,14 @@ def _run(job: _Job, space: Workspace, workers: int) -> tuple[dict[str, Any], int
     return summary, resumed
 
 
-def _check_settings(heldout: float, workers: int | None, shard_tokens: int) -> None:
+def _check_settings(heldout: float, workers: int | None, sizes: dict[str, int | None]) -> None:
     if not (0.0 <= heldout < 1.0):
         raise DataError(f"heldout is the fraction of documents kept apart, from 0 to below 1, not {heldout}")
     if workers is not None and workers < 0:
         raise DataError(f"workers must be 0 (work in this process) or more, not {workers}")
-    if shard_tokens < 1:
-        raise DataError(f"shard_tokens must be 1 or more, not {shard_tokens}")
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise DataError(f"{name} must be 1 or more, not {size}")
 
 
 def _default_workers(total: int) -> int:

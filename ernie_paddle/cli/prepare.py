@@ -42,6 +42,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "what finds phrases and entities: phrases (statistical), capitals, gazetteer:FILE, jieba",
     )
     opt.option(parser, "--heldout", opt.fraction, 0.02, "share of the documents kept for evaluation, at least one")
+    opt.option(
+        parser,
+        "--document_tokens",
+        opt.positive_int,
+        None,
+        "cut longer documents at ends of sentences into documents of about so many tokens, held out each for itself",
+    )
+    opt.option(parser, "--min_words", opt.positive_int, None, "leave out documents of fewer words")
+    opt.option(parser, "--min_sentences", opt.positive_int, None, "leave out documents of fewer sentences")
     opt.option(parser, "--language", str, None, "language code of documents that do not name theirs")
     opt.option(parser, "--workers", opt.count, None, "processes; 0 works in this one", shown_default="one per core")
     opt.option(parser, "--seed", opt.count, 0, "seed of the choice of held-out documents")
@@ -90,6 +99,9 @@ def _run(args: argparse.Namespace) -> int:
         heldout=args.heldout,
         seed=args.seed,
         language=args.language,
+        document_tokens=args.document_tokens,
+        min_words=args.min_words,
+        min_sentences=args.min_sentences,
         overwrite=args.overwrite,
         progress=progress_printer(),
     )

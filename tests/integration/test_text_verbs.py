@@ -110,6 +110,20 @@ def test_prepare_reports_what_was_skipped(corpus: Path, capsys: pytest.CaptureFi
     assert f"{train.n_tokens:,} tokens" in printed
 
 
+def test_prepare_says_how_many_documents_are_too_small(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "t.txt"
+    text.write_text("\n\n".join(["\n".join(SENTENCES * 4), "Too short.", "\n".join(SENTENCES[:2])]))
+    words = ["prepare", str(text), "--vocab", f"{corpus.parent}/vocab", "--output", str(tmp_path / "c")]
+    limits = ["--document_tokens", "100", "--min_words", "10", "--min_sentences", "3"]
+    assert main([*words, *limits, "--heldout", "0", "--workers", "0"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(r"1 × document of fewer than 10 words .*t\.txt:14", printed)
+    assert re.search(r"1 × document of fewer than 3 sentences .*t\.txt:16", printed)
+    assert 1 < Corpus.open(tmp_path / "c").n_documents < 12
+
+
 def test_inspect_shows_the_corpus(corpus: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["inspect", str(corpus), "--samples", "2"]) == 0
     printed = capsys.readouterr().out

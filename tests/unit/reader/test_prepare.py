@@ -203,6 +203,66 @@ def test_a_single_document_is_for_training(tmp_path: Path, vocabulary: Path, hel
     assert again["notes"] == summary["notes"]
 
 
+def test_small_documents_are_left_out_and_long_ones_cut(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    limits = {"document_tokens": 20, "min_words": 10, "min_sentences": 3}
+    summary = run(texts, tmp_path / "c", vocabulary, heldout=0.0, **limits)
+    tokenizer = load_tokenizer(vocabulary)
+    documents = [part.split("\n") for part in (texts / "a.txt").read_text().strip().split("\n\n")]
+    for line in (texts / "b.jsonl").read_text().splitlines():
+        documents.append([s for p in json.loads(line)["paragraphs"] for s in p])
+    short = [d for d in documents if sum(len(s.split()) for s in d) < 10]
+    few = [d for d in documents if d not in short and len(d) < 3]
+    assert short
+    assert few
+    found = {reason: entry["count"] for reason, entry in summary["skipped"].items()}
+    assert found == {"document of fewer than 10 words": len(short), "document of fewer than 3 sentences": len(few)}
+    # The pieces put together again; each would have room but for its last sentence.
+    pieces = [piece for shard in Corpus.open(tmp_path / "c").shards for piece in pieces_of(shard)]
+    rest = iter(pieces)
+    cut = 0
+    for document in documents:
+        if document in short or document in few:
+            continue
+        expected = [tokenizer.encode(sentence) for sentence in document]
+        parts: list[list[list[int]]] = []
+        while sum(map(len, parts)) < len(expected):
+            parts.append(next(rest))
+        assert [sentence for part in parts for sentence in part] == expected
+        assert all(sum(map(len, part[:-1])) < 20 for part in parts)
+        cut += len(parts) > 1
+    assert next(rest, None) is None
+    assert cut > 50
+    assert summary["documents"] == len(pieces)
+
+
+def pieces_of(shard: Any) -> list[list[list[int]]]:
+    bounds = [shard.sentence_offsets[a : b + 1] for a, b in pairwise(shard.document_offsets)]
+    return [[shard.tokens[a:b].tolist() for a, b in pairwise(sentences)] for sentences in bounds]
+
+
+def test_pieces_are_held_out_each_for_itself(tmp_path: Path, vocabulary: Path) -> None:
+    text = tmp_path / "a.txt"
+    text.write_text("The river runs by the bridge .\n" * 400)
+    settings: dict[str, Any] = {"heldout": 0.2, "format": "lines", "document_tokens": 14}
+    summary = prepare([text], tmp_path / "c", vocabulary, workers=0, **settings)
+    assert summary["documents"] == 200
+    assert 20 < summary["splits"]["heldout"]["n_documents"] < 60
+    assert summary["notes"] == []
+    prepare([text], tmp_path / "c2", vocabulary, workers=2, **settings)
+    assert content(tmp_path / "c") == content(tmp_path / "c2")
+
+
+def test_limits_are_settings_like_others(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
+    run(texts, tmp_path / "c", vocabulary, min_words=10)
+    assert run(texts, tmp_path / "c", vocabulary, min_words=10)["already_there"]
+    with pytest.raises(DataError, match="min_words differs"):
+        run(texts, tmp_path / "c", vocabulary)
+    with pytest.raises(DataError, match="document_tokens, min_words differ"):
+        run(texts, tmp_path / "c", vocabulary, min_words=11, document_tokens=5)
+    with pytest.raises(DataError, match="min_sentences must be 1 or more, not 0"):
+        run(texts, tmp_path / "d", vocabulary, min_sentences=0)
+
+
 def test_notes_on_long_documents_only(texts: Path, tmp_path: Path, vocabulary: Path) -> None:
     for number in range(5):
         (tmp_path / f"{number}.txt").write_text("the river\n" * 300)
