@@ -1,15 +1,18 @@
 """What is trained in one step: a task of the recipe, or several whose losses are summed ("On Losses", section 3.3).
 
 Tasks whose objectives fit on the same rows share one encoding; the others keep rows of their own and share the step.
+"The token level tasks (MLM, TF-IDF prediction) are trained across all token embeddings" (Figure 1 there): objectives
+that do not arrange the input join all rows of the step that they fit on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ernie_paddle.objectives.registry import make_objectives
+from ernie_paddle.objectives.registry import make_objective, make_objectives
 from ernie_paddle.recipe import JOINED, CorpusConfig, Recipe
 from propeller.errors import UserError
 
@@ -20,7 +23,9 @@ class Member:
 
     Attributes:
         tasks: their names, in the recipe's order.
-        objectives: those of all of them, each once.
+        objectives: those of all of them, each once, and those of the other tasks that fit on the rows as they are. The
+            weight of an objective that n members have is divided by n: all have as many tokens, so that its losses
+            add up to about its mean over the labels of the step, which the sum has once.
         corpora: what they all read.
         task_id: with which the rows are fed.
     """
@@ -42,7 +47,8 @@ class Combination:
 
     Attributes:
         tasks: their names, in the recipe's order.
-        members: who shares rows with whom. Several members divide the tokens of a step evenly.
+        members: who shares rows with whom. Several members divide the tokens of a step evenly. (So an objective that
+            compares the rows of a batch has fewer to compare than where its task shares all rows of a step.)
     """
 
     tasks: tuple[str, ...]
@@ -58,7 +64,8 @@ def combine(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> Co
     """Sum some tasks of a recipe, on as few encodings as their objectives allow.
 
     Tasks share rows if they read the same corpora, at most one of their objectives arranges the input, and no two of
-    them need an array of the same name. Each joins the first ones that it can share with.
+    them need an array of the same name. Each joins the first ones that it can share with. Objectives that arrange
+    nothing are then added to all rows of the same corpora, but for those that have an array of the same name.
 
     Args:
         recipe: has the tasks.
@@ -75,16 +82,36 @@ def combine(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> Co
             groups.append([task])
         else:
             home.append(task)
+    trained = [_on_rows_of(recipe, group, tasks) for group in groups]
+    owners = Counter(name for objectives in trained for name in objectives)
     members = tuple(
         Member(
             tuple(group),
-            _merged(recipe, group),
+            {name: _divided(recipe, name, settings, owners[name]) for name, settings in objectives.items()},
             recipe.corpora_of(group[0]),
             recipe.tasks[lead if lead in group else group[0]].task_id,
         )
-        for group in groups
+        for group, objectives in zip(groups, trained, strict=True)
     )
     return Combination(tuple(tasks), members)
+
+
+def _on_rows_of(recipe: Recipe, group: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """The objectives of a group of tasks, and what the others have that does not arrange the input."""
+    found = _merged(recipe, group)
+    beside = [task for task in tasks if recipe.corpora_of(task) == recipe.corpora_of(group[0])]
+    for name, settings in _merged(recipe, beside).items():
+        joined = {**found, name: settings}
+        if not make_objective(name, settings, recipe.name).arranges and _fit(joined, recipe.name):
+            found = joined
+    return found
+
+
+def _divided(recipe: Recipe, name: str, settings: dict[str, Any], owners: int) -> dict[str, Any]:
+    """Settings with an even share of the objective's weight."""
+    if owners == 1:
+        return settings
+    return {**settings, "weight": make_objective(name, settings, recipe.name).settings.weight / owners}
 
 
 def _merged(recipe: Recipe, tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -106,6 +133,11 @@ def _can_share(recipe: Recipe, tasks: Sequence[str]) -> bool:
     """Whether the objectives of these tasks fit on one set of rows."""
     if any(recipe.corpora_of(task) != recipe.corpora_of(tasks[0]) for task in tasks):
         return False
-    objectives = make_objectives(_merged(recipe, tasks), f"{recipe.name}: tasks {' and '.join(tasks)}")
+    return _fit(_merged(recipe, tasks), f"{recipe.name}: tasks {' and '.join(tasks)}")
+
+
+def _fit(settings: Mapping[str, Mapping[str, Any]], where: str) -> bool:
+    """Whether these objectives fit on one set of rows."""
+    objectives = make_objectives(settings, where)
     inputs = [item.name for objective in objectives for item in objective.inputs]
     return sum(objective.arranges for objective in objectives) <= 1 and len(set(inputs)) == len(inputs)

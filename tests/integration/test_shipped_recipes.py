@@ -39,7 +39,7 @@ def test_every_shipped_recipe_runs_at_tiny_size(
 ) -> None:
     shipped = load_recipe(name)
     rows = shipped.train.batch_rows is not None
-    sets = [*TINY, "train.batch_rows=4" if rows else "train.batch_tokens=512"]
+    sets = [*TINY, "train.batch_rows=8" if rows else "train.batch_tokens=512"]
     sets += [
         f"tasks.{task}.corpora=[{{path: {pairs[task]}}}]" for task, config in shipped.tasks.items() if config.corpora
     ]

@@ -12,21 +12,38 @@ import pytest
 sys.path.append(str(Path(__file__).parent / "objectives"))
 from objective_corpora import FIRST, Documents, make_vocab, write
 
+from ernie_paddle.combinations import combine
 from ernie_paddle.composite import CompositeData
 from ernie_paddle.examples import TaskData
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.objectives.registry import make_objectives
-from ernie_paddle.pretraining_model import build_composite, build_task
+from ernie_paddle.models.heads import gather_positions
+from ernie_paddle.objectives.registry import make_objective, make_objectives
+from ernie_paddle.pretrain import training_data
+from ernie_paddle.pretraining_model import PretrainingModel, build_composite, build_task
+from ernie_paddle.recipe import Recipe, load_recipe
+from ernie_paddle.training_plan import make_plan
+from propeller.errors import UserError
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
+from propeller.settings import from_mapping
+from propeller.task import Task
 
 DOCS = Documents([[3, 5, 2, 7], [4] * 9, [1, 2, 3, 4, 5, 6], [8, 8], [5], [2, 9, 4, 1, 1, 1, 6]] * 4, 3)
 MEMBERS: dict[str, dict[str, Any]] = {"mlm+nsp": {"mlm": {}, "nsp": {}}, "order": {"sentence_reordering": {}}}
+ARCH: dict[str, Any] = {
+    "vocab_size": FIRST + DOCS.n_tokens, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
+    "intermediate_size": 32, "max_position_embeddings": 40, "type_vocab_size": 4, "task_type_vocab_size": 4,
+    "use_task_id": True, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0, "layer_norm_eps": 1e-5,
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> CompositeData:
-    corpus = write(tmp_path_factory.mktemp("corpus") / "a", DOCS, make_vocab(FIRST + DOCS.n_tokens))
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write(tmp_path_factory.mktemp("corpus") / "a", DOCS, make_vocab(FIRST + DOCS.n_tokens))
+
+
+@pytest.fixture(scope="module")
+def data(corpus: str) -> CompositeData:
     return CompositeData(
         "mlm+nsp+order",
         tuple(
@@ -71,15 +88,7 @@ def test_the_rows_are_those_of_each_member(data: CompositeData) -> None:
 
 def test_losses_are_those_of_the_members_and_gradients_add_up(data: CompositeData) -> None:
     """At rate 0 a step changes only the moments, and these say what the gradients were."""
-    config = ErnieConfig.from_dict(
-        {
-            "vocab_size": FIRST + DOCS.n_tokens, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2,
-            "intermediate_size": 32, "max_position_embeddings": 40, "type_vocab_size": 4, "task_type_vocab_size": 4,
-            "use_task_id": True, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0,
-            "layer_norm_eps": 1e-5,
-        },
-        "test",
-    )  # fmt: skip
+    config = ErnieConfig.from_dict(ARCH, "test")
     objectives = {name: make_objectives(settings, name) for name, settings in MEMBERS.items()}
     learner = Learner(OptimizerConfig(clip_norm=None), seed=1)
     learner.add(build_composite(data.task, objectives, config, max_length=40))
@@ -102,3 +111,114 @@ def test_losses_are_those_of_the_members_and_gradients_add_up(data: CompositeDat
     for name, gradient in apart.items():
         np.testing.assert_allclose(moments[name], gradient, atol=1e-7, rtol=1e-3)
     assert whole.loss == pytest.approx(sum(whole.losses.values()), rel=1e-6)
+
+
+def _recipe(tasks: dict[str, Any], **more: Any) -> Recipe:
+    plain = {
+        "name": "test", "arch": ARCH, "tasks": tasks, "schedule": {"kind": "sum", "total_steps": 4},
+        "data": {"corpora": [{"path": "c"}], "max_length": 40, "min_tokens": 1}, "train": {"batch_tokens": 480},
+    } | more  # fmt: skip
+    return from_mapping(Recipe, plain, "test")
+
+
+def test_token_objectives_are_trained_on_all_rows() -> None:
+    """Figure 1 of "On Losses …", in a sum and in the last stage of the incremental way; each objective counts once."""
+    for kind in ("sum", "incremental"):
+        recipe = load_recipe(f"on_losses_{kind}", corpora=["c"])
+        plan = make_plan(recipe)
+        last = plan.trained[plan.schedule.task_at(plan.schedule.total_steps - 1)]
+        assert last.tasks == ("mlm", "quick_thoughts", "sentence_ordering", "tf_idf")
+        halves, order = last.members
+        assert set(halves.objectives) == {"mlm", "quick_thoughts", "tf_idf"}
+        assert set(order.objectives) == {"mlm", "sentence_ordering", "tf_idf"}
+        for each in plan.trained.values():
+            weights: dict[str, float] = {}
+            for member in each.members:
+                for name, settings in member.objectives.items():
+                    weights[name] = weights.get(name, 0.0) + make_objective(name, settings).settings.weight
+            assert weights == dict.fromkeys(each.tasks, 1.0)
+
+
+def test_what_does_not_fit_on_rows_does_not_join_them() -> None:
+    """Two kinds of masking mask different tokens, and rows of other text are nobody else's; weights are divided."""
+    tasks = {
+        "mlm": {"objectives": {"mlm": {"weight": 3.0, "rate": 0.2}}},
+        "knowledge": {"objectives": {"knowledge_masking": {}}},
+        "nsp": {"objectives": {"nsp": {}, "capitalization": {"weight": 0.5}}},
+        "elsewhere": {"objectives": {"sentence_reordering": {}, "capitalization": {}}, "corpora": [{"path": "d"}]},
+    }
+    members = combine(_recipe(tasks), list(tasks)).members
+    assert [(member.tasks, member.objectives) for member in members] == [
+        (("mlm", "nsp"), {"mlm": {"weight": 3.0, "rate": 0.2}, "nsp": {}, "capitalization": {"weight": 0.5 / 3}}),
+        (("knowledge",), {"knowledge_masking": {}, "capitalization": {"weight": 0.5 / 3}}),
+        (("elsewhere",), {"sentence_reordering": {}, "capitalization": {"weight": 1.0 / 3}}),
+    ]
+    # Two tasks that never share rows, and a token objective with other settings in each.
+    tasks = {
+        "knowledge": {"objectives": {"knowledge_masking": {}}},
+        "nsp": {"objectives": {"mlm": {}, "nsp": {}, "capitalization": {}}},
+        "capitals": {"objectives": {"capitalization": {"weight": 2.0}}},
+    }
+    with pytest.raises(UserError, match="'nsp' and 'capitals' are trained together, but capitalization has other"):
+        combine(_recipe(tasks), list(tasks))
+
+
+def _cross_entropy(logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[float, int]:
+    """Sum over the labels that are not -100, and their number."""
+    chosen = [(row.astype(np.float64), label) for row, label in zip(logits, labels.tolist(), strict=True) if label >= 0]
+    return float(sum(np.log(np.exp(row - row[label]).sum()) for row, label in chosen)), len(chosen)
+
+
+def test_the_sum_is_that_of_the_paper(corpus: str) -> None:
+    """Each objective's mean once: of a token objective in two sets of rows, the mean of both sets' means."""
+    tasks = {
+        "mlm": {"objectives": {"mlm": {}}, "task_id": 0},
+        "nsp": {"objectives": {"nsp": {"weight": 0.7}}, "task_id": 1},
+        "order": {"objectives": {"sentence_reordering": {"max_segments": 3}}, "task_id": 2},
+        "capitals": {"objectives": {"capitalization": {"weight": 3.0}}, "task_id": 3},
+    }
+    recipe = _recipe(tasks, data={"corpora": [{"path": corpus}], "max_length": 40, "min_tokens": 1})
+    config = ErnieConfig.from_dict(ARCH, "test")
+    data = training_data(recipe, combine(recipe, list(tasks)), config)
+    assert isinstance(data, CompositeData)
+    reader = data.open()
+    objectives = {member.task: member.objectives for member in reader.members}
+    assert [sorted(objective.name for objective in own) for own in objectives.values()] == [
+        ["capitalization", "mlm", "nsp"], ["capitalization", "mlm", "sentence_reordering"],
+    ]  # fmt: skip
+
+    learner = Learner(OptimizerConfig(), seed=3)
+    learner.add(build_composite("whole", objectives, config, max_length=40))
+    (feeds,) = reader.step(0).micro_batches
+    expected, by_objective = 0.0, {name: [0.0, 0] for name in ("mlm", "capitalization")}
+    for member in reader.members:
+        own = {name.removeprefix(f"{member.task}/"): array for name, array in feeds.items()}
+        pooled = "nsp" if "nsp_labels" in own else "sentence_reordering"
+
+        def logits(model: Any, fed: dict[str, Any], pooled: str = pooled) -> dict[str, Any]:
+            outputs = model(fed)
+            return {
+                "mlm": model.heads["mlm"](gather_positions(outputs.hidden_BTH, fed["mlm_positions"])),
+                "capitalization": model.heads["capitalization"](outputs),
+                pooled: model.heads[pooled](outputs),
+                "all": sum(value.sum() for value in fed.values()),
+            }
+
+        def model(made: Any = member.objectives) -> PretrainingModel:
+            return PretrainingModel(config, made)
+
+        learner.add(Task(f"logits of {member.task}", member.inputs, model, logits))
+        found = learner.infer(f"logits of {member.task}", {item.name: own[item.name] for item in member.inputs})
+        for name, weight in (("mlm", 1.0), ("capitalization", 3.0), (pooled, 0.7 if pooled == "nsp" else 1.0)):
+            labels = own[f"{name}_labels"].ravel()
+            total, count = _cross_entropy(found[name].reshape(len(labels), -1), labels)
+            expected += weight * total / count / (1 if name == pooled else 2)
+            if name != pooled:
+                by_objective[name][0] += total
+                by_objective[name][1] += count
+    measured = learner.evaluate("whole", [feeds])
+    assert measured["loss"] == pytest.approx(expected, rel=1e-5)
+    # Equal shares of the step's tokens have about as many labels: near the mean over the labels of both.
+    for name, (total, count) in by_objective.items():
+        mean = np.mean([measured[f"{member.task}/{name}"] for member in reader.members])
+        assert mean == pytest.approx(total / count, rel=0.02)
