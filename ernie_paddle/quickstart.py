@@ -16,7 +16,7 @@ from ernie_paddle.verbs import VerbFailedError, ernie
 
 RECIPE = "quickstart"
 VOCAB_SIZE = 2000
-_FINETUNE = ["--epochs", "3", "--batch_size", "16", "--lr", "5e-4", "--max_length", "64", "--log_every", "100"]
+_FINETUNE = ["--epochs", "3", "--batch_size", "16", "--lr", "1e-3", "--max_length", "64", "--log_every", "100"]
 
 
 def quickstart(folder: Path) -> None:
