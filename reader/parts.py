@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from reader.blocks import Block
 from reader.corpus import Shard, shard_layout, token_dtype
-from reader.documents import Document, DocumentLimits, cut_documents, parse_block
+from reader.document_limits import DocumentLimits, cut_documents
+from reader.documents import Document, parse_block
 from reader.errors import DataError
 from reader.report import SkipReport
 from reader.segmenters import make_segmenters, mark

@@ -20,7 +20,8 @@ from typing import Any
 
 from reader.blocks import BLOCK_BYTES, Source, find_sources, scan_blocks, text_size
 from reader.corpus import FORMAT_VERSION, write_corpus_info
-from reader.documents import DocumentLimits, sample_sentences
+from reader.document_limits import DocumentLimits
+from reader.documents import sample_sentences
 from reader.errors import DataError
 from reader.merge import Summary, merge_languages, merge_split, shard_groups
 from reader.parts import SPLITS, PartSettings, PartTask, draw_limit, read_summary, start_worker
