@@ -6,11 +6,14 @@ have learnt. The checkpoint says all that is needed: its recipe and step give th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.objectives.discourse_relation import DiscourseRelation
 from ernie_paddle.recipe import Recipe
 from ernie_paddle.training_plan import History, TrainingPlan, make_plan
 from propeller import checkpoint
@@ -18,11 +21,13 @@ from propeller.errors import UserError
 from propeller.run_folder import CHECKPOINTS
 from propeller.settings import from_mapping
 from propeller.trainer import PARAMETERS, STATE, TRAINING
+from reader.corpus import read_corpus_info
 from reader.tokenizer import load_tokenizer
 from reader.vocab import Vocab
 
 RECIPE = "recipe.json"
 ORIGIN = "origin.json"
+LABELS = "labels.json"
 # These may change from one run to the next: they decide no parameter's shape or meaning.
 _FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob", "default_task_id")
 
@@ -36,12 +41,14 @@ class Origin:
         sha256: of its manifest, which has the hashes of all its files.
         recipe: that it was trained with.
         history: what it was trained on, the runs that it continued included.
+        labels: as :func:`class_labels` of its recipe; empty for a checkpoint of an older version, which has none.
     """
 
     checkpoint: checkpoint.Checkpoint
     sha256: str
     recipe: Recipe
     history: History
+    labels: Mapping[str, Sequence[str]]
 
     def document(self) -> dict[str, Any]:
         """Plain data, as written into the checkpoints of the run that goes on."""
@@ -65,7 +72,7 @@ class Origin:
         """Refuse a recipe that cannot go on from here.
 
         Raises:
-            UserError: another architecture or vocabulary, or another id for an old task.
+            UserError: another architecture or vocabulary, another id for an old task, or other labels for its classes.
         """
         path = self.checkpoint.path
         before, now = ErnieConfig.from_json(path / "config.json").to_dict(), config.to_dict()
@@ -87,6 +94,34 @@ class Origin:
                     f"{recipe.name}: tasks.{name}.task_id is {task.task_id}, but the task was trained with "
                     f"{old.task_id} in {path}; keep that"
                 )
+        # The head goes by the objective's name: a task of another name takes it up as well.
+        for name, labels in class_labels(recipe).items():
+            for old_labels in self.labels.values():
+                for number, (was, given) in enumerate(zip_longest(old_labels, labels)):
+                    if was != given:
+                        raise UserError(
+                            f"{recipe.name}: class {number} of task {name!r} is {_quoted(given)} in "
+                            f"{recipe.corpora_of(name)[0].path}, but was {_quoted(was)} in {path}; prepare the "
+                            f"pairs with --labels naming those of {path / LABELS} in their order"
+                        )
+
+
+def class_labels(recipe: Recipe) -> dict[str, list[str]]:
+    """The labels that say what the classes of a head mean, in the order of the classes, by task.
+
+    These are the classes of discourse relation, which come from the corpora; those of all other objectives have a
+    meaning of their own.
+
+    Raises:
+        DataError: a corpus is no prepared one.
+    """
+    tasks = [name for name, task in recipe.tasks.items() if DiscourseRelation.name in task.objectives]
+    # All corpora of a task have the same labels, or the objective refuses them; text has none.
+    return {task: read_corpus_info(recipe.corpora_of(task)[0].path).get("labels", []) for task in tasks}
+
+
+def _quoted(label: str | None) -> str:
+    return "not there" if label is None else repr(label)
 
 
 def open_origin(path: Path) -> Origin:
@@ -107,7 +142,8 @@ def open_origin(path: Path) -> Origin:
     if plan is None or TRAINING not in opened.names:
         raise UserError(f"--continue_from {found}: not a checkpoint of `ernie pretrain` (no {RECIPE} or {TRAINING})")
     sha256 = checkpoint.sha256_file(found / checkpoint.MANIFEST)
-    return Origin(opened, sha256, plan.recipe, plan.history_at(opened.step))
+    labels = opened.document(LABELS) if LABELS in opened.names else {}
+    return Origin(opened, sha256, plan.recipe, plan.history_at(opened.step), labels)
 
 
 def plan_of(opened: checkpoint.Checkpoint) -> TrainingPlan | None:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ernie_paddle.combinations import Combination, Member, combine
 from ernie_paddle.composite import CompositeData, CompositeReader
-from ernie_paddle.continuing import ORIGIN, RECIPE, Origin, open_origin
+from ernie_paddle.continuing import LABELS, ORIGIN, RECIPE, Origin, class_labels, open_origin
 from ernie_paddle.examples import RunReader, StepBatch, StepReader, TaskData, common_vocab
 from ernie_paddle.label_check import require_evaluation, require_labels
 from ernie_paddle.model_dir import CONFIG, tokenizer_files
@@ -223,6 +223,7 @@ class Pretraining:
             documents={
                 CONFIG: self.config.to_dict(),
                 RECIPE: self.recipe.to_dict(),
+                LABELS: class_labels(self.recipe),
                 **({ORIGIN: self.origin.document()} if self.origin else {}),
             },
             files=lambda: tokenizer_files(self.tokenizer),

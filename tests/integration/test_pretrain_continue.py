@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from pretrain_runs import log
 
+from ernie_paddle.cli.main import main
 from ernie_paddle.continuing import open_origin
 from ernie_paddle.examples import StepBatch
 from ernie_paddle.pretrain import Pretraining
@@ -177,6 +179,41 @@ def test_what_cannot_be_continued(
 ) -> None:
     with pytest.raises(UserError, match=words):
         Pretraining(_recipe(manual_corpus, *settings), tmp_path, first)
+
+
+def _pairs(corpus: Path, folder: Path, labels: list[str]) -> Path:
+    """A corpus of pairs whose classes are these labels in this order."""
+    table = folder.with_suffix(".tsv")
+    rows = [f"the name {i}\tthe value {folder.name} {i * i}\t{labels[i % len(labels)]}" for i in range(60)]
+    table.write_text("\n".join(["a\tb\tlabel", *rows]) + "\n")
+    words = ["--text_a", "a", "--text_b", "b", "--label", "label", "--labels", ",".join(labels), "--heldout", "0.1"]
+    assert main(["prepare-pairs", str(table), "--vocab", str(corpus), "--output", str(folder), *words]) == 0
+    return folder
+
+
+def test_the_classes_of_a_head_keep_their_labels(manual_corpus: Path, tmp_path: Path) -> None:
+    def recipe(pairs: Path, name: str = "discourse_relation") -> Recipe:
+        task = f"{{{name}: {{objectives: {{discourse_relation: {{}}}}, corpora: [{{path: {pairs}}}]}}}}"
+        return _recipe(manual_corpus, f"tasks={task}", "schedule={kind: cmtl, steps_per_task: 2}")
+
+    def prepared(name: str, *labels: str) -> Path:
+        return _pairs(manual_corpus, tmp_path / name, list(labels))
+
+    run, new = tmp_path / "run", tmp_path / "new"
+    first = prepared("first", "but", "because")
+    Pretraining(recipe(first), run).run()
+    shutil.rmtree(first)  # what the classes were is known without the corpus
+    assert Pretraining(recipe(prepared("more", "but", "because")), new, run).origin is not None
+    for name, labels, words in (
+        ("other", ["but", "although"], "class 1 of task 'discourse_relation' is 'although' in .*, but was 'because'"),
+        ("order", ["because", "but"], "class 0 of task 'discourse_relation' is 'because' in .*, but was 'but'"),
+        ("longer", ["but", "because", "so"], "class 2 of task 'discourse_relation' is 'so' in .*, but was not there"),
+    ):
+        with pytest.raises(UserError, match=words):
+            Pretraining(recipe(prepared(name, *labels)), new, run)
+    # A task of another name has the same head.
+    with pytest.raises(UserError, match="class 0 of task 'mined' is 'because'"):
+        Pretraining(recipe(tmp_path / "order", "mined"), new, run)
 
 
 def test_what_is_no_run_is_named(manual_corpus: Path, tmp_path: Path) -> None:
