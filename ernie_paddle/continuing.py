@@ -114,10 +114,19 @@ def class_labels(recipe: Recipe) -> dict[str, list[str]]:
 
     Raises:
         DataError: a corpus is no prepared one.
+        UserError: two tasks have other labels, though their rows go through one head.
     """
     tasks = [name for name, task in recipe.tasks.items() if DiscourseRelation.name in task.objectives]
     # All corpora of a task have the same labels, or the objective refuses them; text has none.
-    return {task: read_corpus_info(recipe.corpora_of(task)[0].path).get("labels", []) for task in tasks}
+    labels = {task: read_corpus_info(recipe.corpora_of(task)[0].path).get("labels", []) for task in tasks}
+    for task in tasks[1:]:
+        if labels[task] != labels[tasks[0]]:
+            raise UserError(
+                f"{recipe.name}: the labels of {recipe.corpora_of(task)[0].path} (task {task!r}) are not those of "
+                f"{recipe.corpora_of(tasks[0])[0].path} (task {tasks[0]!r}), but {DiscourseRelation.name} has one "
+                "head; prepare both with the same --labels"
+            )
+    return labels
 
 
 def _quoted(label: str | None) -> str:

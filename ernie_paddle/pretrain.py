@@ -187,6 +187,7 @@ class Pretraining:
             require_labels(member)
         for data in self.heldout.values():
             require_evaluation(data.open(), self._evaluated_batches(data.open()))
+        self.labels = class_labels(recipe)
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
         # Tasks that are trained in sums only have a Program of their own for their evaluation.
         alone = {
@@ -223,7 +224,7 @@ class Pretraining:
             documents={
                 CONFIG: self.config.to_dict(),
                 RECIPE: self.recipe.to_dict(),
-                LABELS: class_labels(self.recipe),
+                LABELS: self.labels,
                 **({ORIGIN: self.origin.document()} if self.origin else {}),
             },
             files=lambda: tokenizer_files(self.tokenizer),

@@ -34,7 +34,7 @@ class DiscourseRelation(LabelledPair[ObjectiveSettings]):
                 what = f"{other[0]!r} is a label of one of them only" if other else "in another order"
                 raise UserError(
                     f"{self.name}: {path} and {data.paths[0]} have different labels ({what}); prepare both with the "
-                    "same --labels, or put them into two tasks"
+                    "same --labels"
                 )
         if len(names[0]) < 2:
             raise UserError(f"{self.name}: all pairs of {data.paths[0]} have the label {names[0][0]!r}; two are needed")

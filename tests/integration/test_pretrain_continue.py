@@ -219,3 +219,13 @@ def test_the_classes_of_a_head_keep_their_labels(manual_corpus: Path, tmp_path: 
 def test_what_is_no_run_is_named(manual_corpus: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no checkpoint in it; give a checkpoint or the folder"):
         Pretraining(_recipe(manual_corpus), tmp_path / "run", tmp_path)
+
+
+def test_two_tasks_of_one_head_have_the_same_labels(manual_corpus: Path, tmp_path: Path) -> None:
+    tasks = []
+    for name, labels in (("mined", ["but", "because"]), ("labelled", ["contrast", "cause"])):
+        pairs = _pairs(manual_corpus, tmp_path / name, labels)
+        tasks.append(f"{name}: {{objectives: {{discourse_relation: {{}}}}, corpora: [{{path: {pairs}}}]}}")
+    recipe = _recipe(manual_corpus, f"tasks={{{', '.join(tasks)}}}", "schedule={kind: cmtl, steps_per_task: 2}")
+    with pytest.raises(UserError, match=r"task 'labelled'. are not those of .*mined .task 'mined'., but .* one head"):
+        Pretraining(recipe, tmp_path / "run")
