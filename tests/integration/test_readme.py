@@ -22,7 +22,7 @@ def commands(section: str) -> list[str]:
     return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
-def test_pretrain_on_your_own_text(tmp_path: Path) -> None:
+def test_pretrain_on_your_own_text_and_prepare_pairs(tmp_path: Path) -> None:
     write_quickstart_data(tmp_path / "quickstart" / "text")
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "ernie"
@@ -30,7 +30,7 @@ def test_pretrain_on_your_own_text(tmp_path: Path) -> None:
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     printed = {}
-    for command in commands("Pre-train on your own text"):
+    for command in commands("Pre-train on your own text") + commands("Objectives, schedules, recipes"):
         result = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}"],
             cwd=tmp_path,
@@ -43,7 +43,8 @@ def test_pretrain_on_your_own_text(tmp_path: Path) -> None:
         assert result.returncode == 0, f"{command}\n{result.stderr}"
         printed[command] = result.stdout
     words = [command.split("ernie ")[1].split()[0] for command in printed]
-    assert words == ["vocab", "prepare", "inspect", "pretrain", "pretrain", "finetune", "evaluate", "export", "predict"]
+    assert words[:5] == ["vocab", "prepare", "inspect", "pretrain", "pretrain"]
+    assert words[5:] == ["finetune", "evaluate", "export", "predict", "mine-discourse", "prepare-pairs"]
     last = list(printed.values())
     assert "held-out unigram entropy" in last[4]
     assert "baseline" in last[5]
