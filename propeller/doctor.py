@@ -200,7 +200,7 @@ def _paddle(found: Report, communication: bool) -> None:
         found.change("the GPU build of PaddlePaddle sees no GPU: look at the driver and CUDA_VISIBLE_DEVICES")
     for dtype, able in (
         ("float32", True),
-        ("bfloat16", bool(paddle.amp.is_bfloat16_supported()) if gpu else True),
+        ("bfloat16", bool(paddle.amp.is_bfloat16_supported()) if gpu else runtime.cpu_bfloat16()),
         ("float16", bool(paddle.amp.is_float16_supported()) if gpu else False),
     ):
         if gpu:
@@ -208,7 +208,7 @@ def _paddle(found: Report, communication: bool) -> None:
         else:
             value = {
                 "float32": "yes",
-                "bfloat16": "O1, slower than float32: to check a recipe, not to train",
+                "bfloat16": "O1, slower than float32: to check a recipe, not to train" if able else "needs AVX-512",
                 "float16": "needs a GPU",
             }[dtype]
         found.add("precision", dtype, value)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 
 import paddle
 
-from propeller import static
+from propeller import runtime, static
 from propeller.errors import UserError
 from propeller.losses import Value
 from propeller.variables import Variables
@@ -53,8 +53,8 @@ class PrecisionConfig:
     copy of each parameter where it is used. So there are no separate master weights that a checkpoint could lose, and
     weight decay and learning-rate ratios see the same parameters at every precision.
 
-    On a CPU bfloat16 O1 works but is slow: a way to check, not to train. There a matrix product whose input needs no
-    gradient (fed data straight into a linear layer) crashes Paddle 3.3 in the backward pass.
+    On a CPU with AVX-512 bfloat16 O1 works but is slow: a way to check, not to train. There a matrix product whose
+    input needs no gradient (fed data straight into a linear layer) crashes Paddle 3.3 in the backward pass.
 
     Attributes:
         dtype: "float32" for no mixed precision; "bfloat16"; "float16" (GPU only), which brings loss scaling.
@@ -98,7 +98,7 @@ class PrecisionConfig:
         """Refuse what the present device cannot compute.
 
         Raises:
-            UserError: float16 or O2 without a GPU, or a GPU too old for the dtype.
+            UserError: float16 or O2 without a GPU, or a device too old for the dtype.
         """
         if self.dtype == "float32":
             return
@@ -110,6 +110,10 @@ class PrecisionConfig:
             raise UserError("precision: float16 needs a GPU, and none is visible; choose float32 or bfloat16")
         elif self.level == "O2":
             raise UserError("precision: level O2 needs a GPU, and none is visible; choose O1, or dtype float32")
+        elif self.dtype == "bfloat16" and not runtime.cpu_bfloat16():
+            raise UserError(
+                "precision: bfloat16 on a CPU needs AVX-512, which this processor does not have; choose float32"
+            )
 
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which a forward graph is built, to be computed in this precision."""

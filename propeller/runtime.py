@@ -42,6 +42,9 @@ _MALLOPT = (
 )
 
 
+_AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
+
+
 @dataclass(frozen=True)
 class Setting:
     """One setting: its name, the value in force, whether it is on, and why (or why not)."""
@@ -82,11 +85,20 @@ def mkl_cpu_type(vendor: str, flags: frozenset[str]) -> str | None:
     """
     if vendor in ("", "GenuineIntel"):
         return None
-    if {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= flags:
+    if flags >= _AVX512:
         return "7"
     if {"avx2", "fma"} <= flags:
         return "5"
     return None
+
+
+def cpu_bfloat16() -> bool:
+    """Whether Paddle's matrix products in bfloat16 work on this processor: without AVX-512 they raise an exception.
+
+    True where the instruction set is not known.
+    """
+    _, flags = cpu_flags()
+    return not flags or flags >= _AVX512
 
 
 def cores() -> int:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from propeller import precision, selftest, static
+from propeller import precision, runtime, selftest, static
 from propeller.precision import PrecisionConfig
 
 PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "fused_gemm_epilogue")
@@ -19,6 +19,7 @@ def reference() -> list[float]:
     return losses
 
 
+@pytest.mark.skipif(not runtime.cpu_bfloat16(), reason="bfloat16 needs AVX-512 on a CPU")
 def test_bfloat16(reference: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
     for check in (
         selftest.check_precision("cpu", "bfloat16", "O1", reference),

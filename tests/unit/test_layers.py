@@ -84,12 +84,18 @@ def test_propeller_knows_no_language() -> None:
     assert wrong == []
 
 
+MAY_UNPICKLE = (
+    ROOT / "reader" / "prefetch.py",  # messages between its own processes, never a file
+    ROOT / "ernie_paddle" / "checkpoints" / "restricted_pickle.py",  # released weights; refuses all but tensors
+)
+
+
 def test_nothing_unpickles_or_evaluates() -> None:
     wrong = []
     for package in PACKAGES:
         for path in sources(package):
-            if path == ROOT / "reader" / "prefetch.py":
-                continue  # messages between its own processes, never a file
+            if path in MAY_UNPICKLE:
+                continue
             tree = ast.parse(path.read_text(encoding="utf-8"))
             for node in ast.walk(tree):
                 if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):

@@ -10,7 +10,7 @@ import paddle
 import pytest
 from propeller_toy import batch, cut, infer_task, task
 
-from propeller import precision
+from propeller import precision, runtime
 from propeller.errors import UserError
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig, ParameterRules
@@ -119,6 +119,7 @@ def test_scale_and_counters_are_part_of_the_state() -> None:
     assert second.skipped == 2
 
 
+@pytest.mark.skipif(not runtime.cpu_bfloat16(), reason="bfloat16 needs AVX-512 on a CPU")
 def test_bfloat16_follows_float32() -> None:
     exact, rough = make(dropout=0.1), make(dropout=0.1, dtype="bfloat16")
     pairs = []
@@ -133,6 +134,7 @@ def test_bfloat16_follows_float32() -> None:
         assert (array.view(np.uint32) & 0xFFFF).any(), name
 
 
+@pytest.mark.skipif(not runtime.cpu_bfloat16(), reason="bfloat16 needs AVX-512 on a CPU")
 def test_inference_in_bfloat16_returns_float32() -> None:
     def forward(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         hidden = model.hidden(model.embedding(inputs["x"]))
@@ -165,3 +167,10 @@ def test_inference_in_bfloat16_returns_float32() -> None:
 def test_refused(arguments: dict[str, Any], says: str) -> None:
     with pytest.raises(UserError, match=says):
         make(**arguments)
+
+
+@pytest.mark.parametrize("flags", [{"avx2", "fma"}, {"avx512f", "avx2"}])
+def test_bfloat16_on_an_old_processor_is_refused(monkeypatch: pytest.MonkeyPatch, flags: set[str]) -> None:
+    monkeypatch.setattr(runtime, "cpu_flags", lambda: ("GenuineIntel", frozenset(flags)))
+    with pytest.raises(UserError, match="needs AVX-512"):
+        make(dtype="bfloat16")
