@@ -160,7 +160,7 @@ def test_classes_are_those_of_all_corpora(tmp_path: Path) -> None:
     labels = reader.step(0).micro_batches[0]["discourse_relation_labels"]
     assert Counter(labels.tolist()) == {0: 18, 1: 18}
     other = prepared(tmp_path / "other", [(a, b, label + "!") for a, b, label in SOME])
-    with pytest.raises(UserError, match=r"different labels \('no' is a label of one of them only\).*two tasks"):
+    with pytest.raises(UserError, match=r"different labels \('no' is a label of one of them only\).*the same --labels"):
         reader_of([one, other], {"discourse_relation": {}})
     single = prepared(tmp_path / "single", [(a, b, "yes") for a, b, _ in SOME])
     with pytest.raises(UserError, match="have the label 'yes'; two are needed"):
