@@ -1,8 +1,8 @@
 """What is trained in one step: a task of the recipe, or several whose losses are summed ("On Losses", section 3.3).
 
 Tasks whose objectives fit on the same rows share one encoding; the others keep rows of their own and share the step.
-"The token level tasks (MLM, TF-IDF prediction) are trained across all token embeddings" (Figure 1 there): objectives
-that do not arrange the input join all rows of the step that they fit on.
+Objectives over tokens learn from every token of the step (Figure 1 there): those that do not arrange the input join all
+rows that they fit on.
 """
 
 from __future__ import annotations
