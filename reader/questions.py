@@ -1,7 +1,10 @@
 """Questions about texts in the JSON of SQuAD 1.1 and 2.0 (and so MLQA, CMRC 2018, DRCD, TyDi QA), or as JSON lines.
 
-A line is `{"id": …, "question": …, "context": …, "answers": [{"text": …, "answer_start": …}, …]}`; id and, where they
-are not needed, answers may be left out.
+The first release of CMRC 2018 is a list of texts, `[{"context_text": …, "qas": [{"query_id": …, "query_text": …,
+"answers": ["…", …]}]}]`, without places: an answer is taken to be where its text occurs first.
+
+A line of JSON lines is `{"id": …, "question": …, "context": …, "answers": [{"text": …, "answer_start": …}, …]}`; id and,
+where they are not needed, answers may be left out.
 """
 
 from __future__ import annotations
@@ -19,6 +22,10 @@ from reader.table import open_bytes, shown_name
 SQUAD = "squad"
 FORMATS = ("auto", SQUAD, "jsonl")
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_CMRC_LAYOUT = (
+    'expected [{"context_text": …, "qas": [{"query_id": …, "query_text": …, "answers": [texts]}]}], or SQuAD\'s '
+    '{"data": [{"paragraphs": …}]}'
+)
 _LAYOUT = 'expected {"data": [{"paragraphs": [{"context": …, "qas": [{"id": …, "question": …, "answers": …}]}]}]}'
 
 
@@ -115,6 +122,9 @@ def _squad_records(text: str, name: str) -> Iterator[dict[str, Any]]:
     except (json.JSONDecodeError, RecursionError) as error:
         reason = getattr(error, "msg", "too deeply nested")
         raise DataError(f"{name}:{getattr(error, 'lineno', 1)}: not valid JSON ({reason})") from None
+    if isinstance(document, list):
+        yield from _cmrc_records(document, name)
+        return
     articles = _list(document, "data", name, "the document")
     for i, article in enumerate(articles):
         for j, paragraph in enumerate(_list(article, "paragraphs", name, f"data[{i}]")):
@@ -128,10 +138,30 @@ def _squad_records(text: str, name: str) -> Iterator[dict[str, Any]]:
                 yield {**question, "context": paragraph["context"]}
 
 
-def _list(value: Any, key: str, name: str, where: str) -> list[Any]:
+def _cmrc_records(texts: list[Any], name: str) -> Iterator[dict[str, Any]]:
+    """The questions of CMRC's own layout as SQuAD has them; an answer that occurs nowhere starts at -1."""
+    for i, text in enumerate(texts):
+        questions = _list(text, "qas", name, f"[{i}]", _CMRC_LAYOUT)
+        if "context_text" not in text:
+            raise DataError(f"{name}: [{i}] has no 'context_text'; {_CMRC_LAYOUT}")
+        context = text["context_text"]
+        for j, question in enumerate(questions):
+            if not isinstance(question, dict):
+                raise DataError(f"{name}: [{i}].qas[{j}] is no object; {_CMRC_LAYOUT}")
+            record = {"id": question.get("query_id"), "question": question.get("query_text"), "context": context}
+            answers = question.get("answers")
+            if isinstance(answers, list) and isinstance(context, str):
+                answers = [
+                    {"text": answer, "answer_start": context.find(answer) if isinstance(answer, str) else -1}
+                    for answer in answers
+                ]
+            yield {**record, "answers": answers}
+
+
+def _list(value: Any, key: str, name: str, where: str, layout: str = _LAYOUT) -> list[Any]:
     found = value.get(key) if isinstance(value, dict) else None
     if not isinstance(found, list):
-        raise DataError(f"{name}: {where} has no list {key!r}; {_LAYOUT}")
+        raise DataError(f"{name}: {where} has no list {key!r}; {layout}")
     return found
 
 

@@ -107,10 +107,46 @@ def test_a_damaged_line_is_one_question_that_cannot_be_used(tmp_path: Path) -> N
     assert "line 4: a JSON object is expected" in found[2].problem
 
 
+CMRC = [
+    {
+        "context_id": "T_1",
+        "title": "t",
+        "context_text": CONTEXT,
+        "qas": [
+            {"query_id": "T_1_0", "query_text": "Who?", "answers": ["Anna", "n"]},
+            {"query_id": "T_1_1", "query_text": "When?", "answers": ["2000"]},
+            {"query_id": "T_1_2", "query_text": "Where?", "answers": ["2000", "北京"]},
+        ],
+    },
+    {"context_id": "T_2", "title": "u", "context_text": "甲乙甲乙", "qas": [{"query_text": "?", "answers": ["乙"]}]},
+]
+
+
+def test_cmrc_2018_in_its_own_layout(tmp_path: Path) -> None:
+    """An answer is where it occurs first; one that does not occur is no usable answer, but counts for the metrics."""
+    found = read(tmp_path / "q.json", json.dumps(CMRC, indent=1, ensure_ascii=False))
+    assert [(q.id, q.text, q.context, q.problem) for q in found] == [
+        ("T_1_0", "Who?", CONTEXT, ""),
+        ("T_1_1", "When?", CONTEXT, ""),
+        ("T_1_2", "Where?", CONTEXT, ""),
+        ("4", "?", "甲乙甲乙", ""),
+    ]
+    assert found[0].answers == (Answer("Anna", 0), Answer("n", 1))
+    assert found[1].answers == (Answer("2000", -1),)
+    assert [q.usable_answer() for q in found] == [Answer("Anna", 0), None, Answer("北京", 14), Answer("乙", 1)]
+    assert found == read(tmp_path / "q.json", json.dumps(CMRC), format="squad")
+    asked = read(tmp_path / "q.json", json.dumps(CMRC), labelled=False)
+    assert [q.text for q in asked] == ["Who?", "When?", "Where?", "?"]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("", ": the file is empty"),
+        ('[{"context_text": "c"}]', r": \[0\] has no list 'qas'; expected \[{\"context_text\""),
+        ('[{"qas": []}]', r": \[0\] has no 'context_text'"),
+        ('[{"context_text": "c", "qas": ["q"]}]', r": \[0\].qas\[0\] is no object"),
+        ("[3]", r": \[0\] has no list 'qas'"),
         (" \n", ": the file is empty"),
         (b'{"data":\n [\n"caf\xe9"]}', ":3: not UTF-8; convert"),
         ('{"data":\n [', ":2: not valid JSON"),
