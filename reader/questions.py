@@ -3,8 +3,8 @@
 The first release of CMRC 2018 is a list of texts, `[{"context_text": …, "qas": [{"query_id": …, "query_text": …,
 "answers": ["…", …]}]}]`, without places: an answer is taken to be where its text occurs first.
 
-A line of JSON lines is `{"id": …, "question": …, "context": …, "answers": [{"text": …, "answer_start": …}, …]}`; id and,
-where they are not needed, answers may be left out.
+A line of JSON lines is `{"id": …, "question": …, "context": …, "answers": [{"text": …, "answer_start": …}, …]}`; id
+and, where they are not needed, answers may be left out.
 """
 
 from __future__ import annotations
