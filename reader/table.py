@@ -14,15 +14,18 @@ import json
 import re
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from reader.errors import DataError
+from reader.nested import NESTED, NestedRecordError
 
 FORMATS = ("auto", "tsv", "csv", "jsonl")
+READABLE = (*FORMATS, *NESTED)
+"""Formats of `open_table`; a file in one of NESTED may hold several rows in a line."""
 STDIN = "-"
 _BY_SUFFIX = {
     ".tsv": "tsv",
@@ -35,15 +38,20 @@ _BY_SUFFIX = {
 }
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_FIELD = 16 * 2**20
+_DEEPEST_NAME = 8
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row. `cells` maps column name to value (text; in JSON lines any value); `problem` says why it is unusable."""
+    """One row. `cells` maps column name to value (text; in JSON lines any value); `problem` says why it is unusable.
+
+    `part` counts the rows of one line from 0, in formats that have several.
+    """
 
     line: int
     cells: dict[str, Any] = field(default_factory=dict)
     problem: str = ""
+    part: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,27 +102,32 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
 
     Args:
         path: a file, or "-" for standard input.
-        format: one of FORMATS; "auto" goes by the extension (before .gz), on standard input by the first character.
+        format: one of READABLE; "auto" goes by the extension (before .gz), on standard input by the first character.
         header: whether the first row of a TSV or CSV names the columns; otherwise they are named "1", "2", ….
 
-    TSV fields are taken as they are (quotes have no meaning, as in GLUE); CSV follows RFC 4180.
+    TSV fields are taken as they are (quotes have no meaning, as in GLUE); CSV follows RFC 4180. What lies inside an
+    object of JSON lines has the dotted name of its place, as `target.span1_text`.
 
     Raises:
         DataError: an unknown format or extension, UTF-16, a damaged .gz or CSV quoting, a file without rows.
         FileNotFoundError: no such file.
     """
     name = shown_name(path)
-    if format not in FORMATS:
-        raise DataError(f"{name}: format {format!r} is none of a table; give one of {', '.join(FORMATS)}")
+    if format not in READABLE:
+        raise DataError(f"{name}: format {format!r} is none of a table; give one of {', '.join(READABLE)}")
     with open_bytes(path) as stream:
         lines = decoded_lines(stream, name)
         if format == "auto":
             format, lines = _detect(path, lines)
-        if format == "jsonl":
+        if format == "jsonl" or format in NESTED:
             first = next(lines, None)
             if first is None:
                 raise DataError(f"{name}: the file is empty")
-            yield Table(name, format, None, _json_rows(itertools.chain([first], lines)))
+            objects = _json_objects(itertools.chain([first], lines))
+            if format in NESTED:
+                yield Table(name, format, list(NESTED[format].columns), _nested_rows(objects, format))
+            else:
+                yield Table(name, format, None, _checked(_with_dotted_names(objects)))
             return
         records = _csv_records(lines, name) if format == "csv" else _tsv_records(lines)
         first_record = next(records, None)
@@ -232,30 +245,55 @@ def _without_final_blanks(records: Iterator[tuple[int, list[str]]]) -> Iterator[
             held.append(record)
 
 
-def _json_rows(lines: Iterator[str]) -> Iterator[Row]:
-    def parse() -> Iterator[Row]:
-        held: list[Row] = []
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                held.append(Row(number, problem="empty line"))
-                continue
-            yield from held
-            held.clear()
-            try:
-                value = json.loads(line)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = getattr(error, "msg", "too deeply nested")
-                yield Row(number, problem=f"not valid JSON ({reason}, column {getattr(error, 'colno', 1)})")
-                continue
-            if isinstance(value, dict):
-                yield Row(number, value)
-            else:
-                yield Row(number, problem=f"a JSON object is expected, found {type(value).__name__}")
-
-    return _checked(parse())
+def _json_objects(lines: Iterator[str]) -> Iterator[Row]:
+    held: list[Row] = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            held.append(Row(number, problem="empty line"))
+            continue
+        yield from held
+        held.clear()
+        try:
+            value = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = getattr(error, "msg", "too deeply nested")
+            yield Row(number, problem=f"not valid JSON ({reason}, column {getattr(error, 'colno', 1)})")
+            continue
+        if isinstance(value, dict):
+            yield Row(number, value)
+        else:
+            yield Row(number, problem=f"a JSON object is expected, found {type(value).__name__}")
 
 
-def _checked(rows: Iterator[Row]) -> Iterator[Row]:
+def _with_dotted_names(objects: Iterator[Row]) -> Iterator[Row]:
+    """Name also what lies inside of objects; a key that is spelt like such a name keeps its own value."""
+    for row in objects:
+        level = {name: value for name, value in row.cells.items() if isinstance(value, dict)}
+        for _ in range(_DEEPEST_NAME):
+            inner = {f"{name}.{key}": value for name, found in level.items() for key, value in found.items()}
+            for name, value in inner.items():
+                row.cells.setdefault(name, value)
+            level = {name: value for name, value in inner.items() if isinstance(value, dict)}
+        yield row
+
+
+def _nested_rows(objects: Iterator[Row], format: str) -> Iterator[Row]:
+    """The rows of each line, or one that says why the whole line is unusable."""
+    for row in objects:
+        if row.problem:
+            yield row
+            continue
+        try:
+            found = list(NESTED[format].rows(row.cells))
+            problem = "" if found else "no question in it"
+        except NestedRecordError as error:
+            found, problem = [], f"not in the layout of {format}: {error}"
+        rows = list(_checked(Row(row.line, cells, part=part) for part, cells in enumerate(found)))
+        problem = next((checked.problem for checked in rows if checked.problem), problem)
+        yield from [Row(row.line, problem=problem)] if problem else rows
+
+
+def _checked(rows: Iterable[Row]) -> Iterator[Row]:
     """Turn rows with text that is not Unicode into problems: nothing downstream could encode it."""
     for row in rows:
         bad = next(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from propeller.errors import UserError
 from propeller.settings import unknown_name
-from reader.table import FORMATS as TABLE_FORMATS
+from reader.table import READABLE
 from reader.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from propeller.losses import LossTerm
 
 Arrays = dict[str, NDArray[Any]]
-FORMATS = (*TABLE_FORMATS, "conll", "squad")
+FORMATS = (*READABLE, "conll", "squad")
 """Formats of labelled data: tables, columns of tokens and tags (labelling), SQuAD's JSON (question answering)."""
 
 TASK_TYPES: dict[str, str] = {
