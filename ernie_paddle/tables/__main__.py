@@ -71,10 +71,11 @@ def run(argv: Sequence[str]) -> int:
     name = Path(args.table).stem
     output = args.output or Path("runs") / "tables" / name
 
+    from ernie_paddle.jobs.runner import InterruptedRunError
     from ernie_paddle.tables import report
     from ernie_paddle.tables.figures import Figures
     from ernie_paddle.tables.plot import draw
-    from ernie_paddle.tables.runner import InterruptedRunError, Runner
+    from ernie_paddle.tables.runner import table_runner
     from ernie_paddle.tables.sources import find_benchmarks, make_sources
 
     benchmarks = find_benchmarks(args.glue, args.tasks, table.benchmarks)
@@ -82,7 +83,7 @@ def run(argv: Sequence[str]) -> int:
     sources = make_sources(output, args.data or [], args.glue, benchmarks, size.vocab_size)
     steps = args.steps or size.steps.get(name)
     plan = Plan(name, table, size, args.size, steps, range(args.seeds), sources.benchmarks)
-    runner = Runner(plan, sources, output, args.gpus)
+    runner = table_runner(plan, sources, output, args.gpus)
     made_by = f"bash run.sh tables {shlex.join(argv)}"
 
     def write() -> str:

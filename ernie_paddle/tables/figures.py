@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ernie_paddle.finetune.benchmarks import Benchmark
+from ernie_paddle.jobs.job import Result
 from ernie_paddle.objectives.masked_lm import MaskedLM
 from ernie_paddle.objectives.registry import registry
 from ernie_paddle.tables.plan import Plan, Run
-from ernie_paddle.tables.runner import Result
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from ernie_paddle.jobs.job import Result
 from ernie_paddle.tables.figures import Figure, Figures
 from ernie_paddle.tables.plan import Plan, Run
-from ernie_paddle.tables.runner import Result
 
 WITHOUT_INPUT = "majority class, mean score"
 _METRICS = {"mcc": "MCC", "f1": "F1", "accuracy": "acc.", "spearman": "Spearman"}

@@ -1,21 +1,63 @@
-"""The runs of one row and seed in one process, which starts Paddle once: `python trial.py SPEC.json`, also by fleetrun.
-
-The process ends at the first run that does not end well; whoever started it sees which ones have a result.
-"""
+"""What a run of a table does: an `ernie` command, and the figures that it leaves."""
 
 from __future__ import annotations
 
-import ctypes
 import json
 import shutil
-import signal
-import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-RESULT = "result.json"
-EXIT_UNFINISHED = 130
+from ernie_paddle.verbs import VerbFailedError
+
+
+def pretrain(folder: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
+    """Run `ernie` with these arguments; stages and evaluations of the run, None if it did not come to its end.
+
+    Raises:
+        VerbFailedError: it ended with another exit code than 0.
+    """
+    from ernie_paddle.recipe import Recipe
+    from ernie_paddle.training_plan import make_plan
+    from propeller.hooks.jsonl import read_log
+    from propeller.run_folder import LOG
+    from propeller.settings import from_mapping
+
+    _ernie(arguments)
+    path, step = last_checkpoint(folder)
+    recipe = from_mapping(Recipe, json.loads((path / "recipe.json").read_text(encoding="utf-8")), str(path))
+    schedule = make_plan(recipe).schedule
+    if step < schedule.total_steps:
+        return None
+    evaluations = [line for line in read_log(folder / LOG) if line["kind"] == "eval"]
+    kept = [{key: line[key] for key in ("step", "name", "metrics")} for line in evaluations]
+    return {"steps": step, "stages": schedule.table(), "tasks": list(recipe.tasks), "evaluations": kept}
+
+
+def finetune(folder: Path, arguments: Sequence[str], model_of: str | None) -> dict[str, Any] | None:
+    """Run `ernie finetune`; its report, None if it did not come to its end.
+
+    Args:
+        folder: of the run; its checkpoints are thrown away at the end.
+        arguments: of `ernie`.
+        model_of: the pre-training run that it starts from; None: random weights.
+
+    Raises:
+        VerbFailedError: it ended with another exit code than 0.
+    """
+    from ernie_paddle.cli.finetune import RESULTS
+    from propeller import distributed
+
+    model = [] if model_of is None else ["--model", str(last_checkpoint(Path(model_of))[0])]
+    _ernie([*arguments, *model])
+    path = folder / RESULTS
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if distributed.rank() == 0:
+        # A table takes hundreds of fine-tuned models, and only their figures are asked for.
+        shutil.rmtree(folder / "checkpoints", ignore_errors=True)
+    return found
 
 
 def last_checkpoint(run: Path) -> tuple[Path, int]:
@@ -34,74 +76,10 @@ def last_checkpoint(run: Path) -> tuple[Path, int]:
     return newest, int(newest.name.partition("-")[2])
 
 
-def pretrain_result(run: Path) -> dict[str, Any] | None:
-    """Stages and evaluations of a pre-training run; None if it has not come to its end."""
-    from ernie_paddle.recipe import Recipe
-    from ernie_paddle.training_plan import make_plan
-    from propeller.hooks.jsonl import read_log
-    from propeller.run_folder import LOG
-    from propeller.settings import from_mapping
+def _ernie(arguments: Sequence[str]) -> None:
+    """Run a verb in this process."""
+    from ernie_paddle.cli.main import main
 
-    path, step = last_checkpoint(run)
-    recipe = from_mapping(Recipe, json.loads((path / "recipe.json").read_text(encoding="utf-8")), str(path))
-    schedule = make_plan(recipe).schedule
-    if step < schedule.total_steps:
-        return None
-    evaluations = [line for line in read_log(run / LOG) if line["kind"] == "eval"]
-    kept = [{key: line[key] for key in ("step", "name", "metrics")} for line in evaluations]
-    return {"steps": step, "stages": schedule.table(), "tasks": list(recipe.tasks), "evaluations": kept}
-
-
-def finetune_result(run: Path) -> dict[str, Any] | None:
-    """The report of a fine-tuning run; None if it has not come to its end."""
-    from ernie_paddle.cli.finetune import RESULTS
-
-    path = run / RESULTS
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def carry_out(spec: dict[str, Any]) -> int:
-    """Do one run and write its result; returns the exit code.
-
-    `spec`: `arguments` of `ernie`; `folder`; `settings` to remember; `model_of`: the pre-training run that a
-    fine-tuning run starts from, or None.
-    """
-    from ernie_paddle.cli.main import main as ernie
-    from propeller import distributed
-
-    began = time.monotonic()
-    folder, arguments = Path(spec["folder"]), list(spec["arguments"])
-    tuning = arguments[0] == "finetune"
-    if spec["model_of"]:
-        arguments += ["--model", str(last_checkpoint(Path(spec["model_of"]))[0])]
-    code = ernie(arguments)
+    code = main(list(arguments))
     if code != 0:
-        return code
-    found = finetune_result(folder) if tuning else pretrain_result(folder)
-    if found is None:
-        return EXIT_UNFINISHED
-    if distributed.rank() == 0:
-        if tuning:
-            # A table takes hundreds of fine-tuned models, and only their figures are asked for.
-            shutil.rmtree(folder / "checkpoints", ignore_errors=True)
-        result = {"settings": spec["settings"], "seconds": round(time.monotonic() - began, 1), **found}
-        aside = folder / f".tmp-{RESULT}"
-        aside.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        aside.replace(folder / RESULT)
-    return 0
-
-
-def main() -> int:
-    """Carry out the runs of the specification."""
-    if sys.platform == "linux":
-        # If whoever started this is killed, end in order: PR_SET_PDEATHSIG.
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-    for spec in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
-        code = carry_out(spec)
-        if code != 0:
-            return code
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        raise VerbFailedError(code)

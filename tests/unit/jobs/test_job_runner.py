@@ -1,4 +1,4 @@
-"""Carrying out the runs of a plan, with a stand-in for the process that trains."""
+"""Doing jobs, with a stand-in for the process that trains."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from ernie_paddle.finetune.benchmarks import GLUE
+from ernie_paddle.jobs.job import Group, Job
+from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner, Pace
 from ernie_paddle.tables.plan import FinetuneSettings, Plan, Row, Run, SizeConfig, TableConfig
-from ernie_paddle.tables.runner import InterruptedRunError, Pace, Runner
+from ernie_paddle.tables.runner import groups_of
 from ernie_paddle.tables.sources import Sources, tables_of
 from propeller.errors import UserError
 
@@ -44,11 +46,9 @@ ROWS = {"random": Row("none"), "bad": Row("bad", "mlm"), "good": Row("good", "ml
 BENCHMARKS = [GLUE["CoLA"], GLUE["RTE"]]
 
 
-class StandIn(Runner):
-    """A Runner whose process only pretends."""
-
-    def _launcher(self, folder: Path) -> list[str]:
-        return [sys.executable, "-c", STAND_IN]
+def stand_in(folder: Path) -> list[str]:
+    """A process that only pretends."""
+    return [sys.executable, "-c", STAND_IN]
 
 
 @pytest.fixture
@@ -61,11 +61,12 @@ def glue(tmp_path: Path) -> Path:
     return tmp_path / "glue"
 
 
-def runner(output: Path, glue: Path, steps: int = 8, seeds: int = 2) -> Runner:
+def runner(output: Path, glue: Path, steps: int = 8, seeds: int = 2) -> JobRunner[Run]:
     table = TableConfig("A table", ROWS, [], "tiny", 0.1)
     size = SizeConfig(100, FinetuneSettings(1, 32, 1e-4, 64), arch="tiny")
     plan = Plan("t", table, size, "tiny", steps, range(seeds), BENCHMARKS)
-    return StandIn(plan, Sources(output / "corpus", output / "vocab", glue, BENCHMARKS), output)
+    sources = Sources(output / "corpus", output / "vocab", glue, BENCHMARKS)
+    return JobRunner(groups_of(plan, sources, output), output, lambda job, result: "mcc 0.500", stand_in)
 
 
 def asked(output: Path) -> list[str]:
@@ -180,10 +181,49 @@ def test_two_processes_in_one_folder_are_refused(tmp_path: Path, glue: Path) -> 
 def test_what_is_left_is_told_from_runs_of_the_same_kind() -> None:
     pace = Pace()
     for seconds in (10.0, 20.0):
-        pace.add(Run("a", 0, None), seconds)
-    pace.add(Run("a", 0, GLUE["CoLA"]), 3.0)
-    assert pace.left([Run("b", 0, None), Run("b", 0, GLUE["CoLA"]), Run("c", 0, GLUE["CoLA"])]) == 15 + 3 + 3
-    assert pace.left([Run("b", 0, GLUE["RTE"])]) == (15 + 3) / 2  # nothing is known of it yet
+        pace.add("pre-training", seconds)
+    pace.add("CoLA", 3.0)
+    assert pace.left(["pre-training", "CoLA", "CoLA"]) == 15 + 3 + 3
+    assert pace.left(["RTE"]) == (15 + 3) / 2  # nothing is known of it yet
+
+
+def test_what_does_not_need_the_first_goes_on_without_it(tmp_path: Path, glue: Path) -> None:
+    output = tmp_path / "out"
+    output.mkdir()
+    (output / "fails.txt").write_text("random/seed-0/CoLA")
+    failing = runner(output, glue, seeds=1)
+    failing.run(lambda: None)
+    assert set(failing.failures) == {Run("random", 0, GLUE["CoLA"])}
+    assert Run("random", 0, GLUE["RTE"]) in failing.results
+
+
+WAITS_FOR_THE_OTHER = """
+import json, os, sys, time
+from pathlib import Path
+(spec,) = json.loads(Path(sys.argv[1]).read_text())
+folder = Path(spec["folder"])
+(folder.parent / f"begun-{folder.name}").write_text(os.environ["DEVICE"])
+while len(list(folder.parent.glob("begun-*"))) < 2:
+    time.sleep(0.05)
+folder.mkdir()
+(folder / "result.json").write_text(json.dumps({"settings": spec["settings"], "seconds": 1.0}))
+"""
+
+
+def test_as_many_groups_as_devices_are_done_side_by_side(tmp_path: Path) -> None:
+    groups = [
+        Group(tmp_path / f"log-{name}", [Job(name, name, "x", tmp_path / name, {}, "none:none", dict)]) for name in "ab"
+    ]
+    both = JobRunner(
+        groups,
+        tmp_path,
+        lambda job, result: "",
+        lambda folder: [sys.executable, "-c", WAITS_FOR_THE_OTHER],
+        [{"DEVICE": "0"}, {"DEVICE": "1"}],
+    )
+    both.run(lambda: None)  # each waits until the other has begun
+    assert both.results.keys() == {"a", "b"}
+    assert {(tmp_path / f"begun-{name}").read_text() for name in "ab"} == {"0", "1"}
 
 
 def test_training_tables_are_cut_evenly(tmp_path: Path, glue: Path) -> None:
@@ -201,11 +241,11 @@ def test_the_specification_of_a_run(tmp_path: Path, glue: Path) -> None:
     made = runner(output, glue, seeds=1)
     made.run(lambda: None)
     specification: list[dict[str, Any]] = json.loads((output / "runs" / "good" / "seed-0" / "spec.json").read_text())
-    pretraining, cola, _ = specification
+    assert [spec["action"].rpartition(":")[2] for spec in specification] == ["pretrain", "finetune", "finetune"]
+    pretraining, cola, _ = (spec["arguments"] for spec in specification)
     assert pretraining["arguments"][:3] == ["pretrain", "--recipe", "mlm"]
-    assert pretraining["model_of"] is None
     assert "schedule.kind=cmtl" in pretraining["arguments"]
-    assert cola["model_of"] == pretraining["folder"]
-    fresh = json.loads((output / "runs" / "random" / "seed-0" / "spec.json").read_text())[0]
+    assert cola["model_of"] == specification[0]["folder"]
+    fresh = json.loads((output / "runs" / "random" / "seed-0" / "spec.json").read_text())[0]["arguments"]
     assert fresh["model_of"] is None
     assert "--size" in fresh["arguments"]
