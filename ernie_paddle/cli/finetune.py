@@ -10,11 +10,13 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.finetune.answer_metrics import SCORINGS
 from ernie_paddle.finetune.task_type import FORMATS, TASK_TYPES, task_class
 from propeller.errors import UserError
+from propeller.lr import Kind as Schedule
 from reader.table import STDIN
 from reader.tags import ALIGNMENTS, SCHEMES
 
@@ -65,8 +67,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(training, "--epochs", opt.positive_int, 3, "passes over the training table")
     opt.option(training, "--batch_size", opt.positive_int, 32, "rows of one update, over all devices")
     opt.option(training, "--lr", opt.positive_number, 5e-5, "peak learning rate")
-    opt.option(training, "--warmup", opt.fraction, 0.1, "share of the updates over which the rate grows; then it falls")
+    opt.option(
+        training, "--schedule", str, "linear", "what the learning rate does after warmup", choices=get_args(Schedule)
+    )
+    opt.option(training, "--warmup", opt.fraction, 0.1, "share of the updates over which the rate grows")
+    opt.option(
+        training,
+        "--layer_decay",
+        opt.ratio,
+        None,
+        "factor of the learning rate from each layer to the one below it, down to the embeddings; heads keep all of it",
+    )
     opt.option(training, "--weight_decay", opt.non_negative_number, 0.01, "decoupled weight decay, none on vectors")
+    opt.option(training, "--adam_epsilon", opt.positive_number, 1e-8, "added to the root of Adam's second moment")
     opt.option(training, "--clip_norm", opt.positive_number, 1.0, "largest global gradient norm")
     opt.option(training, "--seed", opt.count, 0, "seed of everything random")
     opt.option(training, "--metric", str, None, "metric that decides", shown_default="the first of the task type")
@@ -153,8 +166,11 @@ def run(args: argparse.Namespace) -> int:
         epochs=args.epochs,
         batch_size=args.batch_size,
         lr=args.lr,
+        schedule=args.schedule,
         warmup=args.warmup,
+        layer_decay=args.layer_decay,
         weight_decay=args.weight_decay,
+        adam_epsilon=args.adam_epsilon,
         clip_norm=args.clip_norm,
         seed=args.seed,
         patience=args.patience,

@@ -156,6 +156,11 @@ def fraction(text: str) -> float:
     return _number(text, float, lambda value: 0.0 <= value < 1.0, "a number from 0 up to (not including) 1")
 
 
+def ratio(text: str) -> float:
+    """A number above 0, at most 1."""
+    return _number(text, float, lambda value: 0.0 < value <= 1.0, "a number above 0, at most 1")
+
+
 def coverage(text: str) -> float:
     """A number from 0.9 to 1, both included."""
     return _number(text, float, lambda value: 0.9 <= value <= 1.0, "a number from 0.9 to 1")

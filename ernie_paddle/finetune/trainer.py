@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.inference import run_dataset
+from ernie_paddle.finetune.layer_decay import layer_decay
 from ernie_paddle.finetune.order import epoch_batches, rank_share, steps_per_epoch
 from ernie_paddle.finetune.runner import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.start import Start, describe_load
@@ -25,8 +26,9 @@ from ernie_paddle.model_dir import model_documents, tokenizer_files
 from propeller import distributed
 from propeller.hooks import EarlyStop
 from propeller.learner import Learner
+from propeller.lr import Kind as Schedule
 from propeller.lr import LrConfig, lr_at
-from propeller.optim import OptimizerConfig
+from propeller.optim import OptimizerConfig, ParameterRules
 from propeller.precision import PrecisionConfig
 from propeller.task import Task
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
@@ -42,8 +44,11 @@ class FinetuneConfig:
         epochs: passes over the training table.
         batch_size: rows of one update, over all ranks.
         lr: peak learning rate.
-        warmup: share of the updates over which the rate grows; afterwards it falls linearly to 0.
+        schedule: what the rate does after warmup (see `propeller.lr.LrConfig`).
+        warmup: share of the updates over which the rate grows.
+        layer_decay: factor of the rate from one layer to the one below it (see `layer_decay`); None: equal rates.
         weight_decay: decoupled decay (none on biases and LayerNorm).
+        adam_epsilon: added to the root of Adam's second moment.
         clip_norm: largest global gradient norm.
         seed: of everything random.
         patience: evaluations without a better metric that end the run; None: never.
@@ -53,8 +58,11 @@ class FinetuneConfig:
     epochs: int = 3
     batch_size: int = 32
     lr: float = 5e-5
+    schedule: Schedule = "linear"
     warmup: float = 0.1
+    layer_decay: float | None = None
     weight_decay: float = 0.01
+    adam_epsilon: float = 1e-8
     clip_norm: float = 1.0
     seed: int = 0
     patience: int | None = None
@@ -102,10 +110,14 @@ class Finetuner:
         self.per_epoch = steps_per_epoch(len(train), config.batch_size)
         total_steps = self.per_epoch * config.epochs
         warmup_steps = math.ceil(total_steps * config.warmup)
-        self.schedule = LrConfig("linear", config.lr, warmup_steps, total_steps)
+        self.schedule = LrConfig(config.schedule, config.lr, warmup_steps, total_steps)
 
-        optimizer = OptimizerConfig(weight_decay=config.weight_decay, clip_norm=config.clip_norm)
-        self.learner = Learner(optimizer, config.precision, seed=config.seed)
+        optimizer = OptimizerConfig(
+            epsilon=config.adam_epsilon, weight_decay=config.weight_decay, clip_norm=config.clip_norm
+        )
+        decay, layers = config.layer_decay, start.config.num_hidden_layers
+        rules = ParameterRules(lr_ratio=None if decay is None else layer_decay(decay, layers))
+        self.learner = Learner(optimizer, config.precision, seed=config.seed, rules=rules)
         self.learner.add(Task(TRAIN_TASK, task.inputs(True), lambda: task.layer(start.config), task.losses))
         self.learner.add(answer_task(task, start.config))
         self.documents = model_documents(start.config, task)
