@@ -46,15 +46,22 @@ def encode_rows(
     tokenizer: Tokenizer, texts_a: Sequence[str], texts_b: Sequence[str] | None, max_length: int
 ) -> Encoded:
     """Tokenise, truncate to `max_length` (longest first for pairs) and add [CLS] and [SEP]."""
-    batch_a = tokenizer.encode_batch(texts_a)
-    lengths_a = np.diff(batch_a.offsets).astype(np.int64)
+    runs_a = _runs(tokenizer, texts_a)
     if texts_b is None:
-        runs_a = Runs(batch_a.ids, batch_a.offsets[:-1], np.minimum(lengths_a, max_length - 2))
+        runs_a = Runs(runs_a.ids, runs_a.starts, np.minimum(runs_a.lengths, max_length - 2))
         return join_runs(tokenizer.vocab, runs_a)
-    batch_b = tokenizer.encode_batch(texts_b)
-    lengths_a, lengths_b = truncate_pair(lengths_a, np.diff(batch_b.offsets).astype(np.int64), max_length - 3)
-    runs_a = Runs(batch_a.ids, batch_a.offsets[:-1], lengths_a)
-    return join_runs(tokenizer.vocab, runs_a, Runs(batch_b.ids, batch_b.offsets[:-1], lengths_b))
+    runs_b = _runs(tokenizer, texts_b)
+    lengths_a, lengths_b = truncate_pair(runs_a.lengths, runs_b.lengths, max_length - 3)
+    runs_a = Runs(runs_a.ids, runs_a.starts, lengths_a)
+    return join_runs(tokenizer.vocab, runs_a, Runs(runs_b.ids, runs_b.starts, lengths_b))
+
+
+def _runs(tokenizer: Tokenizer, texts: Sequence[str]) -> Runs:
+    """The pieces of each text; equal texts, as a passage with many questions, are tokenised once."""
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    batch = tokenizer.encode_batch(list(numbers))
+    rows = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
+    return Runs(batch.ids, batch.offsets[rows], np.diff(batch.offsets).astype(np.int64)[rows])
 
 
 @dataclass(frozen=True)
