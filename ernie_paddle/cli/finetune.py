@@ -14,6 +14,7 @@ from typing import get_args
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.finetune.answer_metrics import SCORINGS
+from ernie_paddle.finetune.pooling import POOLINGS
 from ernie_paddle.finetune.task_type import FORMATS, TASK_TYPES, task_class
 from propeller.errors import UserError
 from propeller.lr import Kind as Schedule
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
     opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
     add_window_arguments(parser)
+    add_retrieval_arguments(parser)
     model = parser.add_argument_group("model")
     opt.option(model, "--model", Path, None, "checkpoint to start from; none: random weights of --size")
     opt.option(model, "--size", str, "small", "without --model: small, base, large, or a name in configs/arch")
@@ -136,6 +138,13 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
     from propeller import distributed
     from propeller.precision import PrecisionConfig
+def add_retrieval_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the task type that compares texts."""
+    retrieval = parser.add_argument_group("retrieval")
+    opt.option(retrieval, "--pooling", str, POOLINGS[0], "what of a text is its vector", choices=POOLINGS)
+    opt.option(retrieval, "--temperature", opt.positive_number, 0.05, "what cosines are divided by in the loss")
+
+
 
     if args.train == STDIN:
         raise UserError("--train cannot be standard input, since the training table is read twice; give a file")

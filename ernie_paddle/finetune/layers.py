@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from paddle import nn
 
+from ernie_paddle.finetune.pooling import pool
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
 from ernie_paddle.models.forms import Value
@@ -47,3 +48,16 @@ class PositionModel(nn.Layer):
     def forward(self, values: Mapping[str, Value]) -> Value:
         """The inputs by name -> logits [B, T, K]."""
         return self.classifier(encode(self.encoder, values))
+
+
+class SentenceModel(nn.Layer):
+    """Encoder without pooler; the vectors of its last block become one vector for a text, as `pool` does."""
+
+    def __init__(self, config: ErnieConfig, pooling: str) -> None:
+        super().__init__()
+        self.encoder = Encoder(config, add_pooler=False)
+        self._pooling = pooling
+
+    def forward(self, values: Mapping[str, Value]) -> Value:
+        """The inputs by name -> vectors, float32 [B, H]."""
+        return pool(encode(self.encoder, values).hidden_BTH, values["attention_mask"], self._pooling)

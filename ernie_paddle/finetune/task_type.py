@@ -33,6 +33,7 @@ TASK_TYPES: dict[str, str] = {
     "labelling": "ernie_paddle.finetune.labelling:Labelling",
     "question_answering": "ernie_paddle.finetune.question_answering:QuestionAnswering",
     "regression": "ernie_paddle.finetune.regression:Regression",
+    "retrieval": "ernie_paddle.finetune.retrieval:Retrieval",
 }
 
 

@@ -1,0 +1,144 @@
+"""Pairs of texts that belong together, each text encoded by itself and each different text once.
+
+Shape suffixes: U different texts, P pairs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.features import Encoded, encode_rows
+from reader.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class PairSet:
+    """Pairs as evaluation sees them: its rows are the different texts.
+
+    Attributes:
+        source: name of the table.
+        texts: the different texts [U].
+        encoded: their rows.
+        lines: the first line that each text stands in [U].
+        pairs: the two texts of each pair, int64 [P, 2].
+        pair_lines: the line of each pair [P].
+        problems: (line, reason) of the lines that cannot be used.
+        pad_id: of the vocabulary.
+    """
+
+    source: str
+    texts: list[str]
+    encoded: Encoded
+    lines: list[int]
+    pairs: NDArray[np.int64]
+    pair_lines: list[int]
+    problems: list[tuple[int, str]]
+    pad_id: int
+
+    def __len__(self) -> int:
+        """The number of different texts."""
+        return len(self.texts)
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Length of each text in the model's input."""
+        return self.encoded.lengths
+
+    @property
+    def examples(self) -> int:
+        """The number of pairs."""
+        return len(self.pairs)
+
+    def describe(self) -> str:
+        """Pairs and different texts."""
+        return f"{len(self.pairs):,} pairs of {len(self):,} different texts"
+
+    def for_training(self) -> TrainingPairs:
+        """The pairs as rows."""
+        return TrainingPairs(self)
+
+    def content(self) -> list[NDArray[Any]]:
+        """Pieces and pairs."""
+        return [self.encoded.ids, self.pairs]
+
+
+@dataclass(frozen=True)
+class TrainingPairs:
+    """The same as training sees it: its rows are the pairs."""
+
+    of: PairSet
+
+    def __len__(self) -> int:
+        """The number of pairs."""
+        return len(self.of.pairs)
+
+    @property
+    def source(self) -> str:
+        """Name of the table."""
+        return self.of.source
+
+    @property
+    def lines(self) -> Sequence[int]:
+        """The line of each pair."""
+        return self.of.pair_lines
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """Length of both texts of each pair together."""
+        lengths: NDArray[np.int32] = self.of.lengths[self.of.pairs].sum(axis=1, dtype=np.int32)
+        return lengths
+
+    @property
+    def problems(self) -> Sequence[tuple[int, str]]:
+        """(line, reason) of the lines that cannot be used."""
+        return self.of.problems
+
+    @property
+    def examples(self) -> int:
+        """The number of pairs."""
+        return len(self)
+
+    def describe(self) -> str:
+        """Pairs and different texts."""
+        return self.of.describe()
+
+    def for_training(self) -> TrainingPairs:
+        """Itself."""
+        return self
+
+    def content(self) -> list[NDArray[Any]]:
+        """Pieces and pairs."""
+        return self.of.content()
+
+
+def encode_pairs(
+    source: str,
+    pairs: Sequence[tuple[int, str, str]],
+    problems: list[tuple[int, str]],
+    tokenizer: Tokenizer,
+    max_length: int,
+) -> PairSet:
+    """Number the different texts of pairs (line, text, text) and encode them, [CLS] text [SEP] each."""
+    numbers: dict[str, int] = {}
+    lines: list[int] = []
+    found = np.empty((len(pairs), 2), np.int64)
+    for row, (line, *texts) in enumerate(pairs):
+        for side, text in enumerate(texts):
+            found[row, side] = numbers.setdefault(text, len(numbers))
+            if len(lines) < len(numbers):
+                lines.append(line)
+    return PairSet(
+        source=source,
+        texts=list(numbers),
+        encoded=encode_rows(tokenizer, list(numbers), None, max_length),
+        lines=lines,
+        pairs=found,
+        pair_lines=[line for line, _, _ in pairs],
+        problems=problems,
+        pad_id=tokenizer.vocab.pad,
+    )
