@@ -131,13 +131,6 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def run(args: argparse.Namespace) -> int:
-    """Train, report, and return the exit code."""
-    from ernie_paddle.finetune.start import start_at_random, start_from_model
-    from ernie_paddle.finetune.task_id import with_task_id
-    from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
-    from propeller import distributed
-    from propeller.precision import PrecisionConfig
 def add_retrieval_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the task type that compares texts."""
     retrieval = parser.add_argument_group("retrieval")
@@ -145,6 +138,13 @@ def add_retrieval_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(retrieval, "--temperature", opt.positive_number, 0.05, "what cosines are divided by in the loss")
 
 
+def run(args: argparse.Namespace) -> int:
+    """Train, report, and return the exit code."""
+    from ernie_paddle.finetune.start import start_at_random, start_from_model
+    from ernie_paddle.finetune.task_id import with_task_id
+    from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
+    from propeller import distributed
+    from propeller.precision import PrecisionConfig
 
     if args.train == STDIN:
         raise UserError("--train cannot be standard input, since the training table is read twice; give a file")
