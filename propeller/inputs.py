@@ -11,7 +11,7 @@ import numpy as np
 from propeller.errors import UserError
 
 COUNT_SUFFIX = "@count"
-"""Appended to the name of a label input: the fed number of labels that the loss is averaged over."""
+"""Appended to the name of a label input: the fed number of labels (or sum of weights) that the loss is divided by."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Input:
         pad: value that fills up rows of different lengths when they are stacked.
         ignore: for labels, the value that means "no label here" (may be NaN); None for an input all of whose
             entries count.
+        weights: whether the entries are weights of labels, so that a loss is divided by their sum, not by their number.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Input:
     dtype: str
     pad: float = 0
     ignore: int | float | None = None
+    weights: bool = False
 
     def __post_init__(self) -> None:
         if not self.name or "@" in self.name:
@@ -40,14 +42,20 @@ class Input:
             np.dtype(self.dtype)
         except TypeError:
             raise UserError(f"input {self.name!r}: {self.dtype!r} is not a NumPy dtype") from None
+        assert not self.weights or self.ignore in (None, 0), f"input {self.name!r}: a weight that counts is ignored"
 
     @property
     def graph_shape(self) -> list[int]:
         """The shape in Paddle's notation, with -1 for the sizes that change."""
         return [-1 if size is None else size for size in self.shape]
 
-    def count(self, array: np.ndarray) -> int:
-        """Number of entries of ``array`` that are labels, that is, different from ``ignore``."""
+    def count(self, array: np.ndarray) -> float:
+        """What a loss over ``array`` is divided by: the number of labels, those entries that differ from ``ignore``.
+
+        Of ``weights`` it is the sum, in which ``ignore`` (0) adds nothing.
+        """
+        if self.weights:
+            return float(array.sum(dtype=np.float64))
         if self.ignore is None:
             return int(array.size)
         if math.isnan(self.ignore):

@@ -227,8 +227,8 @@ class Learner:
 
     # ---------------------------------------------------------------------------------------------------------- ranks
 
-    def _global_counts(self, task: Task, counts: list[list[int]]) -> list[int]:
-        """Labels of the whole step, by label input: over all micro-batches and ranks."""
+    def _global_counts(self, task: Task, counts: list[list[float]]) -> list[float]:
+        """Labels (or their weights) of the whole step, by label input: over all micro-batches and ranks."""
         own = [sum(column) for column in zip(*counts, strict=True)]
         if distributed.world_size() == 1:
             return own
@@ -245,7 +245,7 @@ class Learner:
             raise UserError(
                 f"step {self.step + 1}: rank {distributed.rank()} trains {task.name!r}, another rank does not"
             )
-        return [int(value) for value in summed[2 : 2 + len(own)]]
+        return [float(value) for value in summed[2 : 2 + len(own)]]
 
     def _check_ranks(self) -> None:
         """Before the first step, and after parameters were set: prove that all ranks hold the same bits."""

@@ -221,7 +221,8 @@ def _train_graph(
     scale = LossScale(precision, variables) if precision.scales_loss else None
     loss, one = paddle.zeros([1], "float32"), paddle.ones([1], "float32")
     for term in terms:
-        count = paddle.maximum(inputs[term.labels + COUNT_SUFFIX], one)
+        count = inputs[term.labels + COUNT_SUFFIX]
+        count = paddle.where(count > 0.0, count, one)  # a sum of weights may be below 1
         loss = loss + _scalar(term.total) / count * term.weight
     if scale is not None:
         loss = loss * scale.scale

@@ -19,7 +19,7 @@ class StepResult:
         loss: the trained loss, sum of weight times mean of each term.
         losses: mean loss per label of each term.
         metrics: "<term>_accuracy" of each term that has hits.
-        counts: number of labels of each term.
+        counts: number of labels of each term, or the sum of their weights.
         grad_norm: global norm of the gradient before clipping (of the unscaled loss).
         finite: False where the norm was not finite, so that the update was skipped.
         loss_scale: the loss scale that this step was computed with (1 without loss scaling).
@@ -29,7 +29,7 @@ class StepResult:
     loss: float
     losses: dict[str, float]
     metrics: dict[str, float]
-    counts: dict[str, int]
+    counts: dict[str, float]
     grad_norm: float
     finite: bool
     loss_scale: float
@@ -64,7 +64,7 @@ class Means:
     loss: float
     losses: dict[str, float]
     metrics: dict[str, float]
-    counts: dict[str, int]
+    counts: dict[str, float]
 
 
 def means(terms: Terms, statistics: Sequence[float] | np.ndarray, counts: Sequence[float] | np.ndarray) -> Means:
@@ -72,7 +72,7 @@ def means(terms: Terms, statistics: Sequence[float] | np.ndarray, counts: Sequen
 
     A term without a single label has no mean, and adds nothing to the trained loss.
     """
-    by_input = dict(zip(terms.label_inputs, (int(count) for count in counts), strict=True))
+    by_input = dict(zip(terms.label_inputs, (float(count) for count in counts), strict=True))
     losses: dict[str, float] = {}
     metrics: dict[str, float] = {}
     loss = 0.0

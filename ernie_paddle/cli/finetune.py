@@ -83,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(training, "--weight_decay", opt.non_negative_number, 0.01, "decoupled weight decay, none on vectors")
     opt.option(training, "--adam_epsilon", opt.positive_number, 1e-8, "added to the root of Adam's second moment")
     opt.option(training, "--clip_norm", opt.positive_number, 1.0, "largest global gradient norm")
+    opt.option(
+        training,
+        "--class_weights",
+        opt.comma_list,
+        None,
+        "classification: a weight for each label in their order, or balanced: the rarer a class, the more it weighs",
+    )
     opt.option(training, "--seed", opt.count, 0, "seed of everything random")
     opt.option(training, "--metric", str, None, "metric that decides", shown_default="the first of the task type")
     opt.option(training, "--patience", opt.positive_int, None, "end after so many evaluations without improvement")
@@ -154,6 +161,7 @@ def run(args: argparse.Namespace) -> int:
     if args.task_id is not None:
         start = replace(start, config=with_task_id(start.config, args.task_id, args.model))
     if args.max_length is None:
+    from ernie_paddle.finetune.class_weights import class_weights
         args.max_length = min(chosen.usual_length, start.config.max_length)
     if args.max_length > start.config.max_length:
         raise UserError(f"--max_length {args.max_length} is more than the model's {start.config.max_length}")
@@ -194,6 +202,7 @@ def run(args: argparse.Namespace) -> int:
         best_step = int(outcome.best.name.partition("-")[2])
         rows = {"baseline": baseline}
         for found in outcome.evaluations:
+        class_weights=class_weights(args.class_weights, task, train) if args.class_weights else None,
             title = f"epoch {tuner.epoch_of(found.step):g}" + (" (best)" if found.step == best_step else "")
             rows[title] = found.metrics
         print(result_table(rows))

@@ -22,6 +22,7 @@ from reader.table import no_rows, open_table, refusal
 
 _IGNORE = -100
 _MOST_CLASSES = 10_000
+LABEL_WEIGHTS = "label_weights"
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,18 @@ class Classification(TextTask):
         return PooledModel(config, len(self.labels))
 
     def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
-        """Cross-entropy summed over the rows, and how many were right."""
+        """Cross-entropy summed over the rows, and how many were right; both weighted, where rows have weights [B]."""
         import paddle
         from paddle.nn import functional as F
 
-        logits_BK, labels_B = layer(values), values[LABEL]
-        total = F.cross_entropy(logits_BK, labels_B, ignore_index=_IGNORE, reduction="sum")
-        right_B = paddle.equal(paddle.argmax(logits_BK, axis=-1), labels_B)
-        return [LossTerm("classification", total, LABEL, hits=right_B.astype("float32").sum())]
+        logits_BK, labels_B, weights_B = layer(values), values[LABEL], values.get(LABEL_WEIGHTS)
+        right_B = paddle.equal(paddle.argmax(logits_BK, axis=-1), labels_B).astype("float32")
+        if weights_B is None:
+            total = F.cross_entropy(logits_BK, labels_B, ignore_index=_IGNORE, reduction="sum")
+            return [LossTerm("classification", total, LABEL, hits=right_B.sum())]
+        losses_B = F.cross_entropy(logits_BK, labels_B, ignore_index=_IGNORE, reduction="none").reshape([-1])
+        hits = (right_B * weights_B).sum()
+        return [LossTerm("classification", (losses_B * weights_B).sum(), LABEL_WEIGHTS, hits=hits)]
 
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """`logits` [B, K] and their softmax `probabilities` [B, K]."""

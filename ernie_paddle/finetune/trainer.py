@@ -16,12 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle.finetune.class_weights import WEIGHT_INPUT
+from ernie_paddle.finetune.classification import LABEL_WEIGHTS
 from ernie_paddle.finetune.inference import run_dataset
 from ernie_paddle.finetune.layer_decay import layer_decay
 from ernie_paddle.finetune.order import epoch_batches, rank_share, steps_per_epoch
 from ernie_paddle.finetune.runner import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.start import Start, describe_load
 from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
+from ernie_paddle.finetune.text_task import LABEL
 from ernie_paddle.model_dir import model_documents, tokenizer_files
 from propeller import distributed
 from propeller.hooks import EarlyStop
@@ -49,6 +52,7 @@ class FinetuneConfig:
         layer_decay: factor of the rate from one layer to the one below it (see `layer_decay`); None: equal rates.
         weight_decay: decoupled decay (none on biases and LayerNorm).
         adam_epsilon: added to the root of Adam's second moment.
+        class_weights: weight of each class in the loss of a classification; None: all weigh the same.
         clip_norm: largest global gradient norm.
         seed: of everything random.
         patience: evaluations without a better metric that end the run; None: never.
@@ -63,6 +67,7 @@ class FinetuneConfig:
     layer_decay: float | None = None
     weight_decay: float = 0.01
     adam_epsilon: float = 1e-8
+    class_weights: tuple[float, ...] | None = None
     clip_norm: float = 1.0
     seed: int = 0
     patience: int | None = None
@@ -118,7 +123,8 @@ class Finetuner:
         decay, layers = config.layer_decay, start.config.num_hidden_layers
         rules = ParameterRules(lr_ratio=None if decay is None else layer_decay(decay, layers))
         self.learner = Learner(optimizer, config.precision, seed=config.seed, rules=rules)
-        self.learner.add(Task(TRAIN_TASK, task.inputs(True), lambda: task.layer(start.config), task.losses))
+        self.inputs = (*task.inputs(True), *((WEIGHT_INPUT,) if config.class_weights else ()))
+        self.learner.add(Task(TRAIN_TASK, self.inputs, lambda: task.layer(start.config), task.losses))
         self.learner.add(answer_task(task, start.config))
         self.documents = model_documents(start.config, task)
         self.trainer = Trainer(
@@ -192,10 +198,10 @@ class Finetuner:
 
     def _micro_batch(self, rows: NDArray[np.int64]) -> Arrays:
         """The arrays of these rows; for no rows at all one row whose labels do not count (a Program needs a batch)."""
-        if len(rows):
-            return self.task.batch(self.train, rows, labelled=True)
-        batch = self.task.batch(self.train, np.zeros(1, np.int64), labelled=True)
-        for item in self.task.inputs(True):
+        batch = self.task.batch(self.train, rows if len(rows) else np.zeros(1, np.int64), labelled=True)
+        if self.config.class_weights:
+            batch[LABEL_WEIGHTS] = np.asarray(self.config.class_weights, np.float32)[batch[LABEL]]
+        for item in () if len(rows) else self.inputs:
             if item.ignore is not None:
                 batch[item.name] = np.full_like(batch[item.name], item.ignore)
         return batch
