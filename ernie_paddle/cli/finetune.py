@@ -44,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
     opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
     add_window_arguments(parser)
+    add_row_arguments(parser)
     add_retrieval_arguments(parser)
     model = parser.add_argument_group("model")
     opt.option(model, "--model", Path, None, "checkpoint to start from; none: random weights of --size")
@@ -143,6 +144,19 @@ def add_retrieval_arguments(parser: argparse.ArgumentParser) -> None:
     retrieval = parser.add_argument_group("retrieval")
     opt.option(retrieval, "--pooling", str, POOLINGS[0], "what of a text is its vector", choices=POOLINGS)
     opt.option(retrieval, "--temperature", opt.positive_number, 0.05, "what cosines are divided by in the loss")
+
+
+def add_row_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of the task types whose rows are more than one or two texts and a label."""
+    rows = parser.add_argument_group("candidates")
+    opt.option(
+        rows,
+        "--group",
+        opt.comma_list,
+        None,
+        "classification: columns that say which rows are candidates of one question; adds mrr, map, group_exact, top1",
+    )
+    opt.option(rows, "--candidate", str, None, "with --group: column of a row's candidate; adds top1_f1")
 
 
 def run(args: argparse.Namespace) -> int:

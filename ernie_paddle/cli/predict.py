@@ -13,7 +13,7 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -66,16 +66,16 @@ def run(args: argparse.Namespace) -> int:
         """The lines of the output, some rows at a time, in order."""
         runner = None
         for data in task.stream(args.input, model.tokenizer, chunk_rows=_CHUNK_ROWS, format=args.format):
-            answers: dict[int, dict[str, Any]] = {}
+            answers: Mapping[Any, dict[str, Any]] = {}
             if len(data):
                 runner = runner or model_runner(model)
                 answers = task.answers(run_dataset(runner, task, data, args.batch), data)
-            by_line = {
-                **{line: {task.counted: line, "problem": reason} for line, reason in data.problems},
-                **{line: {task.counted: line, **answer} for line, answer in answers.items()},
+            by_place = {
+                **{(line, 0): {"problem": reason} for line, reason in data.problems},
+                **{place if isinstance(place, tuple) else (place, 0): answer for place, answer in answers.items()},
             }
             problems.extend(data.problems)
-            yield [by_line[line] for line in sorted(by_line)]
+            yield [{task.counted: place[0], **by_place[place]} for place in sorted(by_place)]
 
     chunks = answered()
     first = next(chunks, None)  # before any output: a model or table that is no use leaves none

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ernie_paddle.finetune import metrics
+from ernie_paddle.finetune.group_metrics import GROUPED, TOP1_F1, group_metrics, group_numbers
 from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
@@ -27,12 +29,21 @@ LABEL_WEIGHTS = "label_weights"
 
 @dataclass(frozen=True)
 class Classification(TextTask):
-    """Classification; `labels` are the classes in the order of the model's outputs."""
+    """Classification.
+
+    Attributes:
+        labels: the classes in the order of the model's outputs.
+        group: columns that tell which rows belong together, as the candidates of one question; then there are the
+            metrics of `group_metrics`, and the second label is the right one.
+        candidate: column of the text that a row of a group stands for.
+    """
 
     type: ClassVar[str] = "classification"
     metrics: ClassVar[tuple[str, ...]] = metrics.CLASSIFICATION
 
     labels: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    candidate: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,6 +51,10 @@ class Classification(TextTask):
             raise UserError(f"classification needs at least two labels, found {', '.join(self.labels) or 'none'}")
         if len(set(self.labels)) < len(self.labels):
             raise UserError(f"a label is named twice: {', '.join(self.labels)}")
+        if self.group and len(self.labels) != 2:
+            raise UserError(f"--group needs two labels, wrong and right; found {', '.join(self.labels)}")
+        if self.candidate is not None and not self.group:
+            raise UserError("--candidate needs --group: the columns that tell which rows are candidates together")
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Classification:
@@ -48,13 +63,24 @@ class Classification(TextTask):
         labels = options.labels or discover_labels(
             options.train, common["label"], options.format, options.header, (common["text_a"], options.text_b)
         )
-        return cls(labels=tuple(labels), **common)
+        return cls(labels=tuple(labels), group=tuple(options.group or ()), candidate=options.candidate, **common)
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Classification:
         """From what `to_dict` wrote."""
         known = cls.settings_of(settings)
-        return cls(**{**known, "labels": tuple(known["labels"])})
+        return cls(**{**known, "labels": tuple(known["labels"]), "group": tuple(known.get("group", ()))})
+
+    @property
+    def known_metrics(self) -> tuple[str, ...]:
+        """With groups also theirs."""
+        grouped = GROUPED if self.group else ()
+        return (*self.metrics, *grouped, *((TOP1_F1,) if self.candidate is not None else ()))
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """The columns of the groups and the candidates."""
+        return self.group if self.candidate is None else (*self.group, self.candidate)
 
     def parse_label(self, cell: Any) -> int:
         """The class number of a label."""
@@ -98,31 +124,39 @@ class Classification(TextTask):
         return {"logits": logits_BK, "probabilities": F.softmax(logits_BK, axis=-1)}
 
     def score(self, outputs: Arrays, data: TextDataset) -> dict[str, float]:
-        """Accuracy, F1, Matthews correlation and mean cross-entropy (nats)."""
+        """Accuracy, F1, Matthews correlation, those of the groups, and mean cross-entropy (nats)."""
         assert data.labels is not None
         logits = outputs["logits"].astype(np.float64)
         logits -= logits.max(axis=-1, keepdims=True)
         log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         loss = -log_probabilities[np.arange(len(data.labels)), data.labels].mean()
-        found = metrics.classification_metrics(data.labels, logits.argmax(axis=-1), len(self.labels))
-        return {**found, "loss": float(loss)}
+        return {**self._metrics(logits, data), "loss": float(loss)}
 
     def baseline(self, data: TextDataset) -> dict[str, float]:
         """The metrics of always answering the most frequent class of these rows."""
         assert data.labels is not None
         majority = np.bincount(data.labels, minlength=len(self.labels)).argmax()
-        return metrics.classification_metrics(data.labels, np.full(len(data), majority), len(self.labels))
+        return self._metrics(np.tile(np.eye(len(self.labels))[majority], (len(data), 1)), data)
+
+    def _metrics(self, logits_RK: NDArray[np.float64], data: TextDataset) -> dict[str, float]:
+        assert data.labels is not None
+        found = metrics.classification_metrics(data.labels, logits_RK.argmax(axis=-1), len(self.labels))
+        if self.group:
+            groups = group_numbers([data.kept[column] for column in self.group])
+            candidates = None if self.candidate is None else data.kept[self.candidate]
+            found |= group_metrics(groups, data.labels, logits_RK[:, 1] - logits_RK[:, 0], candidates)
+        return found
 
     def answer_columns(self) -> list[str]:
         """`prediction`, then the probability of each label."""
         return ["prediction", *(f"p({label})" for label in self.labels)]
 
-    def answers(self, outputs: Arrays, data: TextDataset) -> dict[int, dict[str, Any]]:
+    def answers(self, outputs: Arrays, data: TextDataset) -> dict[Any, dict[str, Any]]:
         """The most probable label, and all probabilities."""
         columns = self.answer_columns()
         return {
-            line: dict(zip(columns, [self.labels[int(np.argmax(row))], *(float(p) for p in row)], strict=True))
-            for line, row in zip(data.lines, outputs["probabilities"], strict=True)
+            place: dict(zip(columns, [self.labels[int(np.argmax(row))], *(float(p) for p in row)], strict=True))
+            for place, row in zip(data.places, outputs["probabilities"], strict=True)
         }
 
 

@@ -95,6 +95,6 @@ class Regression(TextTask):
         """`prediction`."""
         return ["prediction"]
 
-    def answers(self, outputs: Arrays, data: TextDataset) -> dict[int, dict[str, Any]]:
+    def answers(self, outputs: Arrays, data: TextDataset) -> dict[Any, dict[str, Any]]:
         """The score."""
-        return {line: {"prediction": float(score)} for line, score in zip(data.lines, outputs["scores"], strict=True)}
+        return {at: {"prediction": float(score)} for at, score in zip(data.places, outputs["scores"], strict=True)}

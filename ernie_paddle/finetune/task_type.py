@@ -146,8 +146,8 @@ class TaskType(Protocol):
         """This task with the settings that are fitted to the development data; itself where there are none."""
         ...
 
-    def answers(self, outputs: Arrays, data: Dataset) -> dict[int, dict[str, Any]]:
-        """The answer columns of each example, by its line."""
+    def answers(self, outputs: Arrays, data: Dataset) -> Mapping[Any, dict[str, Any]]:
+        """The answer columns of each example, by its line, or by (line, part) for the later rows of a line."""
         ...
 
     def answer_columns(self) -> list[str]:

@@ -1,12 +1,13 @@
-"""What classification and regression share: a table with one or two text columns and a label column."""
+"""What the task types on tables share: one or two text columns, a label column, and rows that cannot be used."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +28,18 @@ LABEL = "labels"
 
 @dataclass(frozen=True)
 class TextDataset:
-    """The usable rows of a table, encoded; `problems` are (line, reason) of the others."""
+    """The usable rows of a table, encoded.
+
+    Attributes:
+        source: name of the file.
+        lines: of each row.
+        encoded: the rows.
+        labels: of each row; None without labels.
+        problems: (line, reason) of the other rows.
+        pad_id: of the vocabulary.
+        parts: of each row, which one of its line it is, counted from 0.
+        kept: other columns that the metrics need, with labels only.
+    """
 
     source: str
     lines: list[int]
@@ -35,6 +47,8 @@ class TextDataset:
     labels: NDArray[Any] | None
     problems: list[tuple[int, str]]
     pad_id: int
+    parts: list[int]
+    kept: dict[str, list[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """The number of usable rows."""
@@ -44,6 +58,11 @@ class TextDataset:
     def lengths(self) -> NDArray[np.int32]:
         """Length of each usable row in the model's input."""
         return self.encoded.lengths
+
+    @property
+    def places(self) -> list[int | tuple[int, int]]:
+        """The line of each row, with the part too where it is not the first row of its line."""
+        return [(line, part) if part else line for line, part in zip(self.lines, self.parts, strict=True)]
 
     @property
     def examples(self) -> int:
@@ -59,8 +78,10 @@ class TextDataset:
         return self
 
     def content(self) -> list[NDArray[Any]]:
-        """Pieces, segments and labels of all rows."""
+        """Pieces, segments, labels and kept columns of all rows."""
         arrays: list[NDArray[Any]] = [self.encoded.ids, self.encoded.segments]
+        if self.kept:
+            arrays.append(np.frombuffer(json.dumps(self.kept).encode(), np.uint8))
         return arrays if self.labels is None else [*arrays, self.labels]
 
 
@@ -91,8 +112,8 @@ class TextTask(ABC):
     header: bool
 
     def __post_init__(self) -> None:
-        if self.metric not in self.metrics:
-            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(self.metrics)}")
+        if self.metric not in self.known_metrics:
+            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(self.known_metrics)}")
         if self.max_length < 8:
             raise UserError(f"max_length must be at least 8, found {self.max_length}")
 
@@ -123,6 +144,25 @@ class TextTask(ABC):
         """The keyword arguments of the constructor from what `to_dict` gave."""
         return {key: value for key, value in plain.items() if key != "type"}
 
+    @property
+    def known_metrics(self) -> tuple[str, ...]:
+        """The metrics that these settings allow to choose."""
+        return self.metrics
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of texts, which every row needs."""
+        return (self.text_a,) if self.text_b is None else (self.text_a, self.text_b)
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """Further columns that the metrics need, and so every labelled row."""
+        return ()
+
+    def row_problem(self, row: Row) -> str:
+        """Why the texts of a row cannot be used; empty if they can."""
+        return text_problem(row, self.text_a, self.text_b)
+
     @abstractmethod
     def parse_label(self, cell: Any) -> float:
         """The number of a label cell.
@@ -149,7 +189,7 @@ class TextTask(ABC):
             DataError: a column is missing; with `strict` also an unusable row (names file and line) or none at all.
         """
         with open_table(path, format, self.header) as table:
-            table.require(self.text_a, self.text_b, self.label if labelled else None)
+            table.require(*self.text_columns, *((self.label, *self.kept_columns) if labelled else ()))
             data = self._dataset(table.name, table.rows, tokenizer, labelled)
         if strict and data.problems:
             raise refusal(data.source, data.problems)
@@ -162,7 +202,7 @@ class TextTask(ABC):
     ) -> Iterator[TextDataset]:
         """Read a table without labels in chunks, so that a table of any size can be answered."""
         with open_table(path, format, self.header) as table:
-            table.require(self.text_a, self.text_b)
+            table.require(*self.text_columns)
             while chunk := list(itertools.islice(table.rows, chunk_rows)):
                 yield self._dataset(table.name, chunk, tokenizer, labelled=False)
 
@@ -178,22 +218,37 @@ class TextTask(ABC):
             arrays[LABEL] = data.labels[rows]
         return arrays
 
-    def _dataset(self, source: str, rows: Iterable[Row], tokenizer: Tokenizer, labelled: bool) -> TextDataset:
-        texts_a, texts_b, labels, lines, problems = [], [], [], [], []
+    def usable_rows(
+        self, rows: Iterable[Row], labelled: bool, problems: list[tuple[int, str]]
+    ) -> Iterator[tuple[Row, float]]:
+        """The rows that can be used with the numbers of their labels (0 without); the others go to `problems`."""
         for row in rows:
-            problem = row.problem or text_problem(row, self.text_a, self.text_b)
+            problem, number = row.problem or self.row_problem(row), 0.0
             if not problem and labelled:
+                missing = [column for column in self.kept_columns if row.cells.get(column) is None]
                 try:
-                    labels.append(self.parse_label(row.cells.get(self.label)))
+                    number = self.parse_label(row.cells.get(self.label))
+                    problem = f"there is no {missing[0]!r}" if missing else ""
                 except UnusableCellError as error:
                     problem = f"column {self.label!r}: {error}"
             if problem:
                 problems.append((row.line, problem))
-                continue
+            else:
+                yield row, number
+
+    def _dataset(self, source: str, rows: Iterable[Row], tokenizer: Tokenizer, labelled: bool) -> TextDataset:
+        texts: list[list[str]] = [[] for _ in self.text_columns]
+        kept: dict[str, list[Any]] = {column: [] for column in self.kept_columns} if labelled else {}
+        labels: list[float] = []
+        lines: list[int] = []
+        parts: list[int] = []
+        problems: list[tuple[int, str]] = []
+        for row, label in self.usable_rows(rows, labelled, problems):
+            labels.append(label)
             lines.append(row.line)
-            texts_a.append(row.cells[self.text_a])
-            if self.text_b is not None:
-                texts_b.append(row.cells[self.text_b])
-        encoded = encode_rows(tokenizer, texts_a, None if self.text_b is None else texts_b, self.max_length)
+            parts.append(row.part)
+            for column, cells in (*zip(self.text_columns, texts, strict=True), *kept.items()):
+                cells.append(row.cells[column])
+        encoded = encode_rows(tokenizer, texts[0], texts[1] if self.text_b is not None else None, self.max_length)
         numbers = np.asarray(labels, self.label_input.dtype) if labelled else None
-        return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad)
+        return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad, parts, kept)

@@ -148,3 +148,51 @@ def test_scores_answers_and_baseline(tmp_path: Path, tokenizer: Tokenizer) -> No
     assert scores["loss"] == pytest.approx(1 / 3)
     assert scores["spearman"] == pytest.approx(1)
     assert regression().baseline(numbers)["loss"] == pytest.approx(np.var([1, 2, 4]))
+
+
+def test_groups_are_scored_beside_the_rows(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tq\tlabel\nx\tone\tno\ny\tone\tyes\nz\ttwo\tyes\nx y\ttwo\tno\nx z\ttwo\tyes\n")
+    task = classification(group=("q",), candidate="a", metric="mrr")
+    data = task.read(path, tokenizer, labelled=True, strict=True)
+    logits = np.array([[0, 2], [0, 1], [0, 3], [1, 0], [2, 0]], np.float32)
+    scores = task.score({"logits": logits}, data)
+    wanted = {"accuracy": 3 / 5, "mrr": (1 / 2 + 1) / 2, "map": (1 / 2 + (1 + 2 / 3) / 2) / 2, "top1": 1 / 2}
+    assert {name: scores[name] for name in wanted} == pytest.approx(wanted)
+    assert scores["group_exact"] == 0
+    assert scores["top1_f1"] == 1 / 2
+    baseline = task.baseline(data)
+    assert (baseline["mrr"], baseline["group_exact"]) == (3 / 4, 0), "rows in the order of the table"
+    assert task_from_dict(json.loads(json.dumps(task.to_dict())), "task.json") == task
+    unlabelled = task.read(path, tokenizer, labelled=False, strict=True)
+    assert unlabelled.kept == {}
+    path.write_text("a\tlabel\nx\tno\n")
+    with pytest.raises(DataError, match="there is no column 'q'"):
+        task.read(path, tokenizer, labelled=True, strict=True)
+    assert len(task.read(path, tokenizer, labelled=False, strict=True)) == 1
+    lines = path.with_suffix(".jsonl")
+    lines.write_text('{"a": "x", "q": 1, "label": "no"}\n{"a": "x", "label": "no"}\n')
+    with pytest.raises(DataError, match=r":2: there is no 'q'"):
+        task.read(lines, tokenizer, labelled=True, strict=True)
+
+
+def test_wrong_groups_are_refused() -> None:
+    with pytest.raises(UserError, match="metric 'mrr' is not one of classification: accuracy, f1, mcc"):
+        classification(metric="mrr")
+    with pytest.raises(UserError, match="--group needs two labels"):
+        classification(group=("q",), labels=("a", "b", "c"))
+    with pytest.raises(UserError, match="--candidate needs --group"):
+        classification(candidate="a")
+
+
+def test_a_row_of_a_nested_line_has_its_own_answer(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    questions = [{"question": "x", "answers": [{"text": text} for text in ("y", "z")]}]
+    good = json.dumps({"passage": {"text": "x y z", "questions": questions}})
+    path = tmp_path / "t.jsonl"
+    path.write_text(f"{good}\n{{}}\n{good}\n")
+    task = classification(text_a="passage", text_b="question_answer")
+    data = task.read(path, tokenizer, labelled=False, strict=False, format="multirc")
+    assert (data.lines, data.parts, [line for line, _ in data.problems]) == ([1, 1, 3, 3], [0, 1, 0, 1], [2])
+    probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.6, 0.4]])
+    answers = task.answers({"probabilities": probabilities}, data)
+    assert [answers[place]["prediction"] for place in (1, (1, 1), 3, (3, 1))] == ["no", "yes", "yes", "no"]
