@@ -25,6 +25,7 @@ VERBS: dict[str, str] = {
     "finetune": "train a model for a task on a labelled table, and keep the best checkpoint",
     "evaluate": "score a fine-tuned or exported model on a labelled table",
     "predict": "answer the rows of a table with a fine-tuned or exported model",
+    "embed": "turn the texts of a table into vectors with any model",
     "convert": "convert weights between checkpoints and the layouts of PaddleNLP, Hugging Face and the static releases",
     "export": "write a checkpoint as a Paddle Inference model with all that predict needs",
     "inspect": "show what a corpus, checkpoint, exported model or vocabulary holds",
@@ -119,8 +120,11 @@ def _run(argv: list[str]) -> int:
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module=r"paddle\.")
     try:
+        module = load_verb(verb)
+        if hasattr(module, "expand"):
+            rest = module.expand(rest)
         args = build_parser(verb).parse_args(rest)
-        return int(load_verb(verb).run(args) or 0)
+        return int(module.run(args) or 0)
     except BrokenPipeError:
         raise
     except (DataError, UserError, OSError) as error:

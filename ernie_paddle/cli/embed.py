@@ -1,0 +1,108 @@
+"""Turn the texts of a table into vectors, one row of a NumPy file for each row of the table, in the same order.
+
+A vector is the mean over the positions of a hidden layer, or the layer's [CLS]. It comes from any model: pre-trained,
+or fine-tuned for whatever task; for search, `ernie finetune --type retrieval` makes better ones. A row that cannot be
+used becomes a vector of NaN, and is reported; the exit code is 0 even then, 2 if no row could be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from ernie_paddle.cli import options as opt
+from ernie_paddle.finetune.pooling import POOLINGS
+from propeller.errors import UserError
+from reader.cells import text_problem
+from reader.errors import DataError
+from reader.npy import NpyWriter
+from reader.table import FORMATS, STDIN, open_table
+
+_CHUNK_ROWS = 16384
+_USUAL_LENGTH = 128
+_SHOWN_PROBLEMS = 5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.option(parser, "--model", Path, opt.REQUIRED, "checkpoint, folder of a run, or exported model")
+    opt.option(parser, "--input", str, STDIN, "table with a column of texts; - is standard input")
+    opt.option(parser, "--text", str, opt.REQUIRED, "column of the texts")
+    opt.option(parser, "--output", Path, opt.REQUIRED, "file for the vectors, in NumPy's format (.npy), float32")
+    opt.option(
+        parser,
+        "--pooling",
+        str,
+        None,
+        "what of a text is its vector",
+        choices=POOLINGS,
+        shown_default="that of a retrieval model, else mean",
+    )
+    opt.option(
+        parser,
+        "--layer",
+        int,
+        None,
+        "hidden layer: 0 is the embeddings, n the n-th block, -1 the last",
+        shown_default="the last",
+    )
+    opt.flag(parser, "--normalize", False, "give vectors of length 1, as those of retrieval models are in any case")
+    opt.option(
+        parser,
+        "--max_length",
+        opt.positive_int,
+        None,
+        "longest input, special pieces included; longer is cut",
+        shown_default="that of a retrieval model, else 128, at most the model's limit",
+    )
+    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by extension", choices=FORMATS)
+    opt.flag(parser, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
+    opt.option(parser, "--batch", opt.positive_int, 64, "rows computed at once")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Embed, write the file, and report unusable rows on stderr."""
+    from ernie_paddle.finetune.features import encode_rows
+    from ernie_paddle.finetune.retrieval import Retrieval
+    from ernie_paddle.finetune.text_vectors import text_vectors
+    from ernie_paddle.model_dir import open_model_dir
+
+    model = open_model_dir(args.model)
+    own = model.task.max_length if isinstance(model.task, Retrieval) else _USUAL_LENGTH
+    max_length = args.max_length or min(own, model.config.max_length)
+    if not 3 <= max_length <= model.config.max_length:
+        raise UserError(f"--max_length {max_length} must lie between 3 and the model's {model.config.max_length}")
+    vectors = text_vectors(model, args.pooling, args.layer, args.normalize)
+    problems: list[tuple[int, str]] = []
+    with open_table(args.input, args.format, args.header) as table:
+        table.require(args.text)
+        with NpyWriter(args.output, vectors.width) as file:
+            while chunk := list(itertools.islice(table.rows, _CHUNK_ROWS)):
+                found = [(row.line, row.problem or text_problem(row, args.text, None)) for row in chunk]
+                problems += [(line, problem) for line, problem in found if problem]
+                usable = np.flatnonzero([not problem for _, problem in found])
+                block = np.full((len(chunk), vectors.width), np.nan, np.float32)
+                if len(usable):
+                    texts = [chunk[row].cells[args.text] for row in usable]
+                    encoded = encode_rows(model.tokenizer, texts, None, max_length)
+                    block[usable] = vectors.of(encoded, model.tokenizer.vocab.pad, args.batch)
+                file.write(block)
+            if not file.rows:
+                raise DataError(f"{table.name}: no rows")
+            rows = file.rows
+    length = ", length 1" if vectors.unit else ""
+    print(
+        f"{rows:,} vectors of {vectors.width} ({vectors.pooling} of layer {vectors.layer}{length}) in {args.output}",
+        file=sys.stderr,
+    )
+    if problems:
+        print(f"ernie embed: {len(problems)} of {rows} rows could not be used, their vectors are NaN:", file=sys.stderr)
+        for line, reason in problems[:_SHOWN_PROBLEMS]:
+            print(f"  line {line}: {reason}", file=sys.stderr)
+        if len(problems) > _SHOWN_PROBLEMS:
+            print(f"  and {len(problems) - _SHOWN_PROBLEMS} more", file=sys.stderr)
+    return 2 if len(problems) == rows else 0
