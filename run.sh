@@ -15,6 +15,8 @@ usage: bash run.sh COMMAND [arguments]
   quickstart [DIR]   raw text -> pre-trained, fine-tuned, exported model, end to end on real text (under 8 minutes)
   tables NAME [ARGS] pre-train and fine-tune all that a table of a paper takes: `ernie2` (Table 7 of ERNIE 2.0),
                      `losses` (Tables 1 and 2 of "On Losses"); `tables NAME --help` lists the options
+  glue [ARGS]        fine-tune on all tasks of GLUE, several seeds each, beside the papers' figures, with the submission;
+                     so superglue, chinese, squad, swag and ner; `glue --help` lists the options
   test [ARGS]        lint, type check and the whole test suite; ARGS go to pytest
   bench [ARGS]       speed and memory as ratios within one run; `bench --vs torch` adds PyTorch's training step
   doctor [ARGS]      report on Python, Paddle, devices and settings, and what to change
@@ -137,6 +139,10 @@ case $command in
     tables)
         install
         exec "$VENV_PYTHON" -m ernie_paddle.tables "$@"
+        ;;
+    glue | superglue | chinese | squad | swag | ner)
+        install
+        exec "$VENV_PYTHON" -m ernie_paddle.benchmarks "$command" "$@"
         ;;
     test)
         install dev visualdl

@@ -1,4 +1,4 @@
-"""Running the verbs of `ernie` one after the other, as a person would type them."""
+"""Running the verbs of `ernie` from other programs: in processes of their own, as a person would, or in this one."""
 
 from __future__ import annotations
 
@@ -30,3 +30,16 @@ def ernie(*arguments: str | Path) -> str:
     if result.returncode != 0:
         raise VerbFailedError(result.returncode)
     return result.stdout
+
+
+def run_verb(*arguments: str) -> None:
+    """Run one `ernie` command in this process, which has loaded Paddle already.
+
+    Raises:
+        VerbFailedError: it ended with another exit code than 0.
+    """
+    from ernie_paddle.cli.main import main
+
+    code = main(list(arguments))
+    if code != 0:
+        raise VerbFailedError(code)

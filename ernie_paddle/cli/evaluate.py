@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
+from ernie_paddle.cli.columns import add_column_options, with_columns
 from ernie_paddle.finetune.answer_metrics import SCORINGS
 from ernie_paddle.finetune.task_type import FORMATS
 from propeller.errors import UserError
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(parser, "--model", Path, opt.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
     opt.option(parser, "--data", str, opt.REQUIRED, "labelled table with the columns of the training table")
     opt.option(parser, "--format", str, "auto", "format of the table; auto goes by the extension", choices=FORMATS)
+    add_column_options(parser)
     opt.option(
         parser,
         "--scoring",
@@ -40,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.model_dir import open_model_dir
 
     model = open_model_dir(args.model)
-    task = model.require_task()
+    task = with_columns(model.require_task(), args)
     if args.scoring is not None:
         if not isinstance(task, QuestionAnswering):
             raise UserError(f"--scoring is for question answering; the task of {model.path} is {task.type}")

@@ -14,10 +14,12 @@ from typing import get_args
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.finetune.answer_metrics import SCORINGS
+from ernie_paddle.finetune.feature_sets import FEATURES
 from ernie_paddle.finetune.pooling import POOLINGS
 from ernie_paddle.finetune.task_type import FORMATS, TASK_TYPES, task_class
 from propeller.errors import UserError
 from propeller.lr import Kind as Schedule
+from reader.marks import UNITS
 from reader.table import STDIN
 from reader.tags import ALIGNMENTS, SCHEMES
 
@@ -27,6 +29,20 @@ RESULTS = "results.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     data = parser.add_argument_group("data")
+    opt.option(
+        data,
+        "--task",
+        str,
+        None,
+        "published benchmark, such as CoLA or squad/SQuAD-1.1: sets the options of its tables and of its recipe for "
+        "the model's size, which other options replace",
+    )
+    opt.option(
+        data, "--data_dir", Path, None, "with --task: folder that holds a folder per benchmark"
+    )
+    opt.option(
+        data, "--recipe", str, None, "with --task: whose recipe to use", shown_default="the first that fits"
+    )
     opt.option(data, "--train", str, opt.REQUIRED, "training table")
     opt.option(data, "--dev", str, opt.REQUIRED, "development table; decides which checkpoint is best")
     opt.option(data, "--type", str, "classification", "task type", choices=sorted(TASK_TYPES))
@@ -43,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(data, "--labels", opt.comma_list, None, "the labels in order", shown_default="all in the training table")
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
     opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
+    opt.flag(data, "--skip_unusable", False, "leave out training rows that cannot be used, and say how many")
     add_window_arguments(parser)
     add_row_arguments(parser)
     add_retrieval_arguments(parser)
@@ -83,7 +100,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     opt.option(training, "--weight_decay", opt.non_negative_number, 0.01, "decoupled weight decay, none on vectors")
     opt.option(training, "--adam_epsilon", opt.positive_number, 1e-8, "added to the root of Adam's second moment")
-    opt.option(training, "--clip_norm", opt.positive_number, 1.0, "largest global gradient norm")
     opt.option(
         training,
         "--class_weights",
@@ -91,6 +107,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         None,
         "classification: a weight for each label in their order, or balanced: the rarer a class, the more it weighs",
     )
+    opt.option(
+        training, "--rdrop", opt.non_negative_number, 0.0, "R-Drop: weight of the divergence of two passes; 0: off"
+    )
+    opt.option(
+        training,
+        "--fgm",
+        opt.non_negative_number,
+        0.0,
+        "adversarial training: length by which the word vectors of a row are moved; 0: off",
+    )
+    opt.option(training, "--clip_norm", opt.positive_number, 1.0, "largest global gradient norm")
     opt.option(training, "--seed", opt.count, 0, "seed of everything random")
     opt.option(training, "--metric", str, None, "metric that decides", shown_default="the first of the task type")
     opt.option(training, "--patience", opt.positive_int, None, "end after so many evaluations without improvement")
@@ -104,6 +131,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(running, "--eval_batch", opt.positive_int, 64, "rows of a batch in evaluation")
     opt.option(running, "--save_steps", opt.positive_int, 1000, "updates between checkpoints inside an epoch")
     opt.option(running, "--log_every", opt.positive_int, 50, "updates between progress lines")
+
+
+def expand(argv: list[str]) -> list[str]:
+    """The options with those that `--task` stands for."""
+    from ernie_paddle.benchmarks.expand import expand_task
+
+    return expand_task(argv)
 
 
 def add_window_arguments(parser: argparse.ArgumentParser) -> None:
@@ -124,6 +158,15 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
         "auto",
         "labelling: scheme of the tags that the model learns; auto goes by the training table, none: plain labels",
         choices=("auto", *SCHEMES),
+    )
+    opt.option(
+        windows,
+        "--features",
+        str,
+        None,
+        "labelling: freeze the encoder, and train a BiLSTM on these of its hidden layers (BERT 5.3)",
+        choices=tuple(FEATURES),
+        shown_default="none: fine-tuning",
     )
     opt.option(windows, "--align", str, "first", "labelling: which pieces of a token get its tag", choices=ALIGNMENTS)
     opt.option(windows, "--max_query_length", opt.positive_int, 64, "question answering: longest question in pieces")
@@ -148,7 +191,7 @@ def add_retrieval_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_row_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of the task types whose rows are more than one or two texts and a label."""
-    rows = parser.add_argument_group("candidates")
+    rows = parser.add_argument_group("candidates, choices and spans")
     opt.option(
         rows,
         "--group",
@@ -157,10 +200,27 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
         "classification: columns that say which rows are candidates of one question; adds mrr, map, group_exact, top1",
     )
     opt.option(rows, "--candidate", str, None, "with --group: column of a row's candidate; adds top1_f1")
+    opt.option(rows, "--choices", opt.comma_list, None, "multiple_choice: the columns of the choices, in order")
+    opt.option(
+        rows,
+        "--spans",
+        opt.comma_list,
+        None,
+        "span_classification: two columns for each span, as start1:end1,start2:end2",
+    )
+    opt.option(
+        rows,
+        "--span_unit",
+        str,
+        UNITS[0],
+        "span_classification: the columns are first character and end, or number of the first word and the words",
+        choices=UNITS,
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit code."""
+    from ernie_paddle.finetune.class_weights import class_weights
     from ernie_paddle.finetune.start import start_at_random, start_from_model
     from ernie_paddle.finetune.task_id import with_task_id
     from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
@@ -175,16 +235,20 @@ def run(args: argparse.Namespace) -> int:
     if args.task_id is not None:
         start = replace(start, config=with_task_id(start.config, args.task_id, args.model))
     if args.max_length is None:
-    from ernie_paddle.finetune.class_weights import class_weights
         args.max_length = min(chosen.usual_length, start.config.max_length)
     if args.max_length > start.config.max_length:
         raise UserError(f"--max_length {args.max_length} is more than the model's {start.config.max_length}")
     task = chosen.from_options(args)
-    train = task.read(args.train, start.tokenizer, labelled=True, strict=True, format=args.format).for_training()
+    strict = not args.skip_unusable
+    train = task.read(args.train, start.tokenizer, labelled=True, strict=strict, format=args.format)
+    left_out, train = train.problems, train.for_training()
     if not len(train):
         raise UserError(f"{args.train}: nothing in it can be trained on")
     dev = task.read(args.dev, start.tokenizer, labelled=True, strict=True, format=args.format)
     if chief:
+        if left_out:
+            line, reason = left_out[0]
+            _say(f"{args.train}: {len(left_out):,} unusable left out, the first in {task.counted} {line}: {reason}")
         _say(f"to train on: {train.describe()}; to evaluate on: {dev.describe()}")
         _say(start.description)
         if args.overwrite:
@@ -202,6 +266,9 @@ def run(args: argparse.Namespace) -> int:
         layer_decay=args.layer_decay,
         weight_decay=args.weight_decay,
         adam_epsilon=args.adam_epsilon,
+        rdrop=args.rdrop,
+        fgm=args.fgm,
+        class_weights=class_weights(args.class_weights, task, train) if args.class_weights else None,
         clip_norm=args.clip_norm,
         seed=args.seed,
         patience=args.patience,
@@ -216,7 +283,6 @@ def run(args: argparse.Namespace) -> int:
         best_step = int(outcome.best.name.partition("-")[2])
         rows = {"baseline": baseline}
         for found in outcome.evaluations:
-        class_weights=class_weights(args.class_weights, task, train) if args.class_weights else None,
             title = f"epoch {tuner.epoch_of(found.step):g}" + (" (best)" if found.step == best_step else "")
             rows[title] = found.metrics
         print(result_table(rows))

@@ -29,6 +29,10 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message} (see `{self.prog} --help`)", file=sys.stderr)
         raise SystemExit(2)
 
+    def option_names(self) -> list[str]:
+        """All names of options, with their dashes."""
+        return list(self._option_string_actions)
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, but an option that does not exist is reported before others that are missing."""
         args = list(sys.argv[1:] if args is None else args)
@@ -109,9 +113,10 @@ def option(
     parser.add_argument(name, default=None if required else default, **keywords)
 
 
-def flag(parser: argparse._ActionsContainer, name: str, default: bool, meaning: str) -> None:
-    """Add the pair `--name` / `--no_name`."""
+def flag(parser: argparse._ActionsContainer, name: str, default: bool | None, meaning: str) -> None:
+    """Add the pair `--name` / `--no_name`; with None as default it is as in training."""
     stem = name.removeprefix("--")
+    shown = {True: "yes", False: "no", None: "as in training"}[default]
     parser.add_argument(
         name,
         f"--no_{stem}",
@@ -119,7 +124,7 @@ def flag(parser: argparse._ActionsContainer, name: str, default: bool, meaning: 
         action=_YesNo,
         nargs=0,
         default=default,
-        help=_escape(f"{meaning} (yes/no; default: {'yes' if default else 'no'})"),
+        help=_escape(f"{meaning} (yes/no; default: {shown})"),
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ernie_paddle.cli import options as opt
+from ernie_paddle.cli.columns import add_column_options, with_columns
 from ernie_paddle.finetune.task_type import FORMATS
 from propeller.errors import UserError
 from reader.errors import DataError
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(
         parser, "--format", str, "auto", "format of the input; auto goes by extension or content", choices=FORMATS
     )
+    add_column_options(parser)
     opt.option(parser, "--output", Path, None, "file for the answers", shown_default="standard output")
     opt.option(
         parser,
@@ -57,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 
     _check_output(args.output)
     model = open_model_dir(args.model)
-    task = model.require_task()
+    task = with_columns(model.require_task(), args)
     columns = [task.counted, *task.answer_columns(), "problem"]
     rows = 0
     problems: list[tuple[int, str]] = []

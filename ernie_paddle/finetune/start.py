@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ernie_paddle.checkpoints.detect import foreign_layout
 from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder
 from ernie_paddle.checkpoints.shapes import Comparison
-from ernie_paddle.model_dir import PARAMETERS, open_model_dir
+from ernie_paddle.model_dir import PARAMETERS, ModelDir, open_model_dir
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.recipe import configs_dir
 from propeller import checkpoint
@@ -23,7 +23,7 @@ from propeller.learner import LoadReport
 from propeller.settings import unknown_name
 from reader.tokenizer import Tokenizer, load_tokenizer
 
-SIZES = {"small": "ernie2_small_en", "base": "ernie2_base_en", "large": "ernie2_large_en"}
+SIZES = {"tiny": "tiny", "small": "ernie2_small_en", "base": "ernie2_base_en", "large": "ernie2_large_en"}
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,29 @@ def start_from_model(path: str | Path) -> Start:
     if foreign_layout(path):
         return _start_from_release(Path(path))
     model = open_model_dir(path)
-    arrays = model.parameters()
+    return Start(model.config, model.tokenizer, model.parameters(), _identity(model), f"weights of {model.path}")
+
+
+def model_identity(path: str | Path) -> tuple[ErnieConfig, str]:
+    """The configuration of a checkpoint or of released weights, and what identifies the weights.
+
+    Raises:
+        UserError: as `start_from_model`.
+    """
+    if foreign_layout(path):
+        start = _start_from_release(Path(path))
+        return start.config, start.name
+    model = open_model_dir(path)
+    return model.config, _identity(model)
+
+
+def _identity(model: ModelDir) -> str:
     manifest = model.path / checkpoint.MANIFEST
     if manifest.is_file():
         name = json.loads(manifest.read_text(encoding="utf-8"))["files"][PARAMETERS]["sha256"]
     else:
         name = checkpoint.sha256_file(model.path / PARAMETERS)
-    return Start(model.config, model.tokenizer, arrays, f"sha256:{name[:16]}", f"weights of {model.path}")
+    return f"sha256:{name[:16]}"
 
 
 def _start_from_release(path: Path) -> Start:
@@ -69,7 +85,7 @@ def _start_from_release(path: Path) -> Start:
 
 
 def start_at_random(size: str, vocab: str | Path | None) -> Start:
-    """Random weights of a size: small, base, large, or the name of a file in configs/arch.
+    """Random weights of a size: tiny, small, base, large, or the name of a file in configs/arch.
 
     Raises:
         UserError: no such size, or no vocabulary given.

@@ -28,6 +28,7 @@ class Job(Generic[K]):
         action: "module:function" that does it, called as function(folder, **arguments()) in a process of its group;
             it returns the result, or None if it did not come to its end.
         arguments: plain data for the action, asked for just before the process starts.
+        renewed: whether it is done again, not refused, where it was done with other settings.
         needs: key of an earlier job of the group without which this one is not tried.
     """
 
@@ -38,6 +39,7 @@ class Job(Generic[K]):
     settings: Mapping[str, Any]
     action: str
     arguments: Callable[[], Mapping[str, Any]]
+    renewed: bool = False
     needs: K | None = None
 
 

@@ -197,6 +197,8 @@ class JobRunner(Generic[K]):
         result = json.loads(path.read_text(encoding="utf-8"))
         wanted = json.loads(json.dumps(job.settings))
         if result["settings"] != wanted:
+            if job.renewed:
+                return False
             raise UserError(
                 f"{path.parent} was made with other settings ({_difference(result['settings'], wanted)}); choose "
                 "another --output, or give the settings of before to continue it"

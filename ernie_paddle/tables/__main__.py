@@ -11,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.main import EXIT_INTERRUPTED, EXIT_MISTAKE, one_line, with_underscores
-from ernie_paddle.finetune.benchmarks import GLUE
 from ernie_paddle.tables.plan import Plan, load_size, load_table, size_names, table_names
 from ernie_paddle.verbs import VerbFailedError
 from propeller.errors import UserError
@@ -38,7 +38,7 @@ def build_parser() -> opt.Parser:
         "--tasks",
         opt.comma_list,
         None,
-        f"benchmarks to fine-tune on, of {', '.join(GLUE)}",
+        f"benchmarks to fine-tune on, of {', '.join(load_suite('glue').benchmarks)}",
         shown_default="those of the paper that are in --glue",
     )
     opt.option(parser, "--seeds", opt.positive_int, 3, "number of seeds: 0, 1, …")

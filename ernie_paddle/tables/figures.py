@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ernie_paddle.finetune.benchmarks import Benchmark
+from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.jobs.job import Result
 from ernie_paddle.objectives.masked_lm import MaskedLM
 from ernie_paddle.objectives.registry import registry

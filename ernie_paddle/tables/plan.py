@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ernie_paddle.finetune.benchmarks import Benchmark
+from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.recipe import AMOUNTS, configs_dir, read_yaml
 from propeller.settings import from_mapping, unknown_name
 

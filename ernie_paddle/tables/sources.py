@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ernie_paddle.finetune.benchmarks import Benchmark, glue_benchmarks
+from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.quickstart_data import write_quickstart_data
 from ernie_paddle.verbs import ernie
 from propeller.errors import UserError
 from reader.corpus import CORPUS_FILE
 
-MANUAL = Benchmark("topics", "classification", "passage", "topic", ("accuracy",))
+MANUAL = Benchmark(
+    "topics", {"type": "classification", "text_a": "passage", "label": "topic"}, ["accuracy"], ["topics"]
+)
 """From which of the largest topics of Python's manual does this passage come?"""
 
 
@@ -41,7 +44,7 @@ def find_benchmarks(glue: Path | None, wanted: Sequence[str] | None, usual: Sequ
     if not glue.is_dir():
         raise UserError(f"--glue {glue}: no such folder; it holds a folder for each benchmark, such as {glue / 'CoLA'}")
     found = []
-    for benchmark in glue_benchmarks(wanted or usual, "--tasks"):
+    for benchmark in load_suite("glue").find(wanted or usual, "--tasks"):
         try:
             benchmark.tables(glue)
         except UserError as error:

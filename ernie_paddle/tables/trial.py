@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.verbs import VerbFailedError
+from ernie_paddle.verbs import run_verb
 
 
 def pretrain(folder: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
@@ -23,7 +23,7 @@ def pretrain(folder: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
     from propeller.run_folder import LOG
     from propeller.settings import from_mapping
 
-    _ernie(arguments)
+    run_verb(*arguments)
     path, step = last_checkpoint(folder)
     recipe = from_mapping(Recipe, json.loads((path / "recipe.json").read_text(encoding="utf-8")), str(path))
     schedule = make_plan(recipe).schedule
@@ -49,7 +49,7 @@ def finetune(folder: Path, arguments: Sequence[str], model_of: str | None) -> di
     from propeller import distributed
 
     model = [] if model_of is None else ["--model", str(last_checkpoint(Path(model_of))[0])]
-    _ernie([*arguments, *model])
+    run_verb(*arguments, *model)
     path = folder / RESULTS
     if not path.is_file():
         return None
@@ -74,12 +74,3 @@ def last_checkpoint(run: Path) -> tuple[Path, int]:
     if newest is None:
         raise UserError(f"{run}: no checkpoint ({problems[0] if problems else 'the run has not begun'})")
     return newest, int(newest.name.partition("-")[2])
-
-
-def _ernie(arguments: Sequence[str]) -> None:
-    """Run a verb in this process."""
-    from ernie_paddle.cli.main import main
-
-    code = main(list(arguments))
-    if code != 0:
-        raise VerbFailedError(code)

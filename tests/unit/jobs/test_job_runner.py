@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ernie_paddle.finetune.benchmarks import GLUE
+from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.jobs.job import Group, Job
 from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner, Pace
 from ernie_paddle.tables.plan import FinetuneSettings, Plan, Row, Run, SizeConfig, TableConfig
@@ -42,6 +42,7 @@ for spec in json.loads(Path(sys.argv[1]).read_text()):
     (folder / "result.json").write_text(json.dumps(result))
 """
 
+GLUE = load_suite("glue").benchmarks
 ROWS = {"random": Row("none"), "bad": Row("bad", "mlm"), "good": Row("good", "mlm", ["schedule.kind=cmtl"])}
 BENCHMARKS = [GLUE["CoLA"], GLUE["RTE"]]
 

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from ernie_paddle.finetune.benchmarks import GLUE
+from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.recipe import load_recipe
 from ernie_paddle.tables.plan import Plan, Run, load_size, load_table, size_names, table_names
 from propeller.errors import UserError
+
+GLUE = load_suite("glue").benchmarks
 
 
 def plan(name: str, size: str = "tiny", steps: int | None = 40, rows: list[str] | None = None) -> Plan:

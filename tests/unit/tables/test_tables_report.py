@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ernie_paddle.finetune.benchmarks import GLUE, Benchmark
+from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.tables.figures import Figure, Figures
 from ernie_paddle.tables.plan import FinetuneSettings, Plan, Row, Run, SizeConfig, TableConfig
 from ernie_paddle.tables.report import markdown
+
+GLUE = load_suite("glue").benchmarks
 
 BENCHMARKS = [GLUE["CoLA"], GLUE["MRPC"]]
 SEEDS = range(3)

@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.cli.finetune import add_arguments
-from ernie_paddle.finetune.benchmarks import GLUE, Benchmark, glue_benchmarks
 from ernie_paddle.finetune.metrics import CLASSIFICATION, REGRESSION
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from propeller.errors import UserError
 from reader.tokenizer import Tokenizer, load_tokenizer
+
+GLUE = load_suite("glue").benchmarks
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +88,8 @@ def test_the_metrics_are_those_of_the_types() -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "CoLA").mkdir()
     (tmp_path / "CoLA" / "train.tsv").write_text("a\t1\t\tYes.\n")
-    with pytest.raises(UserError, match=r"CoLA.dev\.tsv \(or dev\.tsv\.gz\) is not there"):
+    with pytest.raises(UserError, match=r"CoLA: dev\.tsv not found; the folder .*CoLA is to hold train\.tsv, dev\.tsv"):
         GLUE["CoLA"].tables(tmp_path)
     with pytest.raises(UserError, match="did you mean 'STS-B'"):
-        glue_benchmarks(["STSB"], "--tasks")
+        load_suite("glue").find(["STS-BB"], "--tasks")
+    assert load_suite("glue").find(["stsb", "sst2", "cola"], "--tasks") == [GLUE[n] for n in ("STS-B", "SST-2", "CoLA")]

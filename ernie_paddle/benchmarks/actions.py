@@ -1,0 +1,96 @@
+"""What the jobs of a suite do, each in the process of its task: fine-tune and evaluate; answer the tests."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.jobs.job import RESULT
+from ernie_paddle.verbs import run_verb
+from propeller.errors import UserError
+
+
+def finetune(
+    folder: Path, arguments: Sequence[str], more_dev: Mapping[str, str], metric: str, rivals: Sequence[str]
+) -> dict[str, Any] | None:
+    """Fine-tune and evaluate.
+
+    Args:
+        folder: of the run.
+        arguments: of `ernie`.
+        more_dev: further labelled tables to evaluate the best checkpoint on, by name.
+        metric: the one that decides.
+        rivals: folders of the other runs of this task: of all that are finished only the best keeps its checkpoint.
+
+    Returns:
+        The report of the run, the metrics of the further tables in `best` as "metric name"; None if the run did not
+        come to its end.
+    """
+    from ernie_paddle.cli.finetune import RESULTS
+
+    run_verb(*arguments)
+    path = folder / RESULTS
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    for name, table in more_dev.items():
+        report = folder / f"{name}.json"
+        run_verb("evaluate", "--model", str(folder), "--data", table, "--output", str(report))
+        scores = json.loads(report.read_text(encoding="utf-8"))
+        for key in ("best", "baseline"):
+            more = scores["model" if key == "best" else key]
+            found[key].update({f"{metric} {name}": value for metric, value in more.items()})
+    _keep_best(folder, found["best"][metric], metric, rivals)
+    return found
+
+
+def answer(
+    folder: Path, runs: Sequence[str], metric: str, tests: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Answer tests with the best of some runs.
+
+    Args:
+        folder: gets a file of answers for each test, as `ernie predict` writes them: NAME.jsonl.
+        runs: folders of finished runs.
+        metric: the one that decides.
+        tests: by name the `path` of the table and `options` of `ernie predict`.
+
+    Returns:
+        `model`: the run that answered; `rows`: by test, how many answers there are.
+    """
+    scores = _contenders(runs, metric)
+    if not scores:
+        raise UserError("no run of this task came to its end, so nothing can answer its tests")
+    best = max(scores, key=scores.__getitem__)
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = {}
+    for name, table in tests.items():
+        output = folder / f"{name}.jsonl"
+        run_verb("predict", "--model", str(best), "--input", table["path"], "--output", str(output), *table["options"])
+        with open(output, encoding="utf-8") as lines:
+            rows[name] = sum(1 for _ in lines)
+    return {"model": str(best), "rows": rows}
+
+
+def _keep_best(folder: Path, score: float, metric: str, rivals: Sequence[str]) -> None:
+    """Remove the checkpoints of all finished runs but the best: a suite takes hundreds of them."""
+    from propeller.run_folder import CHECKPOINTS
+
+    scores = {**_contenders(rivals, metric), folder: score}
+    best = max(scores, key=scores.__getitem__)
+    for loser in scores.keys() - {best}:
+        shutil.rmtree(loser / CHECKPOINTS, ignore_errors=True)
+
+
+def _contenders(runs: Sequence[str], metric: str) -> dict[Path, float]:
+    """The deciding metric of those runs that are finished and have their checkpoint."""
+    from propeller.run_folder import CHECKPOINTS
+
+    found = {}
+    for run in map(Path, runs):
+        if (run / RESULT).is_file() and (run / CHECKPOINTS).is_dir():
+            found[run] = float(json.loads((run / RESULT).read_text(encoding="utf-8"))["best"][metric])
+    return found

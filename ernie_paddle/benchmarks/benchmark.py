@@ -1,0 +1,117 @@
+"""A published benchmark as data: files in the layout of its download, and the options of `ernie finetune` that fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from propeller.errors import UserError
+
+
+@dataclass(frozen=True)
+class TestTable:
+    """Rows to answer for a submission.
+
+    Attributes:
+        files: names that it goes by, as in `Benchmark.train`.
+        options: options of `ernie predict`, where the columns differ from those of the training table.
+        id: column that tells the rows apart; None: rows are numbered from 0.
+    """
+
+    __test__ = False  # no test, whatever pytest thinks of the name
+
+    files: list[str]
+    options: dict[str, Any] = field(default_factory=dict)
+    id: str | None = "index"
+
+
+@dataclass(frozen=True, eq=False)
+class Benchmark:
+    """One task of a suite.
+
+    Attributes:
+        name: of the benchmark.
+        options: options of `ernie finetune` that say what is in the tables.
+        metrics: what is reported; the first one decides which checkpoint is best.
+        folders: names that its folder goes by.
+        train: names that the training table goes by, in the folder; each may end in .gz as well.
+        dev: development tables by name; the first decides, the others are evaluated too.
+        test: tables to answer for a submission, by the name of the submission's file.
+        answers: what the submission calls the labels, where that differs.
+    """
+
+    name: str
+    options: dict[str, Any]
+    metrics: list[str]
+    folders: list[str]
+    train: list[str] = field(default_factory=lambda: ["train.tsv"])
+    dev: dict[str, list[str]] = field(default_factory=lambda: {"dev": ["dev.tsv"]})
+    test: dict[str, TestTable] = field(default_factory=dict)
+    answers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def type(self) -> str:
+        """The task type."""
+        return str(self.options["type"])
+
+    @property
+    def header(self) -> bool:
+        """Whether the tables' first rows name the columns."""
+        return bool(self.options.get("header", True))
+
+    def arguments(self) -> list[str]:
+        """The options of `ernie finetune` that say what is in the tables, and which metric decides."""
+        return option_words({**self.options, "metric": self.metrics[0]})
+
+    def tables(self, data_dir: Path) -> tuple[Path, Path]:
+        """The training table and the development table that decides.
+
+        Raises:
+            UserError: one is not there.
+        """
+        name = next(iter(self.dev))
+        train, dev = self._find(data_dir, self.train), self._find(data_dir, self.dev[name])
+        missing = [files[0] for files, path in ((self.train, train), (self.dev[name], dev)) if path is None]
+        if train is None or dev is None:
+            raise UserError(
+                f"{self.name}: {' and '.join(missing)} not found; the folder {data_dir / self.folders[0]} is to hold "
+                f"{self.layout()} (each may be packed as .gz)"
+            )
+        return train, dev
+
+    def more_dev(self, data_dir: Path) -> dict[str, Path]:
+        """The development tables beside the first, as far as they are there."""
+        found = {name: self._find(data_dir, files) for name, files in list(self.dev.items())[1:]}
+        return {name: path for name, path in found.items() if path}
+
+    def tests(self, data_dir: Path) -> dict[str, Path | None]:
+        """The tables to answer, None where one is not there."""
+        return {name: self._find(data_dir, table.files) for name, table in self.test.items()}
+
+    def layout(self) -> str:
+        """The files that belong into the folder, in words."""
+        needed = [self.train[0], *(files[0] for files in self.dev.values())]
+        tests = [table.files[0] for table in self.test.values()]
+        return ", ".join(needed) + (f", and for the submission {', '.join(tests)}" if tests else "")
+
+    def _find(self, data_dir: Path, files: Sequence[str]) -> Path | None:
+        for folder in self.folders:
+            for file in files:
+                for path in (data_dir / folder / file, data_dir / folder / f"{file}.gz"):
+                    if path.is_file():
+                        return path
+        return None
+
+
+def option_words(options: Mapping[str, Any]) -> list[str]:
+    """Options as words of a command line: yes and no as `--x` and `--no_x`, lists with commas, None left out."""
+    words = []
+    for name, value in options.items():
+        if isinstance(value, bool):
+            words.append(f"--{name}" if value else f"--no_{name}")
+        elif value is not None:
+            shown = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+            words += [f"--{name}", shown]
+    return words

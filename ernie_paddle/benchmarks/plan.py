@@ -1,0 +1,148 @@
+"""What a suite takes as jobs: every task is fine-tuned once per variant of its recipe and seed, then answers tests."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.benchmarks import actions
+from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
+from ernie_paddle.jobs.job import Group, Job, Result
+
+ANSWERS = "answers"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One fine-tuning run, or (`seed` is None) the answering of a task's tests."""
+
+    task: str
+    variant: int = 0
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task of a suite.
+
+    Attributes:
+        benchmark: the task.
+        recipe: name of the recipe.
+        variants: its options, one for each value that is tried.
+        seeds: of the runs of every variant.
+    """
+
+    benchmark: Benchmark
+    recipe: str
+    variants: Sequence[Mapping[str, Any]]
+    seeds: Sequence[int]
+
+    def runs(self, variant: int) -> list[Run]:
+        """The runs of a variant."""
+        return [Run(self.benchmark.name, variant, seed) for seed in self.seeds]
+
+    def best_variant(self, results: Mapping[Run, Result]) -> int | None:
+        """The variant whose median over seeds of the deciding metric is highest; None while a run is missing."""
+        medians = []
+        for variant in range(len(self.variants)):
+            found = [results[run]["best"] for run in self.runs(variant) if run in results]
+            if len(found) < len(self.seeds):
+                return None
+            medians.append(statistics.median(metrics[self.benchmark.metrics[0]] for metrics in found))
+        return max(range(len(medians)), key=medians.__getitem__)
+
+
+@dataclass(frozen=True)
+class SuitePlan:
+    """All runs of a suite.
+
+    Attributes:
+        tasks: of those that are there.
+        data_dir: folder of the benchmarks.
+        output: folder of everything.
+        start: options of `ernie finetune` that say what it starts from, and a word that identifies it.
+        identity: of what it starts from.
+    """
+
+    tasks: Sequence[TaskPlan]
+    data_dir: Path
+    output: Path
+    start: Mapping[str, Any]
+    identity: str
+
+    def groups(self) -> list[Group[Run]]:
+        """The jobs, a group for each task."""
+        return [self._group(task) for task in self.tasks]
+
+    def folder(self, run: Run) -> Path:
+        """The folder of a run."""
+        place = ANSWERS if run.seed is None else f"variant-{run.variant}/seed-{run.seed}"
+        return self.output / "runs" / run.task / place
+
+    def _group(self, plan: TaskPlan) -> Group[Run]:
+        task = plan.benchmark
+        runs = [run for variant in range(len(plan.variants)) for run in plan.runs(variant)]
+        jobs = [self._tuning(plan, run, runs) for run in runs]
+        tests = {name: path for name, path in task.tests(self.data_dir).items() if path}
+        if tests:
+            jobs.append(self._answering(plan, runs, tests))
+        return Group(self.output / "runs" / task.name, jobs)
+
+    def _tuning(self, plan: TaskPlan, run: Run, runs: Sequence[Run]) -> Job[Run]:
+        task, options = plan.benchmark, plan.variants[run.variant]
+        shown = f", {_searched(plan, run.variant)}" if len(plan.variants) > 1 else ""
+        return Job(
+            key=run,
+            title=f"{task.name}{shown}, seed {run.seed}",
+            kind=task.name,
+            folder=self.folder(run),
+            settings={"start": self.identity, "recipe": plan.recipe, "options": dict(options), "task": task.options},
+            action=f"{actions.__name__}:{actions.finetune.__name__}",
+            arguments=self._tuning_arguments(task, run, options, runs),
+        )
+
+    def _tuning_arguments(
+        self, task: Benchmark, run: Run, options: Mapping[str, Any], runs: Sequence[Run]
+    ) -> Callable[[], dict[str, Any]]:
+        def arguments() -> dict[str, Any]:
+            train, dev = task.tables(self.data_dir)
+            words = ["finetune", *task.arguments(), "--train", str(train), "--dev", str(dev)]
+            words += option_words({**self.start, **options, "seed": run.seed, "output": self.folder(run)})
+            return {
+                "arguments": words,
+                "more_dev": {name: str(path) for name, path in task.more_dev(self.data_dir).items()},
+                "metric": task.metrics[0],
+                "rivals": [str(self.folder(other)) for other in runs if other != run],
+            }
+
+        return arguments
+
+    def _answering(self, plan: TaskPlan, runs: Sequence[Run], tests: Mapping[str, Path]) -> Job[Run]:
+        task = plan.benchmark
+        run = Run(task.name)
+        tables = {
+            name: {"path": str(path), "options": option_words(task.test[name].options)} for name, path in tests.items()
+        }
+        settings: dict[str, Any] = {"start": self.identity, "recipe": plan.recipe, "tests": sorted(tests)}
+        settings |= {"seeds": list(plan.seeds), "options": [dict(options) for options in plan.variants]}
+        arguments = {"runs": [str(self.folder(run)) for run in runs], "metric": task.metrics[0], "tests": tables}
+        return Job(
+            key=run,
+            title=f"{task.name}, answers",
+            kind=ANSWERS,
+            folder=self.folder(run),
+            settings=settings,
+            action=f"{actions.__name__}:{actions.answer.__name__}",
+            arguments=lambda: arguments,
+            renewed=True,
+        )
+
+
+def _searched(plan: TaskPlan, variant: int) -> str:
+    """The settings in which the variants differ."""
+    options = plan.variants[variant]
+    names = [name for name in options if len({str(other[name]) for other in plan.variants}) > 1]
+    return ", ".join(f"{name} {options[name]}" for name in names)

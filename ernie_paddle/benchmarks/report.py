@@ -1,0 +1,167 @@
+"""Finished runs of a suite as Markdown: medians over the seeds beside what the papers report."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
+from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.suite import Published, Suite
+from ernie_paddle.jobs.job import Result
+
+_NAMES = {
+    "mcc": "MCC",
+    "f1": "F1",
+    "accuracy": "acc.",
+    "spearman": "Spearman",
+    "pearson": "Pearson",
+    "exact_match": "EM",
+    "mrr": "MRR",
+}
+_DASH = "–"
+_PERCENT_ALREADY = "question_answering"
+
+
+def markdown(
+    suite: Suite,
+    plan: SuitePlan,
+    results: Mapping[Run, Result],
+    failures: Mapping[Run, str],
+    *,
+    started: str,
+    size: str,
+    made_by: str,
+    left_out: Sequence[str],
+) -> str:
+    """The whole report.
+
+    Args:
+        suite: with the published figures.
+        plan: what was wanted.
+        results: of the runs that are done.
+        failures: why others have none.
+        started: what the runs started from, in words.
+        size: of the recipes; published figures of this size are shown, those of base beside smaller models.
+        made_by: the command.
+        left_out: why tasks are missing.
+    """
+    tasks = [task for task in plan.tasks if _best(task, results)]
+    lines = [f"# {suite.title}", "", f"Made by `{made_by}`, from {started}.", ""]
+    if tasks:
+        shown = "base" if size in ("tiny", "small") else size
+        published = [row for row in suite.published if row.size == shown]
+        lines += _scores(tasks, published, results)
+        lines += ["", "Figures are in percent, on the development set but where a paper's row says test; ours are"]
+        lines[-1] += " of the best checkpoint of each run."
+        lines += ["", "## Runs", "", *_runs(tasks, results)]
+    missing = [job.title for group in plan.groups() for job in group.jobs if job.key not in {*results, *failures}]
+    if missing:
+        lines += ["", f"Not finished: {len(missing)} runs are still to do."]
+    if left_out:
+        lines += ["", "## Left out", "", *(f"- {reason}" for reason in left_out)]
+    if failures:
+        titles = {job.key: job.title for group in plan.groups() for job in group.jobs}
+        lines += ["", "## Runs that failed", "", *(f"- {titles[run]}: {reason}" for run, reason in failures.items())]
+    return "\n".join(lines) + "\n"
+
+
+def figures(task: Benchmark, metrics: Mapping[str, float]) -> str:
+    """The reported metrics of one run, for a progress line."""
+    return ", ".join(f"{_title(name)} {_percent(task, metrics[name]):.1f}" for name in columns(task) if name in metrics)
+
+
+def columns(task: Benchmark) -> list[str]:
+    """The metrics to report, those of further development tables as "metric name"."""
+    return [*task.metrics, *(f"{metric} {name}" for name in list(task.dev)[1:] for metric in task.metrics)]
+
+
+def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: Mapping[Run, Result]) -> list[str]:
+    found = {task.benchmark.name: _best(task, results) for task in tasks}
+    shown = [
+        (task.benchmark, metric)
+        for task in tasks
+        for metric in columns(task.benchmark)
+        if any(metric in run["best"] for run in found[task.benchmark.name])
+    ]
+    head = ["model", *(f"{task.name} {_title(metric)}" for task, metric in shown), "Avg."]
+    lines = [_row(head), _row(["---", *["---:"] * (len(head) - 1)])]
+
+    def ours(title: str, of: object, spread: bool = False) -> str:
+        cells = []
+        for task, metric in shown:
+            values = [_percent(task, run["best"][metric]) for run in found[task.name] if metric in run["best"]]
+            cells.append(_cell(values, of, spread))
+        means = [_average(task.benchmark, found[task.benchmark.name], of) for task in tasks]
+        return _row([title, *cells, f"{statistics.fmean(means):.1f}" if not spread else _DASH])
+
+    seeds = max(len(runs) for runs in found.values())
+    lines.append(ours(f"**ours, median of {seeds}**" if seeds > 1 else "**ours, one seed**", statistics.median))
+    if seeds > 1:
+        lines.append(ours("ours, mean ± standard deviation", statistics.fmean, spread=True))
+    lines.append(_row(["answer without looking", *_baseline(shown, found), _DASH]))
+    for row in published:
+        cells = [row.scores.get(task.name, {}).get(metric) for task, metric in shown]
+        known = [f"{cell:.1f}" if cell is not None else _DASH for cell in cells]
+        average = f"{row.average:.1f} (all tasks)" if row.average is not None else _DASH
+        lines.append(_row([f"{row.model}, {row.split}", *known, average]))
+    return lines
+
+
+def _baseline(shown: Sequence[tuple[Benchmark, str]], found: Mapping[str, Sequence[Result]]) -> list[str]:
+    cells = []
+    for task, metric in shown:
+        value = found[task.name][0]["baseline"].get(metric)
+        cells.append(_DASH if value is None else f"{_percent(task, value):.1f}")
+    return cells
+
+
+def _average(task: Benchmark, runs: Sequence[Result], of: object) -> float:
+    """A task's own score: the mean of its metrics (as GLUE does), over all of its development tables."""
+    assert callable(of)
+    return float(of([statistics.fmean(_reported(task, run)) for run in runs]))
+
+
+def _reported(task: Benchmark, run: Result) -> list[float]:
+    return [_percent(task, run["best"][metric]) for metric in columns(task) if metric in run["best"]]
+
+
+def _runs(tasks: Sequence[TaskPlan], results: Mapping[Run, Result]) -> list[str]:
+    lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "minutes"]), _row(["---"] * 6)]
+    for task in tasks:
+        variant = task.best_variant(results)
+        every = [results[run] for number in range(len(task.variants)) for run in task.runs(number) if run in results]
+        tried = f" (best of {len(task.variants)} by its median)" if len(task.variants) > 1 else ""
+        options = " ".join(option_words(task.variants[variant or 0]))
+        minutes = sum(result["seconds"] for result in every) / 60
+        seeds = ", ".join(map(str, task.seeds))
+        rows = f"{every[0]['rows']:,}"
+        lines.append(_row([task.benchmark.name, task.recipe, f"`{options}`{tried}", seeds, rows, f"{minutes:.1f}"]))
+    return lines
+
+
+def _best(task: TaskPlan, results: Mapping[Run, Result]) -> list[Result]:
+    """The runs of the best variant; empty while one is missing."""
+    variant = task.best_variant(results)
+    return [] if variant is None else [results[run] for run in task.runs(variant)]
+
+
+def _cell(values: Sequence[float], of: object, spread: bool) -> str:
+    assert callable(of)
+    if not values:
+        return _DASH
+    shown = f"{of(values):.1f}"
+    return f"{shown} ± {statistics.stdev(values):.1f}" if spread and len(values) > 1 else shown
+
+
+def _percent(task: Benchmark, value: float) -> float:
+    return value if task.type == _PERCENT_ALREADY else 100 * value
+
+
+def _title(metric: str) -> str:
+    name, _, table = metric.partition(" ")
+    return _NAMES.get(name, name) + (f" ({table})" if table else "")
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,86 @@
+"""Answers as the evaluation servers want them: one file per test, in a zip."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.benchmarks.benchmark import Benchmark
+from reader.table import open_table
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A test with its answers: rows of `ernie predict` by line of the table."""
+
+    benchmark: Benchmark
+    name: str
+    table: Path
+    answers: Path
+
+
+Writer = Callable[[Answered], tuple[str, str]]
+"""A test -> the name of its file in the zip, and the content."""
+
+
+def glue_file(test: Answered) -> tuple[str, str]:
+    """GLUE: `NAME.tsv` with the columns index and prediction."""
+    rows = [f"{number}\t{answer}" for number, answer in _rows(test)]
+    return f"{test.name}.tsv", "\n".join(["index\tprediction", *rows]) + "\n"
+
+
+def answers_file(test: Answered) -> tuple[str, str]:
+    """SQuAD: `NAME.json`, an object from question to answer."""
+    found = {row["id"]: row["prediction"] for row in _answers(test)}
+    return f"{test.name}.json", json.dumps(found, ensure_ascii=False)
+
+
+WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file}
+"""Formats of submissions, by the name in configs/benchmarks."""
+
+
+def write_submission(path: Path, style: str, tests: Sequence[Answered]) -> None:
+    """Write the zip (the same bytes for the same answers)."""
+    aside = path.with_name(f".tmp-{path.name}")
+    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+        for test in tests:
+            name, content = WRITERS[style](test)
+            archive.writestr(zipfile.ZipInfo(name), content.encode("utf-8"), zipfile.ZIP_DEFLATED)
+    aside.replace(path)
+
+
+def unanswered(test: Answered) -> int:
+    """How many rows of a test could not be answered (they get the answer that is commonest)."""
+    return sum("prediction" not in row for row in _answers(test))
+
+
+def _rows(test: Answered) -> list[tuple[Any, str]]:
+    """(id, answer) of every row of the table."""
+    config = test.benchmark.test[test.name]
+    rows = _answers(test)
+    given = [str(row["prediction"]) for row in rows if "prediction" in row]
+    commonest = max(set(given), key=lambda answer: (given.count(answer), answer)) if given else ""
+    ids = _ids(test.table, config.options, config.id)
+    found = []
+    for number, row in enumerate(rows):
+        answer = str(row.get("prediction", commonest))
+        found.append((ids.get(row["line"], number), test.benchmark.answers.get(answer, answer)))
+    return found
+
+
+def _answers(test: Answered) -> list[Mapping[str, Any]]:
+    with open(test.answers, encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+def _ids(table: Path, options: Mapping[str, Any], column: str | None) -> dict[int, Any]:
+    """The ids of the rows, by line."""
+    if column is None:
+        return {}
+    with open_table(table, str(options.get("format", "auto")), bool(options.get("header", True))) as opened:
+        opened.require(column)
+        return {row.line: row.cells[column] for row in opened.rows if column in row.cells}

@@ -1,0 +1,168 @@
+"""Suites of benchmarks, read from configs/benchmarks: tasks, the papers' recipes by model size, published figures."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.recipe import configs_dir, read_yaml
+from propeller.errors import UserError
+from propeller.settings import from_mapping, unknown_name
+
+SIZES = ("tiny", "small", "base", "large")
+_EVERY = "all"
+
+
+@dataclass(frozen=True)
+class RecipeBook:
+    """How a paper fine-tunes.
+
+    Attributes:
+        source: where the settings are from.
+        sizes: by model size and task, options of `ernie finetune`; those of the task `all` hold for each. A list
+            means that every value is tried and the best on the development table is taken.
+        common: options for every size and task.
+    """
+
+    source: str
+    sizes: dict[str, dict[str, dict[str, Any]]]
+    common: dict[str, Any] = field(default_factory=dict)
+
+    def settings(self, task: str, size: str) -> dict[str, Any] | None:
+        """The options for a task and size, lists as they are; None where the paper says nothing."""
+        book = self.sizes.get(size, {})
+        if _EVERY not in book and task not in book:
+            return None
+        return {**self.common, **book.get(_EVERY, {}), **book.get(task, {})}
+
+
+@dataclass(frozen=True)
+class Published:
+    """Figures that a paper reports, in percent.
+
+    Attributes:
+        model: whose.
+        size: base or large.
+        split: "dev" or "test".
+        scores: by task and metric.
+        average: as the paper gives it.
+    """
+
+    model: str
+    size: str
+    split: str
+    scores: dict[str, dict[str, float]]
+    average: float | None = None
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Benchmarks that one command runs.
+
+    Attributes:
+        title: heading of the report.
+        benchmarks: by name.
+        recipes: by paper; the first that knows a model's size is the usual one.
+        published: figures to show beside ours.
+        submission: format of the submission, a key of `submission.WRITERS`; None: there is none.
+    """
+
+    title: str
+    benchmarks: dict[str, Benchmark]
+    recipes: dict[str, RecipeBook]
+    published: list[Published] = field(default_factory=list)
+    submission: str | None = None
+
+    def find(self, names: Iterable[str], where: str) -> list[Benchmark]:
+        """Benchmarks by name; capitals and dashes do not matter.
+
+        Raises:
+            UserError: there is no such benchmark; names the nearest.
+        """
+        plain = {plain_name(name): benchmark for name, benchmark in self.benchmarks.items()}
+        for name in names:
+            if plain_name(name) not in plain:
+                raise unknown_name("benchmark", name, self.benchmarks, where)
+        return [plain[plain_name(name)] for name in names]
+
+    def settings(self, task: str, size: str, recipe: str | None = None) -> tuple[str, dict[str, Any]]:
+        """The name of a recipe and its options for a task and size: those of `recipe`, or the usual ones.
+
+        Raises:
+            UserError: there is no such recipe, or it says nothing of this task and size.
+        """
+        if recipe is not None and recipe not in self.recipes:
+            raise unknown_name("recipe", recipe, self.recipes, "--recipe")
+        for name in [recipe] if recipe else self.recipes:
+            found = self.recipes[name].settings(task, size)
+            if found is not None:
+                return name, found
+        known = sorted({given for book in self.recipes.values() for given in book.sizes})
+        raise UserError(f"{task}: {recipe or 'no recipe'} has no settings for size {size}; sizes: {', '.join(known)}")
+
+
+def plain_name(name: str) -> str:
+    """A name without what people write in different ways."""
+    return re.sub(r"[^a-z0-9.]", "", name.lower())
+
+
+def suite_names() -> list[str]:
+    """Names of the suites."""
+    return sorted(path.stem for path in (configs_dir() / "benchmarks").glob("*.yaml"))
+
+
+@functools.cache
+def load_suite(name: str) -> Suite:
+    """A suite by its name.
+
+    Raises:
+        UserError: no such suite, or a damaged file.
+    """
+    if name not in suite_names():
+        raise unknown_name("suite", name, suite_names(), "benchmarks")
+    path = configs_dir() / "benchmarks" / f"{name}.yaml"
+    plain = read_yaml(path)
+    tasks = plain.get("benchmarks")
+    if isinstance(tasks, Mapping):
+        plain = {**plain, "benchmarks": {key: {"name": key, **(values or {})} for key, values in tasks.items()}}
+    return from_mapping(Suite, plain, str(path))
+
+
+def find_benchmark(name: str, where: str) -> tuple[Suite, Benchmark]:
+    """A benchmark of any suite; `suite/name` where two have one of this name.
+
+    Raises:
+        UserError: there is none or more than one.
+    """
+    wanted_suite, slash, task = name.rpartition("/")
+    suites = {suite: load_suite(suite) for suite in ([wanted_suite] if slash else suite_names())}
+    found = {
+        f"{key}/{benchmark.name}": (suite, benchmark)
+        for key, suite in suites.items()
+        for benchmark in suite.benchmarks.values()
+        if plain_name(benchmark.name) == plain_name(task)
+    }
+    if len(found) > 1:
+        raise UserError(f"{where} {name}: there are several, say which: {', '.join(found)}")
+    if not found:
+        raise unknown_name("benchmark", name, [known for suite in suites.values() for known in suite.benchmarks], where)
+    return next(iter(found.values()))
+
+
+def size_of(config: ErnieConfig) -> str:
+    """The size whose recipe suits a model best, by its hidden size."""
+    sizes = (("large", 1024), ("base", 768), ("small", 256))
+    return next((size for size, hidden in sizes if config.hidden_size >= hidden), "tiny")
+
+
+def variants(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """All combinations of the settings that are lists, each as plain options."""
+    searched = [name for name, value in settings.items() if isinstance(value, list)]
+    choices = itertools.product(*(settings[name] for name in searched))
+    return [{**settings, **dict(zip(searched, choice, strict=True))} for choice in choices]

@@ -1,0 +1,35 @@
+"""Options of the verbs that read a table like the training table, whose columns may have other names."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from typing import Any, TypeVar
+
+from ernie_paddle.cli import options as opt
+from propeller.errors import UserError
+
+_T = TypeVar("_T")
+_NAMES = ("text_a", "text_b")
+
+
+def add_column_options(parser: argparse.ArgumentParser) -> None:
+    """Declare `--text_a`, `--text_b` and `--header`."""
+    for name in _NAMES:
+        meaning = f"column that is --{name} here"
+        opt.option(parser, f"--{name}", str, None, meaning, shown_default="as in training")
+    opt.flag(parser, "--header", None, "whether the first row names the columns")
+
+
+def with_columns(task: _T, args: argparse.Namespace) -> _T:
+    """The task with the columns that the options name.
+
+    Raises:
+        UserError: the task has no such columns.
+    """
+    given: dict[str, Any] = {name: getattr(args, name) for name in (*_NAMES, "header")}
+    given = {name: value for name, value in given.items() if value is not None}
+    for name in given:
+        if getattr(task, name, None) is None:
+            raise UserError(f"--{name} has no meaning here: the model was trained without it")
+    return dataclasses.replace(task, **given) if given else task  # type: ignore[type-var]
