@@ -24,6 +24,13 @@ from reader.table import STDIN
 from reader.tags import ALIGNMENTS, SCHEMES
 
 RESULTS = "results.json"
+_ROW_OPTIONS = {
+    "group": ("classification", "span_classification"),
+    "candidate": ("classification", "span_classification"),
+    "choices": ("multiple_choice",),
+    "spans": ("span_classification",),
+}
+"""The task types that an option is for."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -232,6 +239,9 @@ def run(args: argparse.Namespace) -> int:
     chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
     chosen = task_class(args.type)
+    for name, types in _ROW_OPTIONS.items():
+        if getattr(args, name) is not None and args.type not in types:
+            raise UserError(f"--{name} is for {' and '.join(types)}; leave it out for --type {args.type}")
     if args.task_id is not None:
         start = replace(start, config=with_task_id(start.config, args.task_id, args.model))
     if args.max_length is None:

@@ -31,9 +31,11 @@ FORMATS = (*READABLE, "conll", "squad")
 TASK_TYPES: dict[str, str] = {
     "classification": "ernie_paddle.finetune.classification:Classification",
     "labelling": "ernie_paddle.finetune.labelling:Labelling",
+    "multiple_choice": "ernie_paddle.finetune.multiple_choice:MultipleChoice",
     "question_answering": "ernie_paddle.finetune.question_answering:QuestionAnswering",
     "regression": "ernie_paddle.finetune.regression:Regression",
     "retrieval": "ernie_paddle.finetune.retrieval:Retrieval",
+    "span_classification": "ernie_paddle.finetune.span_classification:SpanClassification",
 }
 
 

@@ -39,6 +39,7 @@ class TextDataset:
         pad_id: of the vocabulary.
         parts: of each row, which one of its line it is, counted from 0.
         kept: other columns that the metrics need, with labels only.
+        row_inputs: how many inputs of the model a row is; they follow each other in `encoded`.
     """
 
     source: str
@@ -49,6 +50,7 @@ class TextDataset:
     pad_id: int
     parts: list[int]
     kept: dict[str, list[Any]] = field(default_factory=dict)
+    row_inputs: int = 1
 
     def __len__(self) -> int:
         """The number of usable rows."""
@@ -56,8 +58,9 @@ class TextDataset:
 
     @property
     def lengths(self) -> NDArray[np.int32]:
-        """Length of each usable row in the model's input."""
-        return self.encoded.lengths
+        """Length of each usable row in the model's input; of several inputs together, all padded to the longest."""
+        longest = self.encoded.lengths.reshape(-1, self.row_inputs).max(axis=1)
+        return np.asarray(longest * self.row_inputs, np.int32)
 
     @property
     def places(self) -> list[int | tuple[int, int]]:
@@ -151,8 +154,13 @@ class TextTask(ABC):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """The columns of texts, which every row needs."""
+        """The columns of texts."""
         return (self.text_a,) if self.text_b is None else (self.text_a, self.text_b)
+
+    @property
+    def needed_columns(self) -> tuple[str, ...]:
+        """The columns that every row needs, with or without a label."""
+        return self.text_columns
 
     @property
     def kept_columns(self) -> tuple[str, ...]:
@@ -189,7 +197,7 @@ class TextTask(ABC):
             DataError: a column is missing; with `strict` also an unusable row (names file and line) or none at all.
         """
         with open_table(path, format, self.header) as table:
-            table.require(*self.text_columns, *((self.label, *self.kept_columns) if labelled else ()))
+            table.require(*self.needed_columns, *((self.label, *self.kept_columns) if labelled else ()))
             data = self._dataset(table.name, table.rows, tokenizer, labelled)
         if strict and data.problems:
             raise refusal(data.source, data.problems)
@@ -202,7 +210,7 @@ class TextTask(ABC):
     ) -> Iterator[TextDataset]:
         """Read a table without labels in chunks, so that a table of any size can be answered."""
         with open_table(path, format, self.header) as table:
-            table.require(*self.text_columns)
+            table.require(*self.needed_columns)
             while chunk := list(itertools.islice(table.rows, chunk_rows)):
                 yield self._dataset(table.name, chunk, tokenizer, labelled=False)
 
@@ -249,6 +257,11 @@ class TextTask(ABC):
             parts.append(row.part)
             for column, cells in (*zip(self.text_columns, texts, strict=True), *kept.items()):
                 cells.append(row.cells[column])
-        encoded = encode_rows(tokenizer, texts[0], texts[1] if self.text_b is not None else None, self.max_length)
+        encoded = self._encoded(texts, tokenizer)
         numbers = np.asarray(labels, self.label_input.dtype) if labelled else None
-        return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad, parts, kept)
+        per_row = len(encoded) // max(1, len(lines))
+        return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad, parts, kept, per_row or 1)
+
+    def _encoded(self, texts: Sequence[Sequence[str]], tokenizer: Tokenizer) -> Encoded:
+        """The rows of these texts, one list for each of `text_columns`."""
+        return encode_rows(tokenizer, texts[0], None if self.text_b is None else texts[1], self.max_length)
