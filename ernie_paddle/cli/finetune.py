@@ -64,6 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shown_default="label, in CoNLL columns the last",
     )
     opt.option(data, "--labels", opt.comma_list, None, "the labels in order", shown_default="all in the training table")
+    opt.option(
+        data, "--label_aliases", opt.comma_list, None, "classification: other names of labels in tables, as other=label"
+    )
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
     opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
     opt.flag(data, "--skip_unusable", False, "leave out training rows that cannot be used, and say how many")
@@ -239,6 +242,11 @@ def run(args: argparse.Namespace) -> int:
     chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
     chosen = task_class(args.type)
+    for name, types in _ROW_OPTIONS.items():
+        if getattr(args, name) is not None and args.type not in types:
+            raise UserError(f"--{name} is for {' and '.join(types)}; leave it out for --type {args.type}")
+    if args.features is not None and args.type != "labelling":
+        raise UserError(f"--features is for labelling; --type {args.type} is fine-tuned")
     for name, types in _ROW_OPTIONS.items():
         if getattr(args, name) is not None and args.type not in types:
             raise UserError(f"--{name} is for {' and '.join(types)}; leave it out for --type {args.type}")

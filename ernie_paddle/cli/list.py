@@ -1,4 +1,4 @@
-"""List what there is to choose from, each name with a line: objectives, schedules, tasks (for finetune) or recipes."""
+"""List what there is to choose from, each name with a line: objectives, schedules, tasks, benchmarks or recipes."""
 
 from __future__ import annotations
 
@@ -52,6 +52,17 @@ def tasks() -> Mapping[str, str]:
     return {name: (inspect.getdoc(task_class(name)) or "").partition("\n")[0] for name in TASK_TYPES}
 
 
+def benchmarks() -> Mapping[str, str]:
+    """What `ernie finetune --task` may be."""
+    from ernie_paddle.benchmarks.suite import load_suite, suite_names
+
+    lines = {}
+    for suite in suite_names():
+        for name, benchmark in load_suite(suite).benchmarks.items():
+            lines[f"{suite}/{name}"] = f"{benchmark.type}, {', '.join(benchmark.metrics)}; {benchmark.layout()}"
+    return lines
+
+
 def recipes() -> Mapping[str, str]:
     """What `ernie pretrain --recipe` may be; one that cannot be read says so in its line."""
     from ernie_paddle.recipe import load_recipe, recipe_names
@@ -69,5 +80,6 @@ LISTS: dict[str, Callable[[], Mapping[str, str]]] = {
     "objectives": objectives,
     "schedules": schedules,
     "tasks": tasks,
+    "benchmarks": benchmarks,
     "recipes": recipes,
 }

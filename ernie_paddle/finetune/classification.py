@@ -22,9 +22,9 @@ from reader.cells import UnusableCellError, label_name, sorted_labels, text_prob
 from reader.errors import DataError
 from reader.table import no_rows, open_table, refusal
 
-_IGNORE = -100
-_MOST_CLASSES = 10_000
 LABEL_WEIGHTS = "label_weights"
+IGNORE = -100
+_MOST_CLASSES = 10_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class Classification(TextTask):
         group: columns that tell which rows belong together, as the candidates of one question; then there are the
             metrics of `group_metrics`, and the second label is the right one.
         candidate: column of the text that a row of a group stands for.
+        label_aliases: (other name, label) of labels that tables write in more than one way.
     """
 
     type: ClassVar[str] = "classification"
@@ -44,6 +45,7 @@ class Classification(TextTask):
     labels: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
     candidate: str | None = None
+    label_aliases: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,16 +62,29 @@ class Classification(TextTask):
     def from_options(cls, options: argparse.Namespace) -> Classification:
         """Labels as given by `--labels`, or all that occur in the training table."""
         common = cls.common_options(options)
+        aliases = dict(map(_alias, options.label_aliases or ()))
         labels = options.labels or discover_labels(
-            options.train, common["label"], options.format, options.header, (common["text_a"], options.text_b)
+            options.train,
+            common["label"],
+            options.format,
+            options.header,
+            (common["text_a"], options.text_b),
+            skip_unusable=options.skip_unusable,
         )
-        return cls(labels=tuple(labels), group=tuple(options.group or ()), candidate=options.candidate, **common)
+        return cls(
+            labels=tuple(dict.fromkeys(aliases.get(label, label) for label in labels)),
+            group=tuple(options.group or ()),
+            candidate=options.candidate,
+            label_aliases=tuple(aliases.items()),
+            **common,
+        )
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Classification:
         """From what `to_dict` wrote."""
         known = cls.settings_of(settings)
-        return cls(**{**known, "labels": tuple(known["labels"]), "group": tuple(known.get("group", ()))})
+        plain = {"labels": tuple(known["labels"]), "group": tuple(known.get("group", ()))}
+        return cls(**{**known, **plain, "label_aliases": tuple(map(tuple, known.get("label_aliases", ())))})
 
     @property
     def known_metrics(self) -> tuple[str, ...]:
@@ -85,6 +100,7 @@ class Classification(TextTask):
     def parse_label(self, cell: Any) -> int:
         """The class number of a label."""
         name = label_name(cell)
+        name = dict(self.label_aliases).get(name, name)
         try:
             return self.labels.index(name)
         except ValueError:
@@ -94,7 +110,7 @@ class Classification(TextTask):
     @property
     def label_input(self) -> Input:
         """Class numbers, int64 [B]."""
-        return Input(LABEL, (None,), "int64", pad=_IGNORE, ignore=_IGNORE)
+        return Input(LABEL, (None,), "int64", pad=IGNORE, ignore=IGNORE)
 
     def layer(self, config: ErnieConfig) -> Any:
         """Encoder and classifier (parameters `classifier.*`)."""
@@ -110,9 +126,9 @@ class Classification(TextTask):
         logits_BK, labels_B, weights_B = layer(values), values[LABEL], values.get(LABEL_WEIGHTS)
         right_B = paddle.equal(paddle.argmax(logits_BK, axis=-1), labels_B).astype("float32")
         if weights_B is None:
-            total = F.cross_entropy(logits_BK, labels_B, ignore_index=_IGNORE, reduction="sum")
+            total = F.cross_entropy(logits_BK, labels_B, ignore_index=IGNORE, reduction="sum")
             return [LossTerm("classification", total, LABEL, hits=right_B.sum())]
-        losses_B = F.cross_entropy(logits_BK, labels_B, ignore_index=_IGNORE, reduction="none").reshape([-1])
+        losses_B = F.cross_entropy(logits_BK, labels_B, ignore_index=IGNORE, reduction="none").reshape([-1])
         hits = (right_B * weights_B).sum()
         return [LossTerm("classification", (losses_B * weights_B).sum(), LABEL_WEIGHTS, hits=hits)]
 
@@ -160,12 +176,36 @@ class Classification(TextTask):
         }
 
 
+def _alias(text: str) -> tuple[str, str]:
+    """The two names of `other=label`.
+
+    Raises:
+        UserError: it is not written so.
+    """
+    other, equals, label = (part.strip() for part in text.partition("="))
+    if not (other and equals and label):
+        raise UserError(f"--label_aliases: {text!r} is not written as other=label")
+    return other, label
+
+
 def discover_labels(
-    path: str, column: str, format: str, header: bool, texts: tuple[str, str | None] | None = None
+    path: str,
+    column: str,
+    format: str,
+    header: bool,
+    texts: tuple[str, str | None] | None = None,
+    *,
+    skip_unusable: bool = False,
 ) -> list[str]:
     """All labels of a table, in the order of `sorted_labels`.
 
-    `texts`: the text columns, checked too, so that the first unusable row of the table is the one reported.
+    Args:
+        path: the table.
+        column: of the labels.
+        format: as `open_table` takes it.
+        header: as `open_table` takes it.
+        texts: the text columns, checked too, so that the first unusable row of the table is the one reported.
+        skip_unusable: pass over unusable rows.
 
     Raises:
         DataError: an unusable row, no rows, fewer than two labels, or so many that the column cannot be a label.
@@ -185,7 +225,7 @@ def discover_labels(
                 problems.append((row.line, problem))
             if len(found) > _MOST_CLASSES:
                 raise DataError(f"{table.name}: column {column!r} holds more than {_MOST_CLASSES:,} different labels")
-    if problems:
+    if problems and not skip_unusable:
         raise refusal(table.name, problems)
     if not found:
         raise no_rows(table.name)
