@@ -30,7 +30,7 @@ from reader.questions import Question, read_questions
 from reader.table import shown_name
 from reader.tokenizer import Tokenizer
 
-_LABELS = ("start_positions", "end_positions")
+POSITIONS = ("start_positions", "end_positions")
 _METRICS = ("f1", "exact_match")
 _LEAST_CONTEXT = 8
 _NOWHERE = -1e9
@@ -139,7 +139,7 @@ class QuestionAnswering:
         """`input_ids`, `segment_ids`, `attention_mask` [B, T], with `labelled` also start and end of the answer [B]."""
         if not labelled:
             return MODEL_INPUTS
-        return (*MODEL_INPUTS, *(Input(name, (None,), "int64", pad=IGNORE, ignore=IGNORE) for name in _LABELS))
+        return (*MODEL_INPUTS, *(Input(name, (None,), "int64", pad=IGNORE, ignore=IGNORE) for name in POSITIONS))
 
     def batch(self, data: QuestionDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
         """Padded inputs of these rows, and with `labelled` their labels."""
@@ -147,7 +147,7 @@ class QuestionAnswering:
         if labelled:
             assert data.starts is not None
             assert data.ends is not None
-            arrays |= {_LABELS[0]: data.starts[rows], _LABELS[1]: data.ends[rows]}
+            arrays |= {POSITIONS[0]: data.starts[rows], POSITIONS[1]: data.ends[rows]}
         return arrays
 
     def layer(self, config: ErnieConfig) -> Any:
@@ -161,16 +161,10 @@ class QuestionAnswering:
 
         Padding takes no part in the softmax, so that the loss of a row does not depend on its neighbours.
         """
-        import paddle
-
-        from ernie_paddle.models.heads import span_logits
         from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
 
-        padding_BT = values["attention_mask"] == 0
         terms = []
-        for name, logits_BT in zip(_LABELS, span_logits(layer(values)), strict=True):
-            scores_BT = logits_BT.astype("float32")
-            scores_BT = paddle.where(padding_BT, paddle.full_like(scores_BT, _NOWHERE), scores_BT)
+        for name, scores_BT in zip(POSITIONS, position_scores(layer(values), values["attention_mask"]), strict=True):
             total, hits = cross_entropy_sum(scores_BT, values[name], IGNORE), correct_sum(scores_BT, values[name])
             terms.append(LossTerm(name.removesuffix("_positions"), total, name, weight=0.5, hits=hits))
         return terms
@@ -263,3 +257,13 @@ class QuestionAnswering:
             stride=self.doc_stride,
             labelled=labelled,
         )
+
+
+def position_scores(logits_BT2: Any, mask_BT: Any) -> list[Any]:
+    """Scores of the start and of the end, float32 [B, T] each, whose softmax leaves padding (mask 0) out."""
+    import paddle
+
+    from ernie_paddle.models.heads import span_logits
+
+    scores = [logits_BT.astype("float32") for logits_BT in span_logits(logits_BT2)]
+    return [paddle.where(mask_BT == 0, paddle.full_like(scores_BT, _NOWHERE), scores_BT) for scores_BT in scores]

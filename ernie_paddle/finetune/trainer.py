@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from ernie_paddle.finetune.class_weights import WEIGHT_INPUT
 from ernie_paddle.finetune.classification import LABEL_WEIGHTS
+from ernie_paddle.finetune.fgm import with_fgm
 from ernie_paddle.finetune.inference import run_dataset
 from ernie_paddle.finetune.layer_decay import layer_decay
 from ernie_paddle.finetune.order import epoch_batches, rank_share, steps_per_epoch
+from ernie_paddle.finetune.rdrop import Losses, with_rdrop
 from ernie_paddle.finetune.runner import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.start import Start, describe_load
 from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
@@ -53,6 +55,8 @@ class FinetuneConfig:
         weight_decay: decoupled decay (none on biases and LayerNorm).
         adam_epsilon: added to the root of Adam's second moment.
         class_weights: weight of each class in the loss of a classification; None: all weigh the same.
+        rdrop: weight of the divergence of two passes (see `rdrop`); 0: one pass.
+        fgm: how far word vectors are moved in adversarial training (see `fgm`); 0: none.
         clip_norm: largest global gradient norm.
         seed: of everything random.
         patience: evaluations without a better metric that end the run; None: never.
@@ -68,6 +72,8 @@ class FinetuneConfig:
     weight_decay: float = 0.01
     adam_epsilon: float = 1e-8
     class_weights: tuple[float, ...] | None = None
+    rdrop: float = 0.0
+    fgm: float = 0.0
     clip_norm: float = 1.0
     seed: int = 0
     patience: int | None = None
@@ -124,7 +130,12 @@ class Finetuner:
         rules = ParameterRules(lr_ratio=None if decay is None else layer_decay(decay, layers))
         self.learner = Learner(optimizer, config.precision, seed=config.seed, rules=rules)
         self.inputs = (*task.inputs(True), *((WEIGHT_INPUT,) if config.class_weights else ()))
-        self.learner.add(Task(TRAIN_TASK, self.inputs, lambda: task.layer(start.config), task.losses))
+        losses: Losses = task.losses
+        if config.rdrop:
+            losses = with_rdrop(task, config.rdrop, start.config)
+        if config.fgm:
+            losses = with_fgm(losses, config.fgm)
+        self.learner.add(Task(TRAIN_TASK, self.inputs, lambda: task.layer(start.config), losses))
         self.learner.add(answer_task(task, start.config))
         self.documents = model_documents(start.config, task)
         self.trainer = Trainer(
