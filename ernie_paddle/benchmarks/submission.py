@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.superglue import superglue_file
 from reader.table import open_table
 
 
@@ -39,7 +40,7 @@ def answers_file(test: Answered) -> tuple[str, str]:
     return f"{test.name}.json", json.dumps(found, ensure_ascii=False)
 
 
-WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file}
+WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file, "superglue": superglue_file}
 """Formats of submissions, by the name in configs/benchmarks."""
 
 
