@@ -1,5 +1,6 @@
 """A tag for every token of a sentence: softmax over linear(dropout(hidden)) at its pieces (BERT 5.3, NER).
 
+The feature-based approach of the same section leaves the encoder as it is and trains a network on its hidden layers.
 The loss is a mean over labelled pieces only. Sentences longer than the model's input are cut into windows, and each
 token is learnt and answered in the window that shows most of its context: none is lost.
 """
@@ -50,6 +51,7 @@ class Labelling:
         max_length: longest row, [CLS] and [SEP] included.
         doc_stride: pieces from one window of a long sentence to the next.
         metric: the metric that decides which checkpoint is best.
+        features: None for fine-tuning; one of `FEATURES`: which hidden layers of a frozen encoder a BiLSTM reads.
     """
 
     type: ClassVar[str] = "labelling"
@@ -66,6 +68,7 @@ class Labelling:
     max_length: int
     doc_stride: int
     metric: str
+    features: str | None = None
 
     def __post_init__(self) -> None:
         known = ("accuracy",) if self.scheme == T.PLAIN else metrics.ENTITIES
@@ -105,6 +108,7 @@ class Labelling:
             max_length=options.max_length,
             doc_stride=options.doc_stride or max(1, (options.max_length - 2) // 2),
             metric=options.metric or ("accuracy" if scheme == T.PLAIN else metrics.ENTITIES[0]),
+            features=options.features,
         )
 
     @classmethod
@@ -160,7 +164,11 @@ class Labelling:
         return arrays
 
     def layer(self, config: ErnieConfig) -> Any:
-        """Encoder and classifier of positions (parameters `classifier.*`)."""
+        """Encoder and classifier of positions (parameters `classifier.*`); with `features` see `FrozenModel`."""
+        if self.features is not None:
+            from ernie_paddle.finetune.frozen import FrozenModel
+
+            return FrozenModel(config, self.features, len(self.labels))
         from ernie_paddle.finetune.layers import PositionModel
 
         return PositionModel(config, len(self.labels))

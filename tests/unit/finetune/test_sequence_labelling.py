@@ -47,6 +47,7 @@ def options(train: Path, **changes: object) -> argparse.Namespace:
     settings = {
         "train": str(train), "format": "auto", "header": True, "text_a": None, "text_b": None, "label": None,
         "labels": None, "scheme": "auto", "align": "first", "max_length": 32, "doc_stride": None, "metric": None,
+        "features": None,
     }  # fmt: skip
     return argparse.Namespace(**{**settings, **changes})
 
