@@ -242,9 +242,6 @@ def run(args: argparse.Namespace) -> int:
     chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
     chosen = task_class(args.type)
-    for name, types in _ROW_OPTIONS.items():
-        if getattr(args, name) is not None and args.type not in types:
-            raise UserError(f"--{name} is for {' and '.join(types)}; leave it out for --type {args.type}")
     if args.features is not None and args.type != "labelling":
         raise UserError(f"--features is for labelling; --type {args.type} is fine-tuned")
     for name, types in _ROW_OPTIONS.items():
