@@ -17,6 +17,8 @@ from reader.batching import truncate_pair
 from reader.tokenizer import Tokenizer
 from reader.vocab import Vocab
 
+_BLOCK_ROWS = 1 << 14
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -72,9 +74,21 @@ class Runs:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
+    def take(self, rows: slice) -> Runs:
+        """These rows."""
+        return Runs(self.ids, self.starts[rows], self.lengths[rows])
+
 
 def join_runs(vocab: Vocab, a: Runs, b: Runs | None = None) -> Encoded:
     """Rows [CLS] A [SEP], or [CLS] A [SEP] B [SEP]."""
+    n_rows = len(a.lengths)
+    if n_rows > _BLOCK_ROWS:
+        # The places below take several times the memory of the rows themselves.
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
+        parts = [join_runs(vocab, a.take(rows), None if b is None else b.take(rows)) for rows in blocks]
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.offsets) for part in parts]))])
+        ids, segments = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "segments"))
+        return Encoded(ids, segments, offsets)
     row_lengths = a.lengths + 2 if b is None else a.lengths + b.lengths + 3
     offsets = np.zeros(len(row_lengths) + 1, np.int64)
     np.cumsum(row_lengths, out=offsets[1:])

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ernie_paddle.finetune import features
 from ernie_paddle.finetune.features import encode_rows, pad_rows
 from ernie_paddle.finetune.order import epoch_batches, evaluation_batches, rank_share, steps_per_epoch
 from reader.batching import truncate_pair
@@ -104,3 +105,19 @@ def test_evaluation_reads_each_row_once_on_any_number_of_ranks_with_little_paddi
             real += int(lengths[rows].sum())
             slots += len(rows) * int(lengths[rows].max())
         assert 1 - real / slots < 0.05
+
+
+@pytest.mark.parametrize("pairs", [False, True])
+def test_rows_do_not_depend_on_the_size_of_blocks(
+    tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch, pairs: bool
+) -> None:
+    rng = np.random.default_rng(0)
+    texts = [" ".join(rng.choice(WORDS, size=rng.integers(0, 9))) for _ in range(22)]
+    texts_b = texts[::-1] if pairs else None
+    whole = encode_rows(tokenizer, texts, texts_b, 12)
+    monkeypatch.setattr(features, "_BLOCK_ROWS", 5)
+    parts = encode_rows(tokenizer, texts, texts_b, 12)
+    for name in ("ids", "segments", "offsets"):
+        one, other = getattr(whole, name), getattr(parts, name)
+        assert one.dtype == other.dtype
+        assert one.tolist() == other.tolist()
