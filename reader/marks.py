@@ -16,7 +16,7 @@ _WORD = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class Mark:
-    """Characters begin to end - 1 of a text. `agrees`: they are the words that they were said to be."""
+    """Characters begin to end - 1 of a text. `agrees`: they are what was said, in the place that was said."""
 
     begin: int
     end: int
@@ -31,8 +31,9 @@ def find_mark(text: str, first: Any, second: Any, unit: str) -> Mark:
         first: with `characters` where the run begins; with `words` the number of its first word, where the text is cut
             at white space and words are counted from 0.
         second: with `characters` where the run ends (the first character after it); with `words` the words themselves.
-            If these stand in the words from that number on, they are the run, so that a comma or a quote beside them
-            is left out, and capitals make no difference. Otherwise the number is believed: the run is as many words.
+            They need not be all of what stands there (a comma or a quote is left out), nor have the same capitals. If
+            they are not there, the nearest place where they are is meant; if they are nowhere, the number is believed
+            and the run is as many words.
         unit: one of UNITS.
 
     Raises:
@@ -49,12 +50,16 @@ def find_mark(text: str, first: Any, second: Any, unit: str) -> Mark:
     words = list(_WORD.finditer(text))
     if not 0 <= begin < len(words):
         raise UnusableCellError(f"there is no word {begin} in a text of {len(words)} words")
-    last = min(begin + len(second.split()), len(words)) - 1
-    start, end = words[begin].start(), words[last].end()
-    found = re.search(re.escape(second.strip()), text[start:end], re.IGNORECASE)
-    if found is None:
-        return Mark(start, end, agrees=False)
-    return Mark(start + found.start(), start + found.end())
+    parts = second.split()
+    many, run = len(parts), r"\s+".join(map(re.escape, parts))
+    wanted = re.compile(rf"(?<!\w){run}(?!\w)", re.IGNORECASE)
+    for place in sorted(range(len(words)), key=lambda place: abs(place - begin)):
+        window = words[place : place + many]
+        found = wanted.search(text, window[0].start(), window[-1].end())
+        if found is not None and found.start() < window[0].end():
+            return Mark(found.start(), found.end(), agrees=place == begin)
+    window = words[begin : begin + many]
+    return Mark(window[0].start(), window[-1].end(), agrees=False)
 
 
 def _number(cell: Any) -> int:

@@ -37,12 +37,13 @@ def _multirc(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         where = f"passage.questions[{i}]"
         asked = _text(question, "question", where)
         for j, answer in enumerate(_objects(question, "answers", where)):
-            given = _text(answer, "text", f"{where}.answers[{j}]")
+            # Unlike all other texts an answer may be empty: an empty answer can be judged, too.
+            given = _string(answer, "text", f"{where}.answers[{j}]")
             yield {
                 "passage": text,
                 "question": asked,
                 "answer": given,
-                "question_answer": f"{asked} {given}",
+                "question_answer": f"{asked} {given}".strip(),
                 "passage_idx": record.get("idx"),
                 "question_idx": question.get("idx", i),
                 "answer_idx": answer.get("idx", j),
@@ -127,10 +128,17 @@ def _objects(record: Mapping[str, Any], key: str, where: str) -> list[Mapping[st
     return value
 
 
-def _text(record: Mapping[str, Any], key: str, where: str) -> str:
+def _string(record: Mapping[str, Any], key: str, where: str) -> str:
     value = record.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise NestedRecordError(f"{_place(where, key)} is missing, empty or no text")
+    if not isinstance(value, str):
+        raise NestedRecordError(f"{_place(where, key)} is missing or no text")
+    return value
+
+
+def _text(record: Mapping[str, Any], key: str, where: str) -> str:
+    value = _string(record, key, where)
+    if not value.strip():
+        raise NestedRecordError(f"{_place(where, key)} is empty")
     return value
 
 

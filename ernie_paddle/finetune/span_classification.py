@@ -35,7 +35,7 @@ SPAN_WEIGHTS = "span_weights"
 class SpanDataset(TextDataset):
     """Rows with spans: `spans` int64 [R, S, 2], first position of each in its row and the one after its last.
 
-    `doubtful`: lines of the rows in which a span's words are not those that stand at its number.
+    `doubtful`: lines of the rows in which the words of a span do not stand at its number.
     """
 
     spans: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 2), np.int64))
@@ -46,7 +46,7 @@ class SpanDataset(TextDataset):
         if not self.doubtful:
             return super().describe()
         said = f"{len(self.doubtful):,} of them, the first in line {self.doubtful[0]}"
-        return f"{super().describe()} (in {said}, a span's words are not those at its number; the number is believed)"
+        return f"{super().describe()} (in {said}, a span's words are not at its number; the nearest ones are taken)"
 
     def content(self) -> list[NDArray[Any]]:
         """Also the spans."""

@@ -69,7 +69,7 @@ def test_published_layouts_are_read_and_scored(name: str, folder: Path, tokenize
     for path in (train, dev):
         data = task.read(path, tokenizer, labelled=True, strict=True, format=form)
         assert data.labels.tolist() == LABELS[name]  # type: ignore[attr-defined]
-        assert "believed" not in data.describe()
+        assert "nearest" not in data.describe()
     right = np.eye(1 + max(LABELS[name]))[LABELS[name]]
     perfect = task.score({"logits": right}, data)
     assert [perfect[metric] for metric in benchmark.metrics] == [1.0] * len(benchmark.metrics)

@@ -24,13 +24,20 @@ def test_words_are_found_without_what_stands_beside_them() -> None:
     assert marked("1", "Old") == ("Old", True)
     assert marked(6, "knew them") == ("knew them", True)
     assert marked(7, "them") == ("them", True)
+    assert marked(1, "Old Men") == ("Old  Men", True)
 
 
-def test_the_number_is_believed_where_the_words_differ() -> None:
-    assert marked(3, "Tom") == ("met", False)
+def test_the_nearest_place_is_taken_where_the_words_are_elsewhere() -> None:
+    assert marked(3, "Tom") == ("Tom", False)
+    assert marked(0, "old") == ("Old", False)
+    text = "he saw that she knew he hid"
+    places = [find_mark(text, index, "he", WORDS).begin for index in range(7)]
+    assert places == [0, 0, 0, 21, 21, 21, 21], "neither the he of she nor that of the"
+
+
+def test_the_number_is_believed_where_the_words_are_nowhere() -> None:
     assert marked(6, "he saw") == ("knew them.", False)
     assert marked(7, "them and others") == ("them.", False)
-    assert marked(1, "Old Men") == ('"Old  Men"', False), "white space is part of the words"
 
 
 @given(words=st.lists(st.sampled_from(["a", "bb", "a,", '"c', "a.b"]), min_size=1), data=st.data())
