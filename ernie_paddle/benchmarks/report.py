@@ -19,6 +19,7 @@ _NAMES = {
     "exact_match": "EM",
     "mrr": "MRR",
 }
+MEAN = "mean"
 _DASH = "–"
 _PERCENT_ALREADY = "question_answering"
 
@@ -101,11 +102,17 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
         lines.append(ours("ours, mean ± standard deviation", statistics.fmean, spread=True))
     lines.append(_row(["answer without looking", *_baseline(shown, found), _DASH]))
     for row in published:
-        cells = [row.scores.get(task.name, {}).get(metric) for task, metric in shown]
-        known = [f"{cell:.1f}" if cell is not None else _DASH for cell in cells]
+        known = [_published(row.scores.get(task.name, {}), task, metric) for task, metric in shown]
         average = f"{row.average:.1f} (all tasks)" if row.average is not None else _DASH
         lines.append(_row([f"{row.model}, {row.split}", *known, average]))
     return lines
+
+
+def _published(scores: Mapping[str, float], task: Benchmark, metric: str) -> str:
+    """A paper's figure; one for the mean of all metrics of a task stands in the column of the first."""
+    if metric == task.metrics[0] and MEAN in scores:
+        return f"{scores[MEAN]:.1f} (mean)"
+    return f"{scores[metric]:.1f}" if metric in scores else _DASH
 
 
 def _baseline(shown: Sequence[tuple[Benchmark, str]], found: Mapping[str, Sequence[Result]]) -> list[str]:

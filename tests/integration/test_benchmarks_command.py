@@ -1,0 +1,98 @@
+"""`run.sh glue` as a person uses it: tasks that are there, a report, a submission, and nothing done twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from ernie_paddle.benchmarks.__main__ import main
+
+
+def glue(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "ernie_paddle.benchmarks", "glue", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """CoLA and MNLI in the published layout, RTE without its development table."""
+    folder = tmp_path_factory.mktemp("glue")
+    words = ("the dog sleeps", "dog the sleeps", "a cat runs", "cat a runs")
+    cola = [f"src\t{1 - number % 2}\t\t{words[number % 4]} today" for number in range(48)]
+    kinds = ("contradiction", "entailment", "neutral")
+    mnli = [f"{number}\tit is {number % 5}\tit was {number % 3}\t{kinds[number % 3]}" for number in range(31)]
+    head = "index\tsentence1\tsentence2"
+    files = {
+        "CoLA/train.tsv": cola,
+        "CoLA/dev.tsv": cola[:17],
+        "CoLA/test.tsv": ["index\tsentence", *(f"{number}\t{words[number % 4]}" for number in range(7))],
+        "MNLI/train.tsv": [f"{head}\tgold_label", *mnli],
+        "MNLI/dev_matched.tsv": [f"{head}\tgold_label", *mnli[:13]],
+        "MNLI/dev_mismatched.tsv": [f"{head}\tgold_label", *mnli[13:]],
+        "MNLI/test_matched.tsv": [head, "0\tit is\tit was"],
+        "diagnostic/diagnostic.tsv": [head, "5\tit is 1\tit was 2", "6\tit is 2\tit was 2"],
+        "RTE/train.tsv": [f"{head}\tlabel", "0\ta\tb\tentailment"],
+    }
+    for name, lines in files.items():
+        path = folder / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def test_a_suite_from_data_to_submission(folder: Path) -> None:
+    usual = ["--data_dir", "data", "--output_dir", "out", "--tasks", "cola,mnli,rte", "--size", "tiny"]
+    usual += ["--set", "epochs=1", "--set", "max_length=16"]
+    first = glue(folder, *usual, "--seeds", "1")
+    assert first.returncode == 0, first.stderr
+    assert "WARNING: no --model given: every run starts from RANDOM weights of size 'tiny'" in first.stderr
+    assert "left out: RTE: dev.tsv not found; the folder data/RTE is to hold train.tsv, dev.tsv" in first.stderr
+    assert "[4/4]" in first.stderr
+    report = (folder / "out" / "results.md").read_text()
+    assert report in first.stdout
+    assert "| model | CoLA MCC | MNLI acc. | MNLI acc. (mismatched) | Avg. |" in report
+    assert "| ERNIE 2.0 base, test | 55.2 | 86.1 | 85.5 | 80.6 (all tasks) |" in report
+    with zipfile.ZipFile(folder / "out" / "submission.zip") as archive:
+        assert set(archive.namelist()) == {"CoLA.tsv", "MNLI-m.tsv", "AX.tsv"}
+        cola = archive.read("CoLA.tsv").decode().splitlines()
+        assert cola[0] == "index\tprediction"
+        assert [line.split("\t")[0] for line in cola[1:]] == [str(number) for number in range(7)]
+        assert {line.split("\t")[1] for line in cola[1:]} <= {"0", "1"}
+        assert [line.split("\t")[0] for line in archive.read("AX.tsv").decode().splitlines()[1:]] == ["5", "6"]
+    assert "missing: SST-2, MRPC, STS-B, QQP, MNLI-mm, QNLI, RTE, WNLI" in first.stdout
+
+    # One more seed: what is finished stays, and of all runs of a task the best alone keeps its checkpoint.
+    kept = folder / "out" / "runs" / "CoLA" / "variant-0" / "seed-0" / "result.json"
+    before = kept.stat().st_mtime_ns
+    second = glue(folder, *usual, "--seeds", "2")
+    assert second.returncode == 0, second.stderr
+    assert "2 of 6 runs were done before" in second.stderr
+    assert kept.stat().st_mtime_ns == before
+    assert len(list((folder / "out" / "runs" / "CoLA").glob("*/*/checkpoints"))) == 1
+    assert "**ours, median of 2**" in (folder / "out" / "results.md").read_text()
+
+    other = glue(folder, *usual, "--seeds", "1", "--set", "lr=0.1")
+    assert other.returncode == 2
+    assert "made with other settings" in other.stderr
+
+
+def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(folder)
+    for arguments, said in {
+        (): "no --data_dir given; give the folder with these files",
+        ("--data_dir", "nowhere"): "--data_dir nowhere: no such folder",
+        ("--data_dir", "data", "--tasks", "MRPC"): "--data_dir data holds no task of glue",
+        ("--data_dir", "data", "--tasks", "colla"): "unknown benchmark 'colla'",
+        ("--data_dir", "data", "--set", "epoch=1"): "did you mean 'epochs'",
+        ("--data_dir", "data", "--model", "nowhere"): "nowhere",
+    }.items():
+        assert main(["glue", *arguments, "--output_dir", "elsewhere"]) == 2
+        last = capsys.readouterr().err.splitlines()
+        assert said in last[-1], (arguments, last)
+        if not arguments:
+            assert "  CoLA: CoLA/ with train.tsv, dev.tsv, and for the submission test.tsv" in last
+    assert not Path("elsewhere").exists()

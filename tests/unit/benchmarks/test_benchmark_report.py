@@ -1,0 +1,65 @@
+"""The report of a suite: medians, spreads, what looks at no input, the papers' rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.report import columns, markdown
+from ernie_paddle.benchmarks.suite import load_suite
+
+SUITE = load_suite("glue")
+
+
+def result(**metrics: float) -> dict[str, Any]:
+    return {"best": metrics, "baseline": {"f1": 0.8, "accuracy": 0.7}, "rows": 408, "seconds": 60.0, "settings": {}}
+
+
+def plan(variants: list[dict[str, Any]]) -> SuitePlan:
+    tasks = [TaskPlan(SUITE.benchmarks["MRPC"], "bert", variants, range(3))]
+    return SuitePlan(tasks, Path("data"), Path("out"), {}, "sha256:0")
+
+
+def cells(text: str, beginning: str) -> list[str]:
+    line = next(line for line in text.splitlines() if line.startswith(f"| {beginning}"))
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def report(made: SuitePlan, results: dict[Run, Any], size: str = "base") -> str:
+    return markdown(SUITE, made, results, {}, started="a model", size=size, made_by="this", left_out=["RTE: not there"])
+
+
+def test_median_mean_and_spread() -> None:
+    made = plan([{"lr": 1e-5}])
+    scores = [(0.8, 0.7), (0.9, 0.6), (0.84, 0.8)]
+    results = {Run("MRPC", 0, seed): result(f1=f1, accuracy=acc) for seed, (f1, acc) in enumerate(scores)}
+    text = report(made, results)
+    # The median of F1 and of accuracy are those of different seeds; the average is that of the seeds' own means.
+    assert cells(text, "**ours, median of 3") == ["**ours, median of 3**", "84.0", "70.0", "75.0"]
+    assert cells(text, "ours, mean")[1:] == ["84.7 ± 5.0", "70.0 ± 10.0", "–"]
+    assert cells(text, "answer without")[1:] == ["80.0", "70.0", "–"]
+    assert cells(text, "ERNIE 2.0 base, test")[1:] == ["89.9", "86.1", "80.6 (all tasks)"]
+    assert "ERNIE 2.0 large" not in text
+    assert "- RTE: not there" in text
+    assert "Not finished" not in text
+    assert "ERNIE 2.0 large, dev, median of 5 | – | 89.7" in report(made, results, "large")
+    assert "ERNIE 2.0 base, test" in report(made, results, "tiny")
+
+
+def test_the_variant_with_the_best_median_is_shown() -> None:
+    made = plan([{"lr": 1e-5}, {"lr": 2e-5}])
+    results = {}
+    for variant, scores in enumerate([(0.95, 0.5, 0.5), (0.7, 0.8, 0.6)]):
+        for seed, f1 in enumerate(scores):
+            results[Run("MRPC", variant, seed)] = result(f1=f1, accuracy=0.5)
+    text = report(made, results)
+    assert cells(text, "**ours")[1] == "70.0"
+    assert "`--lr 2e-05` (best of 2 by its median)" in text
+    del results[Run("MRPC", 0, 2)]
+    assert "**ours" not in report(made, results)
+    assert "Not finished: 1 runs" in report(made, results)
+
+
+def test_columns_of_further_tables() -> None:
+    assert columns(SUITE.benchmarks["MNLI"]) == ["accuracy", "accuracy mismatched"]

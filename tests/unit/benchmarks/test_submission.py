@@ -1,0 +1,63 @@
+"""Submissions: the servers' file names and rows, whatever could not be answered."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+from ernie_paddle.benchmarks.submission import Answered, unanswered, write_submission
+from ernie_paddle.benchmarks.suite import load_suite
+
+
+def answered(tmp_path: Path, task: str, name: str, table: str, answers: list[dict[str, object]]) -> Answered:
+    path = tmp_path / f"{name}.tsv"
+    path.write_text(table)
+    found = tmp_path / f"{name}.jsonl"
+    found.write_text("".join(json.dumps(row) + "\n" for row in answers))
+    suite = next(load_suite(suite) for suite in ("glue", "squad") if task in load_suite(suite).benchmarks)
+    return Answered(suite.benchmarks[task], name, path, found)
+
+
+def test_glue_files(tmp_path: Path) -> None:
+    rte = answered(
+        tmp_path,
+        "RTE",
+        "RTE",
+        "index\tsentence1\tsentence2\n7\ta\tb\n8\t\tb\n9\tc\td\n",
+        [
+            {"line": 2, "prediction": "entailment"},
+            {"line": 3, "problem": "text_a is empty"},
+            {"line": 4, "prediction": "entailment"},
+        ],
+    )
+    quora = answered(tmp_path, "QQP", "QQP", "id\tquestion1\tquestion2\n0\ta\tb\n", [{"line": 2, "prediction": "1"}])
+    similar = answered(
+        tmp_path, "STS-B", "STS-B", "index\tsentence1\tsentence2\n0\ta\tb\n", [{"line": 2, "prediction": 2.5}]
+    )
+    path = tmp_path / "submission.zip"
+    write_submission(path, "glue", [rte, quora, similar])
+    with zipfile.ZipFile(path) as archive:
+        assert archive.namelist() == ["RTE.tsv", "QQP.tsv", "STS-B.tsv"]
+        # The row that could not be answered gets the answer that is commonest.
+        assert archive.read("RTE.tsv") == b"index\tprediction\n7\tentailment\n8\tentailment\n9\tentailment\n"
+        assert archive.read("QQP.tsv") == b"index\tprediction\n0\t1\n"
+        assert archive.read("STS-B.tsv") == b"index\tprediction\n0\t2.5\n"
+    assert [unanswered(test) for test in (rte, quora)] == [1, 0]
+    before = path.read_bytes()
+    write_submission(path, "glue", [rte, quora, similar])
+    assert path.read_bytes() == before
+
+
+def test_the_server_gets_all_names_of_glue() -> None:
+    names = {name for benchmark in load_suite("glue").benchmarks.values() for name in benchmark.test}
+    assert names == {
+        "AX", "CoLA", "MNLI-m", "MNLI-mm", "MRPC", "QNLI", "QQP", "RTE", "SST-2", "STS-B", "WNLI",
+    }  # fmt: skip
+
+
+def test_answers_of_squad(tmp_path: Path) -> None:
+    test = answered(tmp_path, "SQuAD-1.1", "SQuAD-1.1", "", [{"question": 1, "id": "q1", "prediction": "in 1066"}])
+    write_submission(tmp_path / "s.zip", "answers", [test])
+    with zipfile.ZipFile(tmp_path / "s.zip") as archive:
+        assert json.loads(archive.read("SQuAD-1.1.json")) == {"q1": "in 1066"}
