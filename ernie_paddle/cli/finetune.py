@@ -27,6 +27,7 @@ RESULTS = "results.json"
 _ROW_OPTIONS = {
     "group": ("classification", "span_classification"),
     "candidate": ("classification", "span_classification"),
+    "label_aliases": ("classification", "span_classification"),
     "choices": ("multiple_choice",),
     "spans": ("span_classification",),
 }

@@ -108,7 +108,9 @@ def _numbers(first: Value, second: Value, values: Mapping[str, Value], weight: f
 _DIVERGENCES: dict[str, Callable[[Value, Value, Mapping[str, Value], float], list[LossTerm]]] = {
     "classification": _classes,
     "labelling": _classes,
+    "multiple_choice": _classes,
     "question_answering": _spans,
     "regression": _numbers,
+    "span_classification": _classes,
 }
 """The divergence of two answers of a task type's layer, with its weight in the loss."""

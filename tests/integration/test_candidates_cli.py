@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from finetune_toy import WORDS, write_pretrained
+from finetune_toy import CONFIG, WORDS, write_pretrained
 
 from ernie_paddle.cli.main import main
 
@@ -198,3 +199,17 @@ def test_mistakes_are_one_line_and_exit_2(
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("ernie finetune: ")
     assert message in lines[-1]
+
+
+def test_two_passes_and_moved_word_vectors(tmp_path: Path) -> None:
+    start = write_pretrained(tmp_path / "start", replace(CONFIG, hidden_dropout_prob=0.1))
+    train, run = write_choices(tmp_path / "train.csv", 12, 0), tmp_path / "run"
+    arguments = ["finetune", "--model", str(start), "--train", str(train), "--dev", str(train), "--output", str(run)]
+    arguments += [*CASES["choices"][3].split(), "--epochs", "1", "--log_every", "1", "--rdrop", "1", "--fgm", "0.5"]
+    assert main(arguments) == 0
+    step = next(
+        line for line in map(json.loads, (run / "log.jsonl").read_text().splitlines()) if line["kind"] == "step"
+    )
+    losses = step["losses"]
+    assert losses["adversarial_classification"] > losses["classification"], "moved to where the loss is greater"
+    assert 0 < losses["rdrop"] < 0.1
