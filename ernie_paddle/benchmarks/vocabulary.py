@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.verbs import ernie
@@ -27,15 +28,18 @@ def train_vocabulary(output: Path, tasks: Sequence[Benchmark], data_dir: Path, s
         text = output / "vocab_text.txt"
         with open(text, "w", encoding="utf-8") as lines:
             for task in tasks:
-                for found in _texts(task, task.tables(data_dir)[0]):
+                for found in texts_of(task, task.tables(data_dir)[0]):
                     lines.write(" ".join(found.split()) + "\n")
         ernie("vocab", text, "--size", str(_PIECES.get(size, _USUAL_PIECES)), "--output", folder)
         text.unlink()
     return folder
 
 
-def _texts(task: Benchmark, table: Path) -> Iterator[str]:
-    """The texts of a training table; what cannot be read is passed over (fine-tuning will say so)."""
+def texts_of(task: Benchmark, table: Path) -> Iterator[str]:
+    """The texts of a training table, one that several rows share once for all that follow each other.
+
+    What cannot be read is passed over (fine-tuning will say so).
+    """
     form = str(task.options.get("format", "auto"))
     if task.type == "question_answering":
         before = ""
@@ -52,5 +56,8 @@ def _texts(task: Benchmark, table: Path) -> Iterator[str]:
         columns = [task.options[name] for name in ("text_a", "text_b") if name in task.options]
         columns += task.options.get("choices", [])
         with open_table(table, form, task.header) as opened:
+            last: dict[str, Any] = {}
             for row in opened.rows:
-                yield from (str(row.cells[column]) for column in columns if row.cells.get(column))
+                found = {column: row.cells[column] for column in columns if row.cells.get(column)}
+                yield from (str(text) for column, text in found.items() if text != last.get(column))
+                last = found

@@ -15,6 +15,7 @@ from superglue_files import write_superglue
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
 from ernie_paddle.benchmarks.submission import WRITERS, Answered
 from ernie_paddle.benchmarks.suite import load_suite
+from ernie_paddle.benchmarks.vocabulary import texts_of
 from ernie_paddle.cli.columns import add_column_options, with_columns
 from ernie_paddle.cli.finetune import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class
@@ -194,3 +195,12 @@ def test_every_size_that_a_paper_reports_has_a_recipe() -> None:
             assert set(row.scores) == set(suite.benchmarks)
     settings = load_suite("swag").settings("SWAG", "large")[1]
     assert (settings["epochs"], settings["lr"], settings["batch_size"]) == (3, 2e-5, 16)
+
+
+def test_a_passage_of_many_rows_counts_once_for_a_vocabulary(folder: Path) -> None:
+    texts = list(texts_of(SUPERGLUE["MultiRC"], folder / "MultiRC" / "train.jsonl"))
+    assert texts.count("The cat ran for fun. The dog slept.") == 1
+    assert texts.count("Who ran? a dog") == 4
+    assert len(texts) == 1 + 4 * 4
+    choices = list(texts_of(SUPERGLUE["COPA"], folder / "COPA" / "train.jsonl"))
+    assert choices[:4] == ["The street was wet.", "What was the cause of this?", "It had rained.", "It was noon."]
