@@ -1,14 +1,14 @@
 """What a further objective adds to a training step, and what it costs to train another task at every step.
 
-The model is that of `bench step` (4 layers of 256, dropout, float32, AdamW); a step has 16 documents of 125 random
-tokens, the same for all tasks. All is measured in one process, in processor time, as ratios of neighbouring steps,
-which other work on the machine disturbs alike; the median of many ratios is printed, with its quartiles:
+The model is that of `bench step` (4 layers of 256, dropout, float32, AdamW); a step has 16 rows of 125 random tokens,
+two to a document, the same for all tasks. All is measured in one process, in processor time, as ratios of neighbouring
+steps, which other work on the machine disturbs alike; the median of many ratios is printed, with its quartiles:
 
 * a step of mlm and one auxiliary objective against the step of mlm alone before it ("On Losses …": CMTL+);
 * of two tasks with equal graphs, each with Programs of its own, in the order a a b b a a b b …: a step after one of the
   other task against the next one, after one of its own.
 
-quick_thoughts makes two rows of a document and pads them apart, so its tokens are shown.
+quick_thoughts makes its rows two by two, so the tokens of every step are shown.
 """
 
 from __future__ import annotations
@@ -33,21 +33,19 @@ from reader.wordpiece import WordPieceTokenizer
 AUXILIARY = "tf_idf,sentence_ordering,quick_thoughts"
 GOAL, SWITCHING_GOAL = 1.15, 1.02
 ALONE, TWIN = "mlm", "mlm again"
-DOCUMENTS = 4 * BATCH
+DOCUMENTS = 2 * BATCH
 
 
 def random_corpus(path: Path) -> None:
-    """Documents of 125 tokens ([CLS] A [SEP] B [SEP] makes 128 of them) in sentences of 5 to 25."""
+    """Documents of twice 125 tokens ([CLS] A [SEP] B [SEP] makes a row of 128), each half in sentences of 5 to 25."""
     rng = np.random.default_rng(0)
     size = LENGTH - 3
     sentences, counts = [], []
     for _ in range(DOCUMENTS):
-        lengths = rng.integers(5, 26, size)
-        ends = np.minimum(np.cumsum(lengths), size)
-        lengths = np.diff(ends[: 1 + int((ends < size).sum())], prepend=0)
-        sentences += lengths.tolist()
-        counts.append(len(lengths))
-    n = DOCUMENTS * size
+        halves = [_sentences(rng, size) for _ in range(2)]
+        sentences += halves[0] + halves[1]
+        counts.append(len(halves[0]) + len(halves[1]))
+    n = 2 * DOCUMENTS * size
     tokens = rng.integers(len(SPECIALS), SPEC["vocab"], n).astype(np.uint16)
     shard = Shard(
         tokens,
@@ -62,13 +60,20 @@ def random_corpus(path: Path) -> None:
     make_statistics(path)
 
 
+def _sentences(rng: np.random.Generator, size: int) -> list[int]:
+    """Lengths of sentences that together have `size` tokens."""
+    ends = np.minimum(np.cumsum(rng.integers(5, 26, size)), size)
+    lengths: list[int] = np.diff(ends[: 1 + int((ends < size).sum())], prepend=0).tolist()
+    return lengths
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the benchmark; the exit code is 0 whatever the figures are."""
     parser = argparse.ArgumentParser(prog="bench tasks", description=__doc__)
     parser.add_argument("--auxiliary", default=AUXILIARY, help=f"objectives, with commas (default {AUXILIARY})")
     parser.add_argument("--steps", type=int, default=2, help="pairs of pairs of each task in a round (default 2)")
     parser.add_argument("--rounds", type=int, default=8, help="rounds, the tasks taking turns (default 8)")
-    parser.add_argument("--rows", type=int, default=BATCH, help=f"documents of a step (default {BATCH})")
+    parser.add_argument("--rows", type=int, default=BATCH, help=f"rows of a step (default {BATCH})")
     parser.add_argument("--threads", type=int, default=2, help="threads (default 2)")
     options = parser.parse_args(argv)
     names = [name for name in options.auxiliary.split(",") if name]
