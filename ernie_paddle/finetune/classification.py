@@ -29,7 +29,7 @@ _MOST_CLASSES = 10_000
 
 @dataclass(frozen=True)
 class Classification(TextTask):
-    """Classification.
+    """Classes for single texts and pairs.
 
     Attributes:
         labels: the classes in the order of the model's outputs.

@@ -28,7 +28,7 @@ from reader.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class MultipleChoice(Classification):
-    """Multiple choice.
+    """The right one of several choices (SWAG, COPA).
 
     `labels` are what the label column calls the choices, "0", "1", … if not named otherwise. `text_b` is a text that is
     put before each choice: the beginning of the sentence that the choices end (SWAG's `sent2`), or a question.

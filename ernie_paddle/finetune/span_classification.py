@@ -55,7 +55,7 @@ class SpanDataset(TextDataset):
 
 @dataclass(frozen=True)
 class SpanClassification(Classification):
-    """Classification of spans.
+    """Classes for marked words in their context (WiC, WSC).
 
     Attributes:
         spans: two columns for each span, see `find_mark`. With two texts the first span is in the first text and the
