@@ -18,6 +18,10 @@ _NAMES = {
     "pearson": "Pearson",
     "exact_match": "EM",
     "mrr": "MRR",
+    "map": "MAP",
+    "group_exact": "EM",
+    "top1": "acc.",
+    "top1_f1": "F1",
 }
 MEAN = "mean"
 _DASH = "–"
