@@ -29,10 +29,9 @@ REPORT = "results.md"
 SUBMISSION = "submission.zip"
 
 
-def build_parser() -> opt.Parser:
+def build_parser(suite: str) -> opt.Parser:
     """The options of `run.sh glue` and its like."""
-    parser = opt.Parser(prog="run.sh SUITE", description=__doc__, allow_abbrev=False)
-    parser.add_argument("suite", help=f"one of {', '.join(suite_names())} (required)")
+    parser = opt.Parser(prog=f"run.sh {suite}", description=__doc__, allow_abbrev=False)
     opt.option(parser, "--model", Path, None, "checkpoint or released weights to start from; none: random weights")
     opt.option(parser, "--data_dir", Path, None, "folder with a folder per benchmark, as they are downloaded")
     opt.option(parser, "--output_dir", Path, None, "folder of everything", shown_default="runs/ and the suite's name")
@@ -77,11 +76,14 @@ def run(argv: Sequence[str]) -> int:
         UserError, DataError, OSError: a mistake of a person.
         VerbFailedError: a vocabulary could not be trained; the verb has said why.
     """
-    args = build_parser().parse_args(with_underscores(list(argv)))
-    suite = load_suite(args.suite)
-    output = args.output_dir or Path("runs") / args.suite
+    if not argv or argv[0].startswith("-"):
+        raise UserError(f"name a suite first: {', '.join(suite_names())}")
+    name = argv[0]
+    suite = load_suite(name)
+    args = build_parser(name).parse_args(with_underscores(list(argv[1:])))
+    output = args.output_dir or Path("runs") / name
     wanted = suite.find(args.tasks, "--tasks") if args.tasks else list(suite.benchmarks.values())
-    found, left_out = _present(wanted, args.data_dir, args.suite)
+    found, left_out = _present(wanted, args.data_dir, name)
 
     from ernie_paddle.benchmarks import report
     from ernie_paddle.benchmarks.plan import SuitePlan, TaskPlan
@@ -256,7 +258,7 @@ def _submit(suite: Suite, plan: Any, results: Mapping[Any, Any], path: Path) -> 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m ernie_paddle.benchmarks SUITE …`; exit codes as those of `ernie`, and 3 where runs failed."""
     given = list(sys.argv[1:] if argv is None else argv)
-    suite = given[0] if given else "SUITE"
+    suite = given[0] if given and not given[0].startswith("-") else "SUITE"
     try:
         return run(given)
     except VerbFailedError as failure:
