@@ -1,4 +1,4 @@
-"""`python -m bench [prepare] [loader] [step] [tasks] [--vs torch]`: speed and memory as ratios within one run.
+"""`python -m bench [prepare] [features] [loader] [step] [tasks] [--vs torch]`: speed, memory, as ratios within one run.
 
 Without a name all of them run, one after the other; with a single name further options go to that benchmark
 (`python -m bench loader --help`).
@@ -10,7 +10,7 @@ import argparse
 import importlib
 import sys
 
-NAMES = ("prepare", "loader", "step", "tasks")
+NAMES = ("prepare", "features", "loader", "step", "tasks")
 
 
 def main(argv: list[str] | None = None) -> int:
