@@ -16,9 +16,9 @@ _T = TypeVar("_T")
 
 def unknown_name(kind: str, name: object, known: Iterable[str], where: str) -> UserError:
     """The error for a name that does not exist, with the nearest one that does (``known`` is listed otherwise)."""
-    names = sorted(known)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names) or 'none'}"
+    names = {item.lower(): item for item in sorted(set(known))}
+    near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
+    hint = f"did you mean {names[near[0]]!r}?" if near else f"known: {', '.join(names.values()) or 'none'}"
     return UserError(f"{where}: unknown {kind} {name!r}; {hint}")
 
 

@@ -103,7 +103,8 @@ class Suite:
             found = self.recipes[name].settings(task, size)
             if found is not None:
                 return name, found
-        known = sorted({given for book in self.recipes.values() for given in book.sizes})
+        books = [self.recipes[recipe]] if recipe else self.recipes.values()
+        known = sorted({given for book in books for given in book.sizes})
         raise UserError(f"{task}: {recipe or 'no recipe'} has no settings for size {size}; sizes: {', '.join(known)}")
 
 

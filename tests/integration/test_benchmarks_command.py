@@ -86,7 +86,7 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         (): "no --data_dir given; give the folder with these files",
         ("--data_dir", "nowhere"): "--data_dir nowhere: no such folder",
         ("--data_dir", "data", "--tasks", "MRPC"): "--data_dir data holds no task of glue",
-        ("--data_dir", "data", "--tasks", "colla"): "unknown benchmark 'colla'",
+        ("--data_dir", "data", "--tasks", "colla"): "unknown benchmark 'colla'; did you mean 'CoLA'?",
         ("--data_dir", "data", "--set", "epoch=1"): "did you mean 'epochs'",
         ("--data_dir", "data", "--model", "nowhere"): "nowhere",
     }.items():

@@ -112,9 +112,11 @@ def test_names_and_sizes() -> None:
     assert find_benchmark("squad/squad-1.1", "--task")[1].name == "SQuAD-1.1"
     with pytest.raises(UserError, match="did you mean 'SQuAD-"):
         find_benchmark("SQuAD", "--task")
+    with pytest.raises(UserError, match="did you mean 'CoLA'"):
+        find_benchmark("colla", "--task")
     with pytest.raises(UserError, match="say which: glue/RTE, superglue/RTE"):
         find_benchmark("rte", "--task")
-    with pytest.raises(UserError, match="no settings for size base"):
+    with pytest.raises(UserError, match="ours has no settings for size base; sizes: small, tiny"):
         load_suite("glue").settings("CoLA", "base", "ours")
     with pytest.raises(UserError, match="unknown recipe 'brt'; did you mean 'bert'"):
         load_suite("glue").settings("CoLA", "base", "brt")
