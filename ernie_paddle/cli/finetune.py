@@ -30,6 +30,7 @@ _ROW_OPTIONS = {
     "label_aliases": ("classification", "span_classification"),
     "choices": ("multiple_choice",),
     "spans": ("span_classification",),
+    "features": ("labelling",),
 }
 """The task types that an option is for."""
 
@@ -243,8 +244,6 @@ def run(args: argparse.Namespace) -> int:
     chief = distributed.rank() == 0
     start = start_at_random(args.size, args.vocab) if args.model is None else start_from_model(args.model)
     chosen = task_class(args.type)
-    if args.features is not None and args.type != "labelling":
-        raise UserError(f"--features is for labelling; --type {args.type} is fine-tuned")
     for name, types in _ROW_OPTIONS.items():
         if getattr(args, name) is not None and args.type not in types:
             raise UserError(f"--{name} is for {' and '.join(types)}; leave it out for --type {args.type}")

@@ -18,6 +18,7 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.forms import Value
 from ernie_paddle.models.layers import Linear, constant
+from propeller import precision
 
 _LAYERS = 2
 
@@ -95,19 +96,20 @@ class BiLSTM(nn.Layer):
         # Zeros [2 · layers, B, D]; B is known only when the graph runs.
         zero_1B1 = paddle.zeros_like(x_TBF[:1, :, :1])
         state = paddle.tile(zero_1B1, [2 * _LAYERS, 1, self._width])
-        found_TBD, _, _ = paddle._C_ops.rnn(
-            x_TBF,
-            [state, state],
-            self._weights,
-            lengths_B.astype("int32"),
-            paddle.zeros([1], "uint8"),  # state of a dropout that is not used
-            0.0,
-            True,  # both directions
-            self._n_in,
-            self._width,
-            _LAYERS,
-            "LSTM",
-            0,
-            not self.training,
-        )
+        with precision.float32():  # not all devices have the operator in 16 bits
+            found_TBD, _, _ = paddle._C_ops.rnn(
+                x_TBF,
+                [state, state],
+                self._weights,
+                lengths_B.astype("int32"),
+                paddle.zeros([1], "uint8"),  # state of a dropout that is not used
+                0.0,
+                True,  # both directions
+                self._n_in,
+                self._width,
+                _LAYERS,
+                "LSTM",
+                0,
+                not self.training,
+            )
         return found_TBD.transpose([1, 0, 2])

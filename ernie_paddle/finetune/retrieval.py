@@ -180,10 +180,12 @@ class Retrieval:
     def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
         """Cross-entropy summed over the pairs, mean of both directions, and how many were found (half for one)."""
         from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
+        from propeller import precision
 
         a_BH = unit(layer(values))
         b_BH = unit(layer({item.name: values[item.name + _SIDE_B] for item in MODEL_INPUTS}))
-        logits_BB = a_BH.matmul(b_BH, transpose_y=True) / self.temperature
+        with precision.float32():  # the temperature would make much of the error of 16 bits
+            logits_BB = a_BH.matmul(b_BH, transpose_y=True) / self.temperature
         places_B = values[_LABEL]
         same_BB = _equal(values[_TEXT_A]).logical_or(_equal(values[_TEXT_B]))
         other_BB = _equal(_counted(places_B)).logical_not()

@@ -16,6 +16,7 @@ from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
+from propeller.precision import PrecisionConfig
 from propeller.task import Task
 
 WIDTH, BLOCKS = 8, 5
@@ -165,3 +166,17 @@ def test_a_model_with_too_few_blocks_is_refused() -> None:
     assert list(FEATURES["weighted_all"].layers(3)) == [1, 2, 3]
     with pytest.raises(UserError, match="--features needs the last 4 blocks, and this model has 3"):
         FEATURES["concat_last4"].layers(3)
+
+
+def test_mixed_precision_leaves_the_lstm_and_its_features_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float16 in name, as a CPU computes no matrix product in it: the Program must still be one that runs."""
+    monkeypatch.setattr("propeller.precision.ALLOW_FLOAT16_ON_CPU", True)
+    blacklist = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue")
+    mixed = PrecisionConfig(dtype="float16", init_loss_scaling=8.0, extra_black_list=blacklist)
+    losses = []
+    for precision in (None, mixed):
+        task = labelling("concat_last4")
+        learner = Learner(OptimizerConfig(), precision, seed=5)
+        learner.add(Task("train", task.inputs(True), lambda task=task: task.layer(CONFIG), task.losses))
+        losses.append([learner.train_step("train", [batch(0, True)], 1e-2).loss for _ in range(3)])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
