@@ -46,12 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "published benchmark, such as CoLA or squad/SQuAD-1.1: sets the options of its tables and of its recipe for "
         "the model's size, which other options replace",
     )
-    opt.option(
-        data, "--data_dir", Path, None, "with --task: folder that holds a folder per benchmark"
-    )
-    opt.option(
-        data, "--recipe", str, None, "with --task: whose recipe to use", shown_default="the first that fits"
-    )
+    opt.option(data, "--data_dir", Path, None, "with --task: folder that holds a folder per benchmark")
+    opt.option(data, "--recipe", str, None, "with --task: whose recipe to use", shown_default="the first that fits")
     opt.option(data, "--train", str, opt.REQUIRED, "training table")
     opt.option(data, "--dev", str, opt.REQUIRED, "development table; decides which checkpoint is best")
     opt.option(data, "--type", str, "classification", "task type", choices=sorted(TASK_TYPES))
