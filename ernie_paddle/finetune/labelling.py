@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ernie_paddle.finetune import metrics
 from ernie_paddle.finetune.features import pad_flat, pad_rows
 from ernie_paddle.finetune.tagged_data import TaggedDataset, encode_sentences
-from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.task_type import Arrays, require_usable
 from ernie_paddle.finetune.text_task import LABEL, MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
@@ -136,10 +136,8 @@ class Labelling:
         """
         with open_tagged(path, format, self.header, self.text_a, self.label, labelled) as sentences:
             data = self._dataset(shown_name(path), sentences, tokenizer, labelled)
-        if strict and data.problems:
-            raise refusal(data.source, data.problems)
-        if strict and not len(data):
-            raise no_rows(data.source)
+        if strict:
+            require_usable(data)
         return data
 
     def stream(

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from ernie_paddle.finetune.features import pad_rows
 from ernie_paddle.finetune.pooling import POOLINGS, unit
 from ernie_paddle.finetune.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
-from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.task_type import Arrays, require_usable
 from ernie_paddle.finetune.text_pairs import PairSet, TrainingPairs, encode_pairs
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
@@ -31,7 +31,7 @@ from propeller.errors import UserError
 from propeller.inputs import Input
 from propeller.losses import LossTerm
 from reader.cells import text_problem
-from reader.table import Row, no_rows, open_table, refusal
+from reader.table import Row, open_table
 from reader.tokenizer import Tokenizer
 
 _IGNORE = -100
@@ -132,10 +132,8 @@ class Retrieval:
         with open_table(path, format, self.header) as table:
             table.require(self.text_a, self.text_b)
             data = self._dataset(table.name, table.rows, tokenizer)
-        if strict and data.problems:
-            raise refusal(data.source, data.problems)
-        if strict and not len(data):
-            raise no_rows(data.source)
+        if strict:
+            require_usable(data)
         return data
 
     def stream(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from propeller.errors import UserError
 from propeller.settings import unknown_name
-from reader.table import READABLE
+from reader.table import READABLE, no_rows, refusal
 from reader.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -155,6 +155,18 @@ class TaskType(Protocol):
     def answer_columns(self) -> list[str]:
         """Names of the answer columns, in order."""
         ...
+
+
+def require_usable(data: Dataset) -> None:
+    """Refuse a table that is not usable as a whole.
+
+    Raises:
+        DataError: an unusable row (names file and line), or no row at all.
+    """
+    if data.problems:
+        raise refusal(data.source, data.problems)
+    if not len(data):
+        raise no_rows(data.source)
 
 
 def task_class(name: str) -> type[TaskType]:

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.features import Encoded, encode_rows, pad_rows
-from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.task_type import Arrays, require_usable
 from propeller.errors import UserError
 from propeller.inputs import Input
 from reader.cells import UnusableCellError, text_problem
-from reader.table import Row, no_rows, open_table, refusal
+from reader.table import Row, open_table
 from reader.tokenizer import Tokenizer
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
@@ -199,10 +199,8 @@ class TextTask(ABC):
         with open_table(path, format, self.header) as table:
             table.require(*self.needed_columns, *((self.label, *self.kept_columns) if labelled else ()))
             data = self._dataset(table.name, table.rows, tokenizer, labelled)
-        if strict and data.problems:
-            raise refusal(data.source, data.problems)
-        if strict and not len(data):
-            raise no_rows(data.source)
+        if strict:
+            require_usable(data)
         return data
 
     def stream(
