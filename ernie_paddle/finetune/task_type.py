@@ -40,16 +40,27 @@ TASK_TYPES: dict[str, str] = {
 
 
 class Dataset(Protocol):
-    """Examples of a task as rows of the model's input, ready to be batched; a long example may be several rows.
+    """Examples of a task as rows of the model's input, ready to be batched; a long example may be several rows."""
 
-    `lines`: for each row the line (or whatever `TaskType.counted` says) of its example; `problems` are (line, reason)
-    of the examples that cannot be used.
-    """
+    @property
+    def source(self) -> str:
+        """Name of the file."""
+        ...
 
-    source: str
-    lines: Sequence[int]
-    lengths: NDArray[np.int32]
-    problems: Sequence[tuple[int, str]]
+    @property
+    def lines(self) -> Sequence[int]:
+        """For each row the line (or whatever `TaskType.counted` says) of its example."""
+        ...
+
+    @property
+    def lengths(self) -> NDArray[np.int32]:
+        """The length of each row in the model's input."""
+        ...
+
+    @property
+    def problems(self) -> Sequence[tuple[int, str]]:
+        """(line, reason) of the examples that cannot be used."""
+        ...
 
     def __len__(self) -> int:
         """The number of rows."""
