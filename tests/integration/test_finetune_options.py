@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +60,61 @@ def test_decay_epsilon_and_schedule_reach_the_optimizer(folder: Path, tmp_path: 
             assert np.abs(flat[name] - array).max() < 1e-6, name
 
 
-def test_rates_follow_the_schedule(folder: Path, tmp_path: Path) -> None:
-    rates = {}
-    for schedule in ("linear", "constant"):
-        settings = ["--epochs", "2", "--batch_size", "13", "--lr", "1e-3", "--warmup", "0.2", "--schedule", schedule]
-        assert main(command(folder, tmp_path / schedule, *settings)) == 0
-        rates[schedule] = [step["lr"] for step in steps_of(tmp_path / schedule)]
-    assert rates["constant"] == pytest.approx([5e-4] + [1e-3] * 9)
-    assert rates["linear"] == pytest.approx([5e-4, *(1e-3 * k / 8 for k in range(8, -1, -1))])
+def test_a_constant_rate_stays(folder: Path, tmp_path: Path) -> None:
+    settings = ["--epochs", "2", "--batch_size", "13", "--lr", "1e-3", "--warmup", "0.2", "--schedule", "constant"]
+    assert main(command(folder, tmp_path / "run", *settings)) == 0
+    assert [step["lr"] for step in steps_of(tmp_path / "run")] == pytest.approx([5e-4] + [1e-3] * 9)
+
+
+def test_a_cut_off_run_with_all_options_learns_and_continues_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropout, two passes and moved word vectors depend on nothing that a checkpoint does not hold."""
+    from propeller.learner import Learner, StepResult
+
+    changed = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
+    write_pretrained(tmp_path / "start", ErnieConfig(**{**CONFIG.to_dict(), **changed}))
+    write_table(tmp_path / "train.tsv", 200, 0, "first")
+    write_table(tmp_path / "dev.tsv", 37, 1, "first")
+    options = ["--rdrop", "1", "--fgm", "0.01", "--class_weights", "balanced", "--layer_decay", "0.9"]
+    options += ["--lr", "1e-2", "--batch_size", "16", "--epochs", "4"]
+    plain_step, done = Learner.train_step, 0
+
+    def step_and_copy(self: Learner, *arguments: Any) -> StepResult:
+        nonlocal done
+        done += 1
+        if done == 20:  # what a run that is cut off here would leave, 6 steps after a checkpoint
+            shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+        return plain_step(self, *arguments)
+
+    monkeypatch.setattr(Learner, "train_step", step_and_copy)
+    for name in ("whole", "cut"):
+        assert main(command(tmp_path, tmp_path / name, *options, "--save_steps", "7")) == 0
+    assert done == 52 + 52 - 14
+    found = json.loads((tmp_path / "whole" / "results.json").read_text())
+    assert found["best"]["accuracy"] > 0.95 > found["baseline"]["accuracy"] + 0.3
+    for step in steps_of(tmp_path / "whole"):
+        assert step["losses"]["adversarial_classification"] != step["losses"]["classification"]
+        assert step["losses"]["rdrop"] > 0
+    whole, continued = arrays_of(tmp_path / "whole"), arrays_of(tmp_path / "cut")
+    for name in whole:
+        assert np.array_equal(whole[name], continued[name]), name
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--class_weights", "1,2,3"], "3 numbers for 2 labels, which are no, yes"),
+        (["--rdrop", "1"], "this model's dropout is 0"),
+        (["--layer_decay", "1.5"], "'1.5' is not a number above 0, at most 1"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    try:
+        code = main(command(folder, tmp_path / "run", *options))
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    assert code == 2
+    assert message in capsys.readouterr().err
