@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Encoded:
         """The number of rows."""
         return len(self.offsets) - 1
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """Length of each row, [CLS] and [SEP] included: int32 [R]."""
         return np.diff(self.offsets).astype(np.int32)

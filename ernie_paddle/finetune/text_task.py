@@ -8,6 +8,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -56,7 +57,7 @@ class TextDataset:
         """The number of usable rows."""
         return len(self.lines)
 
-    @property
+    @cached_property
     def lengths(self) -> NDArray[np.int32]:
         """Length of each usable row in the model's input; of several inputs together, all padded to the longest."""
         longest = self.encoded.lengths.reshape(-1, self.row_inputs).max(axis=1)
