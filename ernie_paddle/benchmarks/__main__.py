@@ -89,7 +89,7 @@ def run(argv: Sequence[str]) -> int:
     from ernie_paddle.benchmarks.plan import SuitePlan, TaskPlan
     from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner
 
-    changes = _changes(args.set or [])
+    changes, devices = _changes(args.set or []), _devices(args.gpus)
     start, identity, size, started, has_task_ids = _start(args, output, found)
     tasks = []
     for benchmark in found:
@@ -105,7 +105,7 @@ def run(argv: Sequence[str]) -> int:
         plan.groups(),
         output,
         lambda job, result: report.figures(named[job.key.task], result["best"]) if "best" in result else "done",
-        devices=_devices(args.gpus),
+        devices=devices,
     )
     made_by = f"bash run.sh {shlex.join(argv)}"
 

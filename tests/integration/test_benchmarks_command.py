@@ -82,12 +82,14 @@ def test_a_suite_from_data_to_submission(folder: Path) -> None:
 
 def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)
+    monkeypatch.setattr("propeller.fleetrun.visible_gpus", lambda environ: [])
     for arguments, said in {
         (): "no --data_dir given; give the folder with these files",
         ("--data_dir", "nowhere"): "--data_dir nowhere: no such folder",
         ("--data_dir", "data", "--tasks", "MRPC"): "--data_dir data holds no task of glue",
         ("--data_dir", "data", "--tasks", "colla"): "unknown benchmark 'colla'; did you mean 'CoLA'?",
         ("--data_dir", "data", "--set", "epoch=1"): "did you mean 'epochs'",
+        ("--data_dir", "data", "--gpus", "0-1"): "--gpus 0-1: device 0 is not visible; visible: none",
         ("--data_dir", "data", "--model", "nowhere"): "nowhere",
     }.items():
         assert main(["glue", *arguments, "--output_dir", "elsewhere"]) == 2
