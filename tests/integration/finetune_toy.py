@@ -14,6 +14,7 @@ from ernie_paddle.models.config import ErnieConfig
 from reader.tokenizer import load_tokenizer
 
 WORDS = [f"w{i}" for i in range(20)]
+ENTITIES = {"w0": "PER", "w1": "LOC"}
 CONFIG = ErnieConfig(
     vocab_size=25,
     hidden_size=16,
@@ -77,4 +78,39 @@ def write_table(path: Path, rows: int, seed: int, rule: str) -> Path:
             label = str(hits / 2)
         lines.append("\t".join([" ".join(a), " ".join(b), label]))
     path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_tagged(path: Path, sentences: int, seed: int) -> Path:
+    """w0 and w1 begin entities of two types, which go on over the words w2; the rest is outside. Some are long."""
+    rng = np.random.default_rng(seed)
+    lines = []
+    for _ in range(sentences):
+        kind = ""
+        for word in rng.choice(WORDS[:10], size=rng.integers(3, 45)):
+            new = ENTITIES.get(word, "")
+            kind = new or (kind if word == "w2" else "")
+            lines.append(f"{word} {'B-' if new else 'I-' if kind else 'O'}{kind}")
+        lines.append("")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def write_questions(path: Path, questions: int, seed: int) -> Path:
+    """The answer is the one word w0 or w1 of the context, whatever the question; without one there is no answer."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for number in range(questions):
+        words = rng.choice(WORDS[4:], size=rng.integers(3, 40)).tolist()
+        answers = []
+        if number % 3:
+            place = int(rng.integers(len(words)))
+            words[place] = WORDS[number % 2]
+            answers = [{"text": words[place], "answer_start": len(" ".join([*words[:place], ""]))}]
+        qas = [{"id": f"q{number}", "question": "w3", "answers": answers, "is_impossible": not answers}]
+        rows.append({"context": " ".join(words), "qas": qas})
+    # One whose answer stands elsewhere.
+    wrong = {"id": "wrong", "question": "w3", "answers": [{"text": "w0", "answer_start": 1}], "is_impossible": False}
+    rows.append({"context": "w5 w0", "qas": [wrong]})
+    path.write_text(json.dumps({"version": "v2.0", "data": [{"title": "t", "paragraphs": rows}]}))
     return path

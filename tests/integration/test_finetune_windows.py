@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finetune_toy import WORDS, write_pretrained
+from finetune_toy import write_pretrained, write_questions, write_tagged
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.inference import run_dataset
@@ -19,8 +19,6 @@ from ernie_paddle.finetune.labelling import Labelling
 from ernie_paddle.finetune.question_answering import QuestionAnswering
 from ernie_paddle.finetune.runner import model_runner
 from ernie_paddle.model_dir import open_model_dir
-
-ENTITIES = {"w0": "PER", "w1": "LOC"}
 
 
 @dataclass(frozen=True)
@@ -49,41 +47,6 @@ def train_and_export(folder: Path, arguments: list[str], train: Path, dev: Path)
         assert main([*arguments, "--output", str(run), "--log_every", "1"]) == 0, err.getvalue()
         assert main(["export", "--model", str(run), "--output", str(exported)]) == 0, err.getvalue()
     return Trained(run, exported, train, dev, err.getvalue())
-
-
-def write_tagged(path: Path, sentences: int, seed: int) -> Path:
-    """w0 and w1 begin entities of two types, which go on over the words w2; the rest is outside. Some are long."""
-    rng = np.random.default_rng(seed)
-    lines = []
-    for _ in range(sentences):
-        kind = ""
-        for word in rng.choice(WORDS[:10], size=rng.integers(3, 45)):
-            new = ENTITIES.get(word, "")
-            kind = new or (kind if word == "w2" else "")
-            lines.append(f"{word} {'B-' if new else 'I-' if kind else 'O'}{kind}")
-        lines.append("")
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def write_questions(path: Path, questions: int, seed: int) -> Path:
-    """The answer is the one word w0 or w1 of the context, whatever the question; without one there is no answer."""
-    rng = np.random.default_rng(seed)
-    rows = []
-    for number in range(questions):
-        words = rng.choice(WORDS[4:], size=rng.integers(3, 40)).tolist()
-        answers = []
-        if number % 3:
-            place = int(rng.integers(len(words)))
-            words[place] = WORDS[number % 2]
-            answers = [{"text": words[place], "answer_start": len(" ".join([*words[:place], ""]))}]
-        qas = [{"id": f"q{number}", "question": "w3", "answers": answers, "is_impossible": not answers}]
-        rows.append({"context": " ".join(words), "qas": qas})
-    # One whose answer stands elsewhere.
-    wrong = {"id": "wrong", "question": "w3", "answers": [{"text": "w0", "answer_start": 1}], "is_impossible": False}
-    rows.append({"context": "w5 w0", "qas": [wrong]})
-    path.write_text(json.dumps({"version": "v2.0", "data": [{"title": "t", "paragraphs": rows}]}))
-    return path
 
 
 @pytest.fixture(scope="module")
