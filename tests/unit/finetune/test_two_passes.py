@@ -18,6 +18,7 @@ from ernie_paddle.finetune.regression import Regression
 from ernie_paddle.finetune.span_classification import SpanClassification
 from ernie_paddle.finetune.task_type import TASK_TYPES, TaskType
 from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
 from propeller.results import StepResult
@@ -76,6 +77,12 @@ def test_with_dropout_the_two_passes_differ(task: TaskType) -> None:
     assert drops
     for name in drops:
         assert found.losses[name] > 1e-9
+
+
+def test_words_that_are_not_trained_are_not_moved() -> None:
+    frozen = Labelling("a", "l", True, "none", ("a", "b", "c"), "first", 16, 8, "accuracy", features="last")
+    with pytest.raises(UserError, match="--fgm follows the gradient of the word embeddings, but this model does not"):
+        step(frozen, DROPOUT, with_fgm(frozen.losses, 0.1))
 
 
 def test_every_task_type_is_known() -> None:
