@@ -178,7 +178,7 @@ def _int32(value: int) -> Value:
 def _add_grad(operation: Operation) -> Rewritten:
     """(x, y, gradient of x + y) -> gradients of x and y, where y is a vector along the last axis or needs none."""
     x, y, gradient = (operation.operand_source(i) for i in range(3))
-    if len(y.shape) != 1 or y.shape[0] != x.shape[-1] or y.shape[0] <= 1:
+    if not x.shape or len(y.shape) != 1 or y.shape[0] != x.shape[-1] or y.shape[0] <= 1:
         return None
     ones = paddle.ones_like(gradient[..., :1])
     # The gradient of a column of ones times a row: it takes the leading axes together without a copy.
@@ -190,7 +190,7 @@ def _add_in_place(operation: Operation) -> Rewritten:
     """x + a vector, where x is a product that nothing else uses (any more)."""
     x, y = operation.operand_source(0), operation.operand_source(1)
     source = x.get_defining_op()
-    if len(y.shape) != 1 or y.shape[0] != x.shape[-1] or y.shape[0] <= 1:
+    if not x.shape or len(y.shape) != 1 or y.shape[0] != x.shape[-1] or y.shape[0] <= 1:
         return None
     if source is None or source.name() != "pd_op.matmul" or len(x.all_used_ops()) != 1:
         return None

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import propeller  # noqa: F401 - sets the process up before any test imports Paddle
+
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that; the tests of it need the default.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

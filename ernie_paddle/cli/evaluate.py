@@ -1,4 +1,7 @@
-"""Score a fine-tuned checkpoint or an exported model on a labelled table, beside an answer that looks at no input."""
+"""Score a fine-tuned checkpoint or an exported model on a labelled table, beside an answer that looks at no input.
+
+Under fleetrun every device answers its share of the rows.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.finetune.question_answering import QuestionAnswering
     from ernie_paddle.finetune.runner import model_runner
     from ernie_paddle.model_dir import open_model_dir
+    from propeller import distributed
 
     model = open_model_dir(args.model)
     task = with_columns(model.require_task(), args)
@@ -48,7 +52,11 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"--scoring is for question answering; the task of {model.path} is {task.type}")
         task = replace(task, scoring=args.scoring)
     data = task.read(args.data, model.tokenizer, labelled=True, strict=True, format=args.format)
-    scores = task.score(run_dataset(model_runner(model), task, data, args.batch), data)
+    distributed.init()
+    rank, world = distributed.rank(), distributed.world_size()
+    scores = task.score(run_dataset(model_runner(model), task, data, args.batch, rank=rank, world=world), data)
+    if rank != 0:
+        return 0
     baseline = task.baseline(data)
     print(f"{model.path} ({model.kind}) on {data.describe()} of {args.data}")
     print(result_table({"baseline": baseline, "model": scores}))

@@ -41,7 +41,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_tagged(path / f"{name}-labelling.conll", rows, seed)
         write_questions(path / f"{name}-question_answering.json", rows - 1, seed)  # and one that cannot be learnt from
     commands = path / "commands.json"
-    commands.write_text(json.dumps([command(path, table, path / f"two-{table}") for table in TABLES]))
+    verbs = [command(path, table, path / f"two-{table}") for table in TABLES]
+    labelled, report = ["--data", str(path / "dev-labelling.conll")], ["--output", str(path / "evaluated.json")]
+    verbs.append(["evaluate", "--model", str(path / "two-labelling.conll"), *labelled, *report])
+    commands.write_text(json.dumps(verbs))
     launch = [sys.executable, "-m", "propeller.fleetrun", "--nproc_per_node", "2", "--log_dir", str(path / "logs")]
     paths = os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
@@ -64,6 +67,8 @@ def test_two_processes_evaluate_every_row_as_one_does(folder: Path, table: str, 
     assert found["rows"] == together["rows"] == DEV_ROWS
     assert together["best"] == pytest.approx(found["model"], abs=1e-5)
     assert together["baseline"] == found["baseline"]
+    if table == "labelling.conll":
+        assert json.loads((folder / "evaluated.json").read_text())["model"] == pytest.approx(found["model"], abs=1e-5)
 
 
 def test_weighted_losses_do_not_depend_on_the_number_of_processes(folder: Path, tmp_path: Path) -> None:

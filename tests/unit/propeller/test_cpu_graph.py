@@ -132,10 +132,14 @@ def test_sums_that_are_not_of_a_vector_are_left_alone() -> None:
     def column(x: Any, y: Any) -> Any:
         return x * 2.0 + y
 
+    def number(x: Any, y: Any) -> Any:
+        return x * (paddle.max(x) + paddle.mean(y.sum(0), keepdim=True))
+
     arrays = [floats(6, 5), floats(6, 1)]
-    plain, fast = (run(column, arrays, fast)[0] for fast in (False, True))
-    for ours, theirs in zip(fast, plain, strict=True):
-        np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
+    for function in (column, number):
+        plain, fast = (run(function, arrays, fast)[0] for fast in (False, True))
+        for ours, theirs in zip(fast, plain, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize(("shape", "axis"), [([64, 512], 1), ([16, 4, 32, 16], 1)])
