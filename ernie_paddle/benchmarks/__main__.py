@@ -6,22 +6,29 @@ is not done again. Tasks whose files are not there are named and left out.
 
 from __future__ import annotations
 
-import os
+import contextlib
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from ernie_paddle.benchmarks import report
 from ernie_paddle.benchmarks.benchmark import Benchmark
-from ernie_paddle.benchmarks.suite import SIZES, Suite, load_suite, size_of, suite_names, variants
+from ernie_paddle.benchmarks.plan import Run, SuitePlan, earlier_results, task_plan
+from ernie_paddle.benchmarks.starting import (
+    present_tasks,
+    random_start,
+    recipe_changes,
+    starting_model,
+    task_devices,
+)
+from ernie_paddle.benchmarks.submission import submit
+from ernie_paddle.benchmarks.suite import SIZES, Suite, load_suite, suite_names
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.main import EXIT_INTERRUPTED, EXIT_MISTAKE, one_line, with_underscores
+from ernie_paddle.jobs.job import Job, Result
 from ernie_paddle.verbs import VerbFailedError
 from propeller.errors import UserError
-from propeller.settings import unknown_name
 from reader.errors import DataError
 
 EXIT_FAILED_RUNS = 3
@@ -83,42 +90,47 @@ def run(argv: Sequence[str]) -> int:
     args = build_parser(name).parse_args(with_underscores(list(argv[1:])))
     output = args.output_dir or Path("runs") / name
     wanted = suite.find(args.tasks, "--tasks") if args.tasks else list(suite.benchmarks.values())
-    found, left_out = _present(wanted, args.data_dir, name)
+    changes, devices = recipe_changes(args.set or []), task_devices(args.gpus)
+    if args.model is not None and args.vocab is not None:
+        raise UserError("--vocab is for random weights; --model has its own vocabulary")
+    found, left_out = present_tasks(wanted, args.data_dir, name)
 
-    from ernie_paddle.benchmarks import report
-    from ernie_paddle.benchmarks.plan import SuitePlan, TaskPlan
     from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner
 
-    changes, devices = _changes(args.set or []), _devices(args.gpus)
-    start, identity, size, started, has_task_ids = _start(args, output, found)
-    tasks = []
-    for benchmark in found:
-        recipe, settings = suite.settings(benchmark.name, size, args.recipe)
-        settings = {**settings, **changes}
-        if not has_task_ids:
-            settings.pop("task_id", None)
-        tasks.append(TaskPlan(benchmark, recipe, variants(settings), range(args.seeds)))
-    plan = SuitePlan(tasks, args.data_dir, output, start, identity)
+    if args.model is not None:
+        start = starting_model(args.model, args.size)
+    else:
+        start = random_start(args.size or "tiny", args.vocab, found, args.data_dir, output)
+
+    def planned(tasks: Sequence[Benchmark]) -> SuitePlan:
+        plans = [task_plan(suite, task, start, args.recipe, changes, args.seeds) for task in tasks]
+        return SuitePlan(plans, args.data_dir, output, start)
+
+    plan = planned(found)
     output.mkdir(parents=True, exist_ok=True)
-    named = {benchmark.name: benchmark for benchmark in found}
-    runner = JobRunner(
-        plan.groups(),
-        output,
-        lambda job, result: report.figures(named[job.key.task], result["best"]) if "best" in result else "done",
-        devices=devices,
-    )
+    runner = JobRunner(plan.groups, output, _said(suite), devices=devices)
+    # What an earlier command finished for other tasks with these settings stays in the report and the submission.
+    earlier: dict[Run, Result] = {}
+    for task in suite.benchmarks.values():
+        if task not in found and (output / "runs" / task.name).is_dir():
+            # Without its tables or a recipe for it, what is there was made by another command.
+            with contextlib.suppress(UserError):
+                earlier |= earlier_results(planned([task]))
+    done = {run.task for run in earlier}
+    shown = planned([task for task in suite.benchmarks.values() if task in found or task.name in done])
     made_by = f"bash run.sh {shlex.join(argv)}"
 
     def write() -> str:
         text = report.markdown(
             suite,
-            plan,
-            runner.results,
+            shown,
+            {**earlier, **runner.results},
             runner.failures,
-            started=started,
-            size=size,
+            started=start.title,
+            size=start.size,
             made_by=made_by,
             left_out=left_out,
+            unfinished=len(runner.jobs) - len(runner.results) - len(runner.failures),
         )
         (output / REPORT).write_text(text, encoding="utf-8")
         return text
@@ -132,127 +144,19 @@ def run(argv: Sequence[str]) -> int:
     print(write())
     print(f"report: {output / REPORT}")
     if suite.submission:
-        _submit(suite, plan, runner.results, output / SUBMISSION)
+        submit(suite, shown, {**earlier, **runner.results}, output / SUBMISSION)
     if runner.failures:
         print(f"{len(runner.failures)} runs failed; the same command tries them again", file=sys.stderr)
     return EXIT_FAILED_RUNS if runner.failures else 0
 
 
-def _present(wanted: Sequence[Benchmark], data_dir: Path | None, suite: str) -> tuple[list[Benchmark], list[str]]:
-    """The tasks whose files are there, and what is missing of the others.
+def _said(suite: Suite) -> Callable[[Job[Run], Result], str]:
+    """What a progress line says of a job."""
 
-    Raises:
-        UserError: there is none.
-    """
-    if data_dir is None or not data_dir.is_dir():
-        given = "no --data_dir given" if data_dir is None else f"--data_dir {data_dir}: no such folder"
-        print(f"{suite} needs a folder that holds (each file may be packed as .gz)", file=sys.stderr)
-        for task in wanted:
-            print(f"  {task.name}: {task.folders[0]}/ with {task.layout()}", file=sys.stderr)
-        raise UserError(f"{given}; give the folder with these files")
-    found, left_out = [], []
-    for task in wanted:
-        try:
-            task.tables(data_dir)
-            found.append(task)
-        except UserError as error:
-            left_out.append(str(error))
-            print(f"left out: {error}", file=sys.stderr)
-    if not found:
-        raise UserError(f"--data_dir {data_dir} holds no task of {suite} (what each needs is said above)")
-    return found, left_out
+    def said(job: Job[Run], result: Result) -> str:
+        return report.figures(suite.benchmarks[job.key.task], result["best"]) if "best" in result else "done"
 
-
-def _start(args: Any, output: Path, tasks: Sequence[Benchmark]) -> tuple[dict[str, Any], str, str, str, bool]:
-    """What all runs start from: options of `ernie finetune`, identity, size, in words, whether it has task ids."""
-    from ernie_paddle.benchmarks.vocabulary import train_vocabulary
-    from ernie_paddle.finetune.start import model_identity
-
-    if args.model is not None:
-        if args.vocab is not None:
-            raise UserError("--vocab is for random weights; --model has its own vocabulary")
-        config, identity = model_identity(args.model)
-        size = args.size or size_of(config)
-        print(f"recipes for size {size}, from {args.model}", file=sys.stderr)
-        return {"model": args.model}, identity, size, f"`{args.model}`", bool(config.use_task_id)
-    size = args.size or "tiny"
-    print(
-        f"WARNING: no --model given: every run starts from RANDOM weights of size {size!r}; nothing is pre-trained, "
-        "and the figures say only that the commands work",
-        file=sys.stderr,
-    )
-    output.mkdir(parents=True, exist_ok=True)
-    vocab = args.vocab or train_vocabulary(output, tasks, args.data_dir, size)
-    return {"size": size, "vocab": vocab}, f"random:{size}", size, f"RANDOM weights of size `{size}`", True
-
-
-def _changes(given: Sequence[str]) -> dict[str, Any]:
-    """The options that `--set` replaces.
-
-    Raises:
-        UserError: not written as name=value, or there is no such option.
-    """
-    from ernie_paddle.cli.main import build_parser as verb_parser
-
-    known = {name.removeprefix("--") for name in verb_parser("finetune").option_names()}
-    changes = {}
-    for text in given:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text}: write it as name=value, for example epochs=1")
-        if name not in known:
-            raise unknown_name("option of `ernie finetune`", name, known, "--set")
-        try:
-            changes[name] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UserError(f"--set {text}: {value!r} is not a value") from None
-    return changes
-
-
-def _devices(gpus: str | None) -> list[Mapping[str, str]]:
-    """Variables of the environment, one set for each device that takes a task at a time."""
-    from propeller.fleetrun import expand_devices, visible_gpus
-    from propeller.runtime import installed_wheels
-
-    visible = visible_gpus(os.environ) if "paddlepaddle-gpu" in installed_wheels() else []
-    chosen = visible if gpus is None else expand_devices(gpus)
-    absent = [device for device in chosen if device not in visible]
-    if absent:
-        raise UserError(f"--gpus {gpus}: device {absent[0]} is not visible; visible: {', '.join(visible) or 'none'}")
-    return [{"CUDA_VISIBLE_DEVICES": device} for device in chosen] or [{}]
-
-
-def _submit(suite: Suite, plan: Any, results: Mapping[Any, Any], path: Path) -> None:
-    """Write the submission of all tests that are answered, and say which are not."""
-    from ernie_paddle.benchmarks.plan import Run
-    from ernie_paddle.benchmarks.submission import Answered, unanswered, write_submission
-
-    assert suite.submission is not None
-    answered, missing = [], []
-    tables = {task.benchmark.name: task.benchmark.tests(plan.data_dir) for task in plan.tasks}
-    for task in suite.benchmarks.values():
-        run = Run(task.name)
-        for name in task.test:
-            table = tables.get(task.name, {}).get(name)
-            if table is None or run not in results:
-                missing.append(name)
-            else:
-                answered.append(Answered(task, name, table, plan.folder(run) / f"{name}.jsonl"))
-    if not answered:
-        print(f"no submission: no test is answered; {', '.join(missing)} are not there", file=sys.stderr)
-        return
-    write_submission(path, suite.submission, answered)
-    for test in answered:
-        rows = unanswered(test)
-        if rows:
-            print(
-                f"{test.name}: {rows} rows of {test.table} cannot be used; they get the commonest answer",
-                file=sys.stderr,
-            )
-    print(
-        f"submission: {path}, {len(answered)} of {len(answered) + len(missing)} files"
-        + (f"; missing: {', '.join(missing)}" if missing else "")
-    )
+    return said
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.jobs.job import RESULT
-from ernie_paddle.verbs import run_verb
+from ernie_paddle.verbs import VerbFailedError, run_verb
 from propeller.errors import UserError
 
 
@@ -26,8 +26,8 @@ def finetune(
         rivals: folders of the other runs of this task: of all that are finished only the best keeps its checkpoint.
 
     Returns:
-        The report of the run, the metrics of the further tables in `best` as "metric name"; None if the run did not
-        come to its end.
+        The report of the run, the metrics of the further tables in `best` as "metric name", and in `not_evaluated` the
+        names of those that could not be evaluated; None if the run did not come to its end.
     """
     from ernie_paddle.cli.finetune import RESULTS
 
@@ -36,9 +36,15 @@ def finetune(
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found["not_evaluated"] = []
     for name, table in more_dev.items():
         report = folder / f"{name}.json"
-        run_verb("evaluate", "--model", str(folder), "--data", table, "--output", str(report))
+        try:
+            run_verb("evaluate", "--model", str(folder), "--data", table, "--output", str(report))
+        except VerbFailedError:
+            # The run itself is good; the log has the reason.
+            found["not_evaluated"].append(name)
+            continue
         scores = json.loads(report.read_text(encoding="utf-8"))
         for key in ("best", "baseline"):
             more = scores["model" if key == "best" else key]

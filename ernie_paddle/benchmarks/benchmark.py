@@ -38,6 +38,7 @@ class Benchmark:
         folders: names that its folder goes by.
         train: names that the training table goes by, in the folder; each may end in .gz as well.
         dev: development tables by name; the first decides, the others are evaluated too.
+        average_all: whether the task's own score is the mean over all development tables, not that of the first.
         test: tables to answer for a submission, by the name of the submission's file.
         answers: what the submission calls the labels, where that differs.
     """
@@ -48,6 +49,7 @@ class Benchmark:
     folders: list[str]
     train: list[str] = field(default_factory=lambda: ["train.tsv"])
     dev: dict[str, list[str]] = field(default_factory=lambda: {"dev": ["dev.tsv"]})
+    average_all: bool = False
     test: dict[str, TestTable] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ernie_paddle.benchmarks import actions
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
+from ernie_paddle.benchmarks.starting import StartingPoint
+from ernie_paddle.benchmarks.suite import Suite, variants
 from ernie_paddle.jobs.job import Group, Job, Result
+from ernie_paddle.jobs.runner import JobRunner
+from propeller.checkpoint import sha256_file
 
 ANSWERS = "answers"
 
@@ -55,6 +60,26 @@ class TaskPlan:
         return max(range(len(medians)), key=medians.__getitem__)
 
 
+def task_plan(
+    suite: Suite,
+    task: Benchmark,
+    start: StartingPoint,
+    recipe: str | None,
+    changes: Mapping[str, Any],
+    seeds: int,
+) -> TaskPlan:
+    """The plan of a task: the recipe for the size of the starting point, with some options changed.
+
+    Raises:
+        UserError: there is no such recipe, or none for this size.
+    """
+    name, settings = suite.settings(task.name, start.size, recipe)
+    settings = {**settings, **changes}
+    if not start.has_task_ids:
+        settings.pop("task_id", None)
+    return TaskPlan(task, name, variants(settings), range(seeds))
+
+
 @dataclass(frozen=True)
 class SuitePlan:
     """All runs of a suite.
@@ -63,16 +88,15 @@ class SuitePlan:
         tasks: of those that are there.
         data_dir: folder of the benchmarks.
         output: folder of everything.
-        start: options of `ernie finetune` that say what it starts from, and a word that identifies it.
-        identity: of what it starts from.
+        start: what all runs start from.
     """
 
     tasks: Sequence[TaskPlan]
     data_dir: Path
     output: Path
-    start: Mapping[str, Any]
-    identity: str
+    start: StartingPoint
 
+    @cached_property
     def groups(self) -> list[Group[Run]]:
         """The jobs, a group for each task."""
         return [self._group(task) for task in self.tasks]
@@ -85,21 +109,24 @@ class SuitePlan:
     def _group(self, plan: TaskPlan) -> Group[Run]:
         task = plan.benchmark
         runs = [run for variant in range(len(plan.variants)) for run in plan.runs(variant)]
-        jobs = [self._tuning(plan, run, runs) for run in runs]
+        train, dev = task.tables(self.data_dir)
+        data = _fingerprints({"train": train, "dev": dev, **task.more_dev(self.data_dir)})
+        jobs = [self._tuning(plan, run, runs, data) for run in runs]
         tests = {name: path for name, path in task.tests(self.data_dir).items() if path}
         if tests:
             jobs.append(self._answering(plan, runs, tests))
         return Group(self.output / "runs" / task.name, jobs)
 
-    def _tuning(self, plan: TaskPlan, run: Run, runs: Sequence[Run]) -> Job[Run]:
+    def _tuning(self, plan: TaskPlan, run: Run, runs: Sequence[Run], data: Mapping[str, str]) -> Job[Run]:
         task, options = plan.benchmark, plan.variants[run.variant]
+        settings = {"start": self.start.identity, "recipe": plan.recipe, "options": dict(options), "task": task.options}
         shown = f", {_searched(plan, run.variant)}" if len(plan.variants) > 1 else ""
         return Job(
             key=run,
             title=f"{task.name}{shown}, seed {run.seed}",
             kind=task.name,
             folder=self.folder(run),
-            settings={"start": self.identity, "recipe": plan.recipe, "options": dict(options), "task": task.options},
+            settings={**settings, "data": dict(data)},
             action=f"{actions.__name__}:{actions.finetune.__name__}",
             arguments=self._tuning_arguments(task, run, options, runs),
         )
@@ -110,7 +137,7 @@ class SuitePlan:
         def arguments() -> dict[str, Any]:
             train, dev = task.tables(self.data_dir)
             words = ["finetune", *task.arguments(), "--train", str(train), "--dev", str(dev)]
-            words += option_words({**self.start, **options, "seed": run.seed, "output": self.folder(run)})
+            words += option_words({**self.start.options, **options, "seed": run.seed, "output": self.folder(run)})
             return {
                 "arguments": words,
                 "more_dev": {name: str(path) for name, path in task.more_dev(self.data_dir).items()},
@@ -126,7 +153,7 @@ class SuitePlan:
         tables = {
             name: {"path": str(path), "options": option_words(task.test[name].options)} for name, path in tests.items()
         }
-        settings: dict[str, Any] = {"start": self.identity, "recipe": plan.recipe, "tests": sorted(tests)}
+        settings: dict[str, Any] = {"start": self.start.identity, "recipe": plan.recipe, "tests": _fingerprints(tests)}
         settings |= {"seeds": list(plan.seeds), "options": [dict(options) for options in plan.variants]}
         arguments = {"runs": [str(self.folder(run)) for run in runs], "metric": task.metrics[0], "tests": tables}
         return Job(
@@ -139,6 +166,17 @@ class SuitePlan:
             arguments=lambda: arguments,
             renewed=True,
         )
+
+
+def earlier_results(plan: SuitePlan) -> dict[Run, Result]:
+    """The results in the output folder that were made with the settings of the plan; others are passed over."""
+    groups = [Group(group.folder, [replace(job, renewed=True) for job in group.jobs]) for group in plan.groups]
+    return JobRunner(groups, plan.output, lambda job, result: "").results
+
+
+def _fingerprints(tables: Mapping[str, Path]) -> dict[str, str]:
+    """What tells the content of tables apart, by name."""
+    return {name: sha256_file(path)[:16] for name, path in tables.items()}
 
 
 def _searched(plan: TaskPlan, variant: int) -> str:

@@ -38,6 +38,7 @@ def markdown(
     size: str,
     made_by: str,
     left_out: Sequence[str],
+    unfinished: int,
 ) -> str:
     """The whole report.
 
@@ -50,6 +51,7 @@ def markdown(
         size: of the recipes; published figures of this size are shown, those of base beside smaller models.
         made_by: the command.
         left_out: why tasks are missing.
+        unfinished: how many runs are still to do.
     """
     tasks = [task for task in plan.tasks if _best(task, results)]
     lines = [f"# {suite.title}", "", f"Made by `{made_by}`, from {started}.", ""]
@@ -57,16 +59,19 @@ def markdown(
         shown = "base" if size in ("tiny", "small") else size
         published = [row for row in suite.published if row.size == shown]
         lines += _scores(tasks, published, results)
-        lines += ["", "Figures are in percent, on the development set but where a paper's row says test; ours are"]
-        lines[-1] += " of the best checkpoint of each run."
+        lines += [
+            "",
+            "Figures are in percent. Ours are those of the best checkpoint of each run, on the development set or on "
+            "the table named in brackets; a paper's row says which set it is. Averages are over the tasks shown.",
+        ]
         lines += ["", "## Runs", "", *_runs(tasks, results)]
-    missing = [job.title for group in plan.groups() for job in group.jobs if job.key not in {*results, *failures}]
-    if missing:
-        lines += ["", f"Not finished: {len(missing)} runs are still to do."]
-    if left_out:
-        lines += ["", "## Left out", "", *(f"- {reason}" for reason in left_out)]
+    if unfinished:
+        lines += ["", f"Not finished: {unfinished} runs are still to do."]
+    gaps = [*left_out, *_not_evaluated(plan, results)]
+    if gaps:
+        lines += ["", "## Left out", "", *(f"- {reason}" for reason in gaps)]
     if failures:
-        titles = {job.key: job.title for group in plan.groups() for job in group.jobs}
+        titles = {job.key: job.title for group in plan.groups for job in group.jobs}
         lines += ["", "## Runs that failed", "", *(f"- {titles[run]}: {reason}" for run, reason in failures.items())]
     return "\n".join(lines) + "\n"
 
@@ -128,13 +133,24 @@ def _baseline(shown: Sequence[tuple[Benchmark, str]], found: Mapping[str, Sequen
 
 
 def _average(task: Benchmark, runs: Sequence[Result], of: object) -> float:
-    """A task's own score: the mean of its metrics (as GLUE does), over all of its development tables."""
+    """A task's own score: the mean of its metrics, as GLUE does."""
     assert callable(of)
     return float(of([statistics.fmean(_reported(task, run)) for run in runs]))
 
 
 def _reported(task: Benchmark, run: Result) -> list[float]:
-    return [_percent(task, run["best"][metric]) for metric in columns(task) if metric in run["best"]]
+    shown = columns(task) if task.average_all else task.metrics
+    return [_percent(task, run["best"][metric]) for metric in shown if metric in run["best"]]
+
+
+def _not_evaluated(plan: SuitePlan, results: Mapping[Run, Result]) -> list[str]:
+    """The further tables that runs could not be evaluated on."""
+    found = {
+        (run.task, table): plan.folder(run).parents[1] / "log.txt"
+        for run, result in results.items()
+        for table in result.get("not_evaluated", ())
+    }
+    return [f"{task}: its table {table} could not be evaluated; {log} says why" for (task, table), log in found.items()]
 
 
 def _runs(tasks: Sequence[TaskPlan], results: Mapping[Run, Result]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.plan import Run, SuitePlan
+from ernie_paddle.benchmarks.suite import Suite
 from ernie_paddle.benchmarks.superglue import superglue_file
+from ernie_paddle.jobs.job import Result
 from reader.table import open_table
 
 
@@ -42,6 +46,43 @@ def answers_file(test: Answered) -> tuple[str, str]:
 
 WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file, "superglue": superglue_file}
 """Formats of submissions, by the name in configs/benchmarks."""
+
+
+def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: Path) -> None:
+    """Write the submission of all tests that are answered, and say which are not.
+
+    Args:
+        suite: one that has a submission.
+        plan: of all tasks whose answers are wanted.
+        results: of finished runs.
+        path: of the zip.
+    """
+    assert suite.submission is not None
+    answered, missing = [], []
+    tables = {task.benchmark.name: task.benchmark.tests(plan.data_dir) for task in plan.tasks}
+    for task in suite.benchmarks.values():
+        run = Run(task.name)
+        for name in task.test:
+            table = tables.get(task.name, {}).get(name)
+            if table is None or run not in results:
+                missing.append(name)
+            else:
+                answered.append(Answered(task, name, table, plan.folder(run) / f"{name}.jsonl"))
+    if not answered:
+        print(f"no submission: no test is answered; {', '.join(missing)} are not there", file=sys.stderr)
+        return
+    write_submission(path, suite.submission, answered)
+    for test in answered:
+        rows = unanswered(test)
+        if rows:
+            print(
+                f"{test.name}: {rows} rows of {test.table} cannot be used; they get the commonest answer",
+                file=sys.stderr,
+            )
+    print(
+        f"submission: {path}, {len(answered)} of {len(answered) + len(missing)} files"
+        + (f"; missing: {', '.join(missing)}" if missing else "")
+    )
 
 
 def write_submission(path: Path, style: str, tests: Sequence[Answered]) -> None:

@@ -201,7 +201,7 @@ class JobRunner(Generic[K]):
                 return False
             raise UserError(
                 f"{path.parent} was made with other settings ({_difference(result['settings'], wanted)}); choose "
-                "another --output, or give the settings of before to continue it"
+                "another output folder, or give the settings of before to continue it"
             )
         with self._lock:
             self.results[job.key] = result

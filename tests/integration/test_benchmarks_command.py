@@ -44,7 +44,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_suite_from_data_to_submission(folder: Path) -> None:
+def test_a_suite_from_data_to_submission(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
     usual = ["--data_dir", "data", "--output_dir", "out", "--tasks", "cola,mnli,rte", "--size", "tiny"]
     usual += ["--set", "epochs=1", "--set", "max_length=16"]
     first = glue(folder, *usual, "--seeds", "1")
@@ -75,9 +78,24 @@ def test_a_suite_from_data_to_submission(folder: Path) -> None:
     assert len(list((folder / "out" / "runs" / "CoLA").glob("*/*/checkpoints"))) == 1
     assert "**ours, median of 2**" in (folder / "out" / "results.md").read_text()
 
-    other = glue(folder, *usual, "--seeds", "1", "--set", "lr=0.1")
-    assert other.returncode == 2
-    assert "made with other settings" in other.stderr
+    # What other commands finished in this folder stays in the report and the submission.
+    assert main(["glue", *usual, "--seeds", "2", "--tasks", "cola"]) == 0
+    assert "| model | CoLA MCC | MNLI acc. |" in (folder / "out" / "results.md").read_text()
+    with zipfile.ZipFile(folder / "out" / "submission.zip") as archive:
+        assert set(archive.namelist()) == {"CoLA.tsv", "MNLI-m.tsv", "AX.tsv"}
+
+    # Other settings or other data are other runs; another test table is answered anew.
+    assert main(["glue", *usual, "--seeds", "1", "--set", "lr=0.1"]) == 2
+    assert "made with other settings (options was" in capsys.readouterr().err
+    test = folder / "data" / "CoLA" / "test.tsv"
+    test.write_text("".join(test.read_text().splitlines(True)[:4]))
+    assert main(["glue", *usual, "--seeds", "2", "--tasks", "cola"]) == 0
+    with zipfile.ZipFile(folder / "out" / "submission.zip") as archive:
+        assert len(archive.read("CoLA.tsv").splitlines()) == 4
+    train = folder / "data" / "CoLA" / "train.tsv"
+    train.write_text(train.read_text() + "src\t1\t\tone more\n")
+    assert main(["glue", *usual, "--seeds", "2"]) == 2
+    assert "made with other settings (data was" in capsys.readouterr().err
 
 
 def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,140 @@
+"""What the command of a suite works from: the tasks that are there, the model, changed options, devices."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.suite import size_of
+from ernie_paddle.benchmarks.vocabulary import train_vocabulary
+from propeller.errors import UserError
+from propeller.settings import unknown_name
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """What all runs start from.
+
+    Attributes:
+        options: of `ernie finetune`.
+        identity: tells one starting point from another.
+        size: whose recipes are meant.
+        title: in words.
+        has_task_ids: whether the model has task embeddings.
+    """
+
+    options: Mapping[str, Any]
+    identity: str
+    size: str
+    title: str
+    has_task_ids: bool
+
+
+def present_tasks(wanted: Sequence[Benchmark], data_dir: Path | None, suite: str) -> tuple[list[Benchmark], list[str]]:
+    """The tasks whose files are there, and what is missing of the others, which is also said.
+
+    Raises:
+        UserError: there is none.
+    """
+    if data_dir is None or not data_dir.is_dir():
+        given = "no --data_dir given" if data_dir is None else f"--data_dir {data_dir}: no such folder"
+        print(f"{suite} needs a folder that holds (each file may be packed as .gz)", file=sys.stderr)
+        for task in wanted:
+            print(f"  {task.name}: {task.folders[0]}/ with {task.layout()}", file=sys.stderr)
+        raise UserError(f"{given}; give the folder with these files")
+    found, left_out = [], []
+    for task in wanted:
+        try:
+            task.tables(data_dir)
+            found.append(task)
+        except UserError as error:
+            left_out.append(str(error))
+            print(f"left out: {error}", file=sys.stderr)
+    if not found:
+        raise UserError(f"--data_dir {data_dir} holds no task of {suite} (what each needs is said above)")
+    return found, left_out
+
+
+def starting_model(model: Path, size: str | None) -> StartingPoint:
+    """A checkpoint or released weights, with the recipes of `size`, or of the size that the model has.
+
+    Raises:
+        UserError: it cannot be used.
+    """
+    from ernie_paddle.finetune.start import model_identity
+
+    config, identity = model_identity(model)
+    size = size or size_of(config)
+    print(f"recipes for size {size}, from {model}", file=sys.stderr)
+    return StartingPoint({"model": model}, identity, size, f"`{model}`", bool(config.use_task_id))
+
+
+def random_start(
+    size: str, vocab: Path | None, tasks: Sequence[Benchmark], data_dir: Path, output: Path
+) -> StartingPoint:
+    """Random weights, said loudly; without a vocabulary one is trained on the tasks' text, unless `output` has it.
+
+    Raises:
+        DataError: no such vocabulary, or a table cannot be read.
+    """
+    from reader.tokenizer import load_tokenizer
+
+    print(
+        f"WARNING: no --model given: every run starts from RANDOM weights of size {size!r}; nothing is pre-trained, "
+        "and the figures say only that the commands work",
+        file=sys.stderr,
+    )
+    if vocab is None:
+        output.mkdir(parents=True, exist_ok=True)
+        vocab = train_vocabulary(output, tasks, data_dir, size)
+    identity = f"random:{size}:{load_tokenizer(vocab).vocab.sha256[:16]}"
+    return StartingPoint(
+        {"size": size, "vocab": vocab}, identity, size, f"RANDOM weights of size `{size}`", has_task_ids=True
+    )
+
+
+def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
+    """The options that `--set` replaces.
+
+    Raises:
+        UserError: not written as name=value, or there is no such option.
+    """
+    from ernie_paddle.cli.main import build_parser
+
+    known = {name.removeprefix("--") for name in build_parser("finetune").option_names()}
+    changes = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: write it as name=value, for example epochs=1")
+        if name not in known:
+            raise unknown_name("option of `ernie finetune`", name, known, "--set")
+        try:
+            changes[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise UserError(f"--set {text}: {value!r} is not a value") from None
+    return changes
+
+
+def task_devices(gpus: str | None) -> list[Mapping[str, str]]:
+    """Variables of the environment, one set for each device that takes a task at a time.
+
+    Raises:
+        UserError: a device is not there.
+    """
+    from propeller.fleetrun import expand_devices, visible_gpus
+    from propeller.runtime import installed_wheels
+
+    visible = visible_gpus(os.environ) if "paddlepaddle-gpu" in installed_wheels() else []
+    chosen = visible if gpus is None else expand_devices(gpus)
+    absent = [device for device in chosen if device not in visible]
+    if absent:
+        raise UserError(f"--gpus {gpus}: device {absent[0]} is not visible; visible: {', '.join(visible) or 'none'}")
+    return [{"CUDA_VISIBLE_DEVICES": device} for device in chosen] or [{}]
