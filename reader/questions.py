@@ -41,7 +41,8 @@ class Answer:
 class Question:
     """A question; no answers: it has none. `number` counts the questions of the file from 1.
 
-    `problem` says why it cannot be used.
+    `problem` says why it cannot be used. `blank`: only because its text or its context is empty, as happens in
+    published sets; its answers are kept then.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Question:
     context: str = ""
     answers: tuple[Answer, ...] = ()
     problem: str = ""
+    blank: bool = False
 
     def usable_answer(self) -> Answer | None:
         """The first answer that stands in the context where it says."""
@@ -176,16 +178,16 @@ def _question(number: int, record: dict[str, Any], labelled: bool) -> Question:
         value = record.get(key)
         if not isinstance(value, str):
             return unusable(f"{key!r} is missing" if value is None else f"{key!r} is not a text")
-        if not value.strip():
-            return unusable(f"the {key} is empty")
         if _SURROGATE.search(value):
             return unusable(f"the {key} is not Unicode (half of a surrogate pair)")
-    if not labelled or record.get("is_impossible") is True:
-        return Question(number, name, record["question"], record["context"])
-    answers = _answers(record.get("answers"))
+    answers: tuple[Answer, ...] | str = ()
+    if labelled and record.get("is_impossible") is not True:
+        answers = _answers(record.get("answers"))
     if isinstance(answers, str):
         return unusable(answers)
-    return Question(number, name, record["question"], record["context"], answers)
+    blank = next((key for key in ("question", "context") if not record[key].strip()), None)
+    problem = f"the {blank} is empty" if blank else ""
+    return Question(number, name, record["question"], record["context"], answers, problem, bool(blank))
 
 
 def _answers(value: Any) -> tuple[Answer, ...] | str:
@@ -196,7 +198,8 @@ def _answers(value: Any) -> tuple[Answer, ...] | str:
             return "'answers' must be a list of objects with 'text' and 'answer_start'"
         value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
     if not isinstance(value, list):
-        return "'answers' is missing (give an empty list to a question without answer)"
+        reason = "is missing" if value is None else "is no list"
+        return f"'answers' {reason} (give an empty list to a question without answer)"
     found = []
     for answer in value:
         text, start = (answer.get("text"), answer.get("answer_start")) if isinstance(answer, dict) else (None, None)

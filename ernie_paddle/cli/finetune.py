@@ -185,7 +185,8 @@ def add_window_arguments(parser: argparse.ArgumentParser) -> None:
         "--scoring",
         str,
         "auto",
-        "question answering: definition of the metrics; auto is squad, or squad2 where questions without answer occur",
+        "question answering: definition of the metrics; auto goes by the training data: squad2 where questions without "
+        "answer occur, cmrc2018 where most answers are Chinese, else squad",
         choices=("auto", *SCORINGS),
     )
 
@@ -229,6 +230,7 @@ def add_row_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit code."""
     from ernie_paddle.finetune.class_weights import class_weights
+    from ernie_paddle.finetune.question_answering import QuestionAnswering
     from ernie_paddle.finetune.start import start_at_random, start_from_model
     from ernie_paddle.finetune.task_id import with_task_id
     from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
@@ -261,6 +263,8 @@ def run(args: argparse.Namespace) -> int:
             line, reason = left_out[0]
             _say(f"{args.train}: {len(left_out):,} unusable left out, the first in {task.counted} {line}: {reason}")
         _say(f"to train on: {train.describe()}; to evaluate on: {dev.describe()}")
+        if isinstance(task, QuestionAnswering) and args.scoring == "auto":
+            _say(f"--scoring auto: answers are scored as in {task.scoring}, which fits the training data")
         _say(start.description)
         if args.overwrite:
             discard_run(args.output)

@@ -59,6 +59,12 @@ def answer_scores(predictions: Sequence[str], answers: Sequence[Sequence[str]], 
     return scores
 
 
+def fitting_scoring(answers: Sequence[str]) -> str:
+    """The definition for these answers: that of CMRC 2018 if most hold Chinese characters, else that of SQuAD 1.1."""
+    chinese = sum(bool(_HAN.search(answer)) for answer in answers)
+    return "cmrc2018" if 2 * chinese > len(answers) else "squad"
+
+
 def answer_metrics(scores: NDArray[np.float64], answerable: NDArray[np.bool_]) -> dict[str, float]:
     """Means of `answer_scores` [Q, 2] in percent; where some questions have no answer, also for each of both kinds."""
     groups = {"": np.ones(len(scores), np.bool_)}

@@ -15,7 +15,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.answer_metrics import SCORINGS, answer_metrics, answer_scores, best_threshold
+from ernie_paddle.finetune.answer_metrics import (
+    SCORINGS,
+    answer_metrics,
+    answer_scores,
+    best_threshold,
+    fitting_scoring,
+)
 from ernie_paddle.finetune.features import pad_rows
 from ernie_paddle.finetune.question_data import IGNORE, QuestionDataset, encode_questions
 from ernie_paddle.finetune.spans import Found, find_spans
@@ -82,13 +88,14 @@ class QuestionAnswering:
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> QuestionAnswering:
-        """From the options of `ernie finetune`; whether questions may have no answer, the training data say."""
+        """From the options of `ernie finetune`; the training data decide on `unanswerable` and the scoring."""
         for name in ("text_a", "text_b", "label", "labels"):
             if getattr(options, name) is not None:
                 raise UserError(f"--{name} has no meaning here: question answering reads SQuAD's JSON or JSON lines")
-        asked = read_questions(options.train, options.format, labelled=True)
+        asked = list(read_questions(options.train, options.format, labelled=True))
         unanswerable = any(not question.answers and not question.problem for question in asked)
-        automatic = "squad2" if unanswerable else "squad"
+        # Of all definitions only that of SQuAD 2.0 rewards a missing answer, whatever the language.
+        automatic = "squad2" if unanswerable else fitting_scoring([q.answers[0].text for q in asked if q.answers])
         return cls(
             max_length=options.max_length,
             doc_stride=options.doc_stride or 128,
@@ -114,17 +121,21 @@ class QuestionAnswering:
     ) -> QuestionDataset:
         """Read a whole file.
 
+        Blank questions of labelled sets are never refused, for published sets have some.
+
         Raises:
             DataError: not a file of questions; with `strict` also a question that cannot be used, or none.
         """
         data = self._dataset(path, read_questions(path, format, labelled=labelled), tokenizer, labelled)
-        if strict and data.problems:
-            number, reason = data.problems[0]
-            others = len(data.problems) - 1
+        blank = {question.number for question in data.unasked}
+        mistakes = [(number, reason) for number, reason in data.problems if number not in blank]
+        if strict and mistakes:
+            number, reason = mistakes[0]
+            others = len(mistakes) - 1
             more = f" (and {others:,} more question{'s' if others > 1 else ''})" if others else ""
             raise DataError(f"{data.source}: question {number}: {reason}{more}")
         if strict and not len(data):
-            raise DataError(f"{data.source}: no questions")
+            raise DataError(f"{data.source}: no questions" + (" that can be asked" if blank else ""))
         return data
 
     def stream(
@@ -177,7 +188,10 @@ class QuestionAnswering:
         return {"start_logits": start_BT, "end_logits": end_BT}
 
     def score(self, outputs: Arrays, data: QuestionDataset) -> dict[str, float]:
-        """Exact match and F1 in percent, over all questions."""
+        """Exact match and F1 in percent, over all questions; blank ones, which cannot be asked, count as wrong.
+
+        The published scripts of SQuAD 1.1 and CMRC 2018 do the same with a question that has no prediction.
+        """
         return self._metrics(self._texts(self._found(outputs, data)), data)
 
     def baseline(self, data: QuestionDataset) -> dict[str, float]:
@@ -235,14 +249,18 @@ class QuestionAnswering:
         return answer_scores(texts, references, self.scoring)
 
     def _metrics(self, texts: Sequence[str], data: QuestionDataset) -> dict[str, float]:
-        return answer_metrics(self._scores(texts, data), data.answerable)
+        asked = self._scores(texts, data)
+        return answer_metrics(np.concatenate([asked, np.zeros((len(data.unasked), 2))]), data.answerable)
 
     def _dataset(
         self, path: str | Path, asked: Iterable[Question], tokenizer: Tokenizer, labelled: bool
     ) -> QuestionDataset:
         questions: list[Question] = []
         problems: list[tuple[int, str]] = []
+        unasked: list[Question] = []
         for question in asked:
+            if labelled and question.blank:
+                unasked.append(question)
             if question.problem:
                 problems.append((question.number, f"({question.id}) {question.problem}"))
             else:
@@ -256,6 +274,7 @@ class QuestionAnswering:
             max_query_length=self.max_query_length,
             stride=self.doc_stride,
             labelled=labelled,
+            unasked=unasked,
         )
 
 

@@ -40,6 +40,7 @@ class QuestionDataset:
         ends: the same for the answer's last piece.
         problems: (number, reason) of the questions that cannot be used.
         pad_id: of the vocabulary.
+        unasked: those of the questions that cannot be used which count as wrong in a score, for they are blank.
     """
 
     source: str
@@ -54,6 +55,7 @@ class QuestionDataset:
     ends: NDArray[np.int64] | None
     problems: list[tuple[int, str]]
     pad_id: int
+    unasked: tuple[Question, ...] = ()
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -76,24 +78,30 @@ class QuestionDataset:
 
     @property
     def answerable(self) -> NDArray[np.bool_]:
-        """Whether each question has an answer: bool [Q]."""
-        return np.array([bool(question.answers) for question in self.questions], dtype=np.bool_)
+        """Whether each question has an answer: bool [Q], behind them those of `unasked`."""
+        return np.array([bool(question.answers) for question in (*self.questions, *self.unasked)], dtype=np.bool_)
 
     def describe(self) -> str:
-        """Questions and rows, and how many cannot be learnt from."""
+        """Questions and rows, how many cannot be learnt from, and how many are wrong because they cannot be asked."""
         said = f"{len(self.questions):,} questions in {len(self):,} windows"
+        if self.unasked:
+            first = self.unasked[0]
+            said += (
+                f", and {len(self.unasked):,} that cannot be asked and count as wrong (the first: question "
+                f"{first.number}, {first.id}: {first.problem})"
+            )
         if self.starts is None:
             return said
         wrong = len(self.questions) - len(np.unique(self.windows.texts[self.starts != IGNORE]))
         return f"{said} ({wrong:,} have no answer that stands where it says: not trained on)" if wrong else said
 
     def for_training(self) -> QuestionDataset:
-        """Without the rows of questions whose answers do not stand where they say."""
+        """Without the rows of questions whose answers do not stand where they say, and without `unasked`."""
         assert self.starts is not None
         assert self.ends is not None
         rows = np.flatnonzero(self.starts != IGNORE)
         if len(rows) == len(self):
-            return self
+            return replace(self, unasked=()) if self.unasked else self
         windows = Windows(self.windows.texts[rows], self.windows.starts[rows], self.windows.lengths[rows])
         bounds = np.cumsum(self.windows.lengths) - self.windows.lengths
         return replace(
@@ -104,6 +112,7 @@ class QuestionDataset:
             trusted=self.trusted[ranges(bounds[rows], windows.lengths)],
             starts=self.starts[rows],
             ends=self.ends[rows],
+            unasked=(),
         )
 
     def content(self) -> list[NDArray[Any]]:
@@ -124,6 +133,7 @@ def encode_questions(
     max_query_length: int,
     stride: int,
     labelled: bool,
+    unasked: Sequence[Question] = (),
 ) -> QuestionDataset:
     """Cut contexts (each one once) and questions into pieces, and contexts into windows, and find the answers there."""
     numbers: dict[str, int] = {}
@@ -160,6 +170,7 @@ def encode_questions(
         ends=ends,
         problems=problems,
         pad_id=tokenizer.vocab.pad,
+        unasked=tuple(unasked),
     )
 
 

@@ -315,16 +315,17 @@ def test_a_context_without_pieces_has_no_answer(tmp_path: Path, tokenizer: Token
 
 def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> None:
     good = write(tmp_path / "good.jsonl", [row("w0", "w1", ("w1", 0))])
-    bad = write(tmp_path / "bad.jsonl", [row("w0", "w1", ("w1", 0)), row("", "w1"), {"question": "w0"}])
-    with pytest.raises(DataError, match=r"bad.jsonl: question 2: \(2\) the question is empty .and 1 more question.$"):
+    unlabelled = {"question": "w0", "context": "w1"}
+    bad = write(tmp_path / "bad.jsonl", [row("w0", "w1", ("w1", 0)), {"question": "w0"}, row("", "w1"), unlabelled])
+    with pytest.raises(DataError, match=r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.$"):
         answering().read(bad, tokenizer, labelled=True, strict=True)
     data = answering().read(bad, tokenizer, labelled=True, strict=False)
-    assert (data.examples, [number for number, _ in data.problems]) == (1, [2, 3])
+    assert (data.examples, [number for number, _ in data.problems]) == (1, [2, 3, 4])
     none = tmp_path / "none.json"
     none.write_text('{"data": []}')
     with pytest.raises(DataError, match=r"none.json: no questions"):
         answering().read(none, tokenizer, labelled=True, strict=True)
-    assert [len(chunk) for chunk in answering().stream(bad, tokenizer, chunk_rows=1)] == [1, 0, 0]
+    assert [len(chunk) for chunk in answering().stream(bad, tokenizer, chunk_rows=1)] == [1, 0, 0, 1]
     for changes, message in [
         ({"text_a": "a"}, "--text_a has no meaning here"),
         ({"labels": ["a"]}, "--labels has no meaning here"),

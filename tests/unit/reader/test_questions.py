@@ -75,7 +75,7 @@ def test_is_impossible_goes_before_answers(tmp_path: Path) -> None:
         ({"question": " ", "answers": []}, "the question is empty"),
         ({"question": "?", "context": "", "answers": []}, "the context is empty"),
         ({"question": "\ud800?", "answers": []}, "the question is not Unicode"),
-        ({"question": "?", "answers": "Anna"}, "'answers' is missing"),
+        ({"question": "?", "answers": "Anna"}, "'answers' is no list"),
         ({"question": "?", "answers": [{"text": "Anna"}]}, "an answer needs a 'text' and a whole number"),
         ({"question": "?", "answers": [{"text": "Anna", "answer_start": "0"}]}, "an answer needs a 'text' and a whole"),
         (
@@ -91,6 +91,21 @@ def test_a_question_that_cannot_be_used_says_why(tmp_path: Path, row: dict[str, 
     found = read(tmp_path / "q.jsonl", lines([ROWS[0], row, ROWS[2]]))
     assert [(q.number, bool(q.problem)) for q in found] == [(1, False), (2, True), (3, False)]
     assert message in found[1].problem
+
+
+def test_a_blank_question_keeps_its_answers_and_says_that_nothing_else_is_wrong(tmp_path: Path) -> None:
+    answers = [{"text": "Anna", "answer_start": 0}]
+    rows = [
+        {"question": " ", "answers": answers},
+        {"question": "?", "context": "", "answers": []},
+        {"question": "", "answers": "Anna"},
+        {"question": "", "answers": [], "context": 3},
+    ]
+    found = read(tmp_path / "q.jsonl", lines(rows))
+    assert [q.blank for q in found] == [True, True, False, False]
+    assert all(q.problem for q in found)
+    assert [q.answers for q in found] == [(Answer("Anna", 0),), (), (), ()]
+    assert [q.blank for q in read(tmp_path / "q.jsonl", lines(rows), labelled=False)] == [True, True, True, False]
 
 
 def test_a_question_to_answer_needs_no_id_and_no_answers(tmp_path: Path) -> None:
