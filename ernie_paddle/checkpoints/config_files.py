@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+from ernie_paddle.checkpoints.heads import WEIGHT
 from ernie_paddle.checkpoints.hf_names import config_from_hf
 from ernie_paddle.checkpoints.weights import Weights
 from ernie_paddle.models.config import ErnieConfig
@@ -36,7 +37,10 @@ def read_values(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: is not JSON ({error})") from None
     while isinstance(values, dict) and "vocab_size" not in values:
         inner = values.get("init_args") or values.get("config")
-        values = inner[0] if isinstance(inner, list) and inner else inner
+        inner = inner[0] if isinstance(inner, list) and inner else inner
+        # The class around the encoder tells what its head is for.
+        named = values.get("init_class")
+        values = {**inner, "init_class": named} if named and isinstance(inner, dict) else inner
     if not isinstance(values, dict):
         raise UserError(f"{path}: describes no encoder (there is no vocab_size in it)")
     return values
@@ -98,14 +102,6 @@ def read_config(
         raise UserError(f"{path}: {error}") from None
 
 
-def labels_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """The classes that a configuration names (`id2label`)."""
-    found = values.get("id2label")
-    if not isinstance(found, dict) or not all(str(key).isdigit() for key in found):
-        return ()
-    return tuple(str(found[key]) for key in sorted(found, key=int))
-
-
 def config_values(weights: Weights, family: str, pretraining: str) -> dict[str, Any]:
     """The keys of a `config.json` of Hugging Face or PaddleNLP.
 
@@ -127,18 +123,17 @@ def config_values(weights: Weights, family: str, pretraining: str) -> dict[str, 
     for key in _KEYS_LACKING[family]:
         del values[key]
     prefix = {"ernie": "Ernie", "bert": "Bert", "ernie_m": "ErnieM"}[family]
-    found: dict[str, Any] = {"model_type": family, "architectures": [prefix + _head(weights, pretraining)], **values}
+    found: dict[str, Any] = {"model_type": family, "architectures": [prefix + _class(weights, pretraining)], **values}
     if values.get("default_task_id"):
         found["task_id"] = values["default_task_id"]
-    if weights.labels:
-        found["id2label"] = {str(number): label for number, label in enumerate(weights.labels)}
-        found["label2id"] = {label: number for number, label in enumerate(weights.labels)}
+    if weights.head is not None:
+        found |= weights.head.config_keys(weights.arrays[WEIGHT].shape[-1])
     return found
 
 
-def _head(weights: Weights, pretraining: str) -> str:
-    if "classifier.weight" in weights.arrays:
-        return "ForSequenceClassification"
+def _class(weights: Weights, pretraining: str) -> str:
+    if weights.head is not None:
+        return f"For{weights.head.kind}"
     if "cls.predictions.decoder_bias" not in weights.arrays:
         return "Model"
     return pretraining if "cls.seq_relationship.weight" in weights.arrays else "ForMaskedLM"

@@ -10,8 +10,9 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save_file
 
-from ernie_paddle.checkpoints.config_files import config_values, family_of, labels_of, read_config, read_values
+from ernie_paddle.checkpoints.config_files import config_values, family_of, read_config, read_values
 from ernie_paddle.checkpoints.detect import HF, SAFETENSORS, TORCH
+from ernie_paddle.checkpoints.heads import find_head
 from ernie_paddle.checkpoints.hf_names import rename_hf, to_hf_tensors
 from ernie_paddle.checkpoints.paddle_names import from_paddlenlp
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer, write_vocabulary
@@ -69,7 +70,8 @@ def read_hf(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Wei
         renamed.notes += before.notes
     family = family_of(values, tensors)
     config, notes = read_config(path / _CONFIG, family, renamed.arrays, layer_norm_eps)
-    found = renamed.weights(path, HF, family, config, notes, labels_of(values))
+    head = find_head(values, renamed.arrays, renamed.sources)
+    found = renamed.weights(path, HF, family, config, notes, head)
     return with_tokenizer(found, (path,), vocab)
 
 
@@ -80,6 +82,7 @@ def write_hf(folder: Path, weights: Weights, family: str) -> None:
         UserError: the family has no such encoder.
     """
     write_json(folder / _CONFIG, config_values(weights, family, "ForPreTraining"))
-    save_file(to_hf_tensors(weights.arrays, family), folder / SAFETENSORS, metadata={"format": "pt"})
+    tensors = to_hf_tensors(weights.arrays, family, weights.head.hf_name if weights.head else "classifier")
+    save_file(tensors, folder / SAFETENSORS, metadata={"format": "pt"})
     if weights.tokenizer is not None:
         write_vocabulary(folder, weights.tokenizer)

@@ -53,7 +53,7 @@ _SAID_ELSEWHERE = {
     "gradient_checkpointing", "directionality", "act_dropout", "is_decoder", "bos_token_id", "eos_token_id",
     "sep_token_id", "cls_token_id", "finetuning_task", "output_past", "pooler_fc_size", "pooler_num_attention_heads",
     "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type", "init_class", "num_classes", "dropout",
-    "paddlenlp_version", "pool_act", "fuse", "enable_recompute", "pointer_inter_size", "return_dict",
+    "paddlenlp_version", "pool_act", "fuse", "enable_recompute", "pointer_inter_size", "return_dict", "num_choices",
 }  # fmt: skip
 """Keys of Hugging Face and PaddleNLP that do not describe the encoder's mathematics, or only restate a default."""
 
@@ -87,16 +87,19 @@ def _inside_encoder(name: str) -> str:
     return name.replace("embeddings.LayerNorm.", "embeddings.layer_norm.").replace("self_attn.self_attn.", "self_attn.")
 
 
-def to_hf(name: str, family: str = "ernie") -> str:
+def to_hf(name: str, family: str = "ernie", classifier: str = "classifier") -> str:
     """The Hugging Face name of one of our tensors.
 
     Args:
         name: ours.
-        family: "ernie" or "bert" (they differ in the prefix), or "ernie_m"; span heads come out as `classifier`.
+        family: "ernie" or "bert" (they differ in the prefix), or "ernie_m".
+        classifier: what the fine-tuning head is called there (`Head.hf_name`).
     """
     assert family in ("ernie", "bert", "ernie_m"), family
     if name in _TO_HF_HEADS:
         return _TO_HF_HEADS[name]
+    if name.startswith("classifier."):
+        return classifier + name.removeprefix("classifier")
     if not name.startswith("ernie."):
         return name
     if family == "ernie_m":
@@ -144,10 +147,12 @@ def from_hf(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return rename_hf(tensors).arrays
 
 
-def to_hf_tensors(ours: Mapping[str, np.ndarray], family: str = "ernie") -> dict[str, np.ndarray]:
+def to_hf_tensors(
+    ours: Mapping[str, np.ndarray], family: str = "ernie", classifier: str = "classifier"
+) -> dict[str, np.ndarray]:
     """Rename and transpose our tensors for Hugging Face; tied tensors are written once, as its own writer does."""
     return {
-        to_hf(name, family): np.ascontiguousarray(array.T) if is_transposed(name) else array
+        to_hf(name, family, classifier): np.ascontiguousarray(array.T) if is_transposed(name) else array
         for name, array in ours.items()
     }
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ernie_paddle.checkpoints import detect
+from ernie_paddle.checkpoints.heads import CHOICE
 from ernie_paddle.checkpoints.hf import read_hf, write_hf
 from ernie_paddle.checkpoints.ours import read_ours, write_ours
 from ernie_paddle.checkpoints.paddlenlp import read_paddlenlp, write_paddlenlp
@@ -62,10 +63,15 @@ def open_model_folder(path: Path, vocab: Path | None = None, layer_norm_eps: flo
 def left_behind(weights: Weights, layout: str) -> list[str]:
     """Sentences about what the layout does not hold of these weights."""
     said = []
-    if weights.labels and layout not in (detect.HF, detect.PADDLENLP):
-        said.append(f"the names of the {len(weights.labels)} classes are not written")
+    if weights.head is not None and layout == detect.STATIC:
+        if weights.head.labels:
+            said.append(f"the names of the {len(weights.head.labels)} classes are not written")
+        if weights.head.kind == CHOICE:
+            said.append("the static releases know no multiple choice; the head is called like a classifier of texts")
     if weights.tokenizer is None:
         said.append("no vocabulary is written")
+    if layout == detect.HF and weights.config.use_task_id and weights.config.default_task_id:
+        said.append(f"Hugging Face's classes take task_type_ids 0; give them {weights.config.default_task_id} instead")
     if layout == detect.STATIC and weights.config.layer_norm_eps != 1e-5:
         said.append("the programs of the static releases compute with layer_norm_eps 1e-5, whatever is written")
     return said
@@ -85,6 +91,8 @@ def write_model_folder(path: Path, weights: Weights, layout: str, family: str | 
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: exists already; name a new folder, or remove it first")
+    if weights.only_ours is not None and layout != detect.OURS:
+        raise UserError(f"{weights.path}: {weights.only_ours}; only --format ours can hold it")
     aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     aside.mkdir(parents=True)
     try:

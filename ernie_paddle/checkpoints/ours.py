@@ -6,6 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from ernie_paddle.checkpoints.detect import OURS
+from ernie_paddle.checkpoints.heads import find_head, head_of_task
+from ernie_paddle.checkpoints.origin import ORIGIN, origin_document, read_origin
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer
 from ernie_paddle.checkpoints.weights import Renamed, Weights, floats_only
 from propeller import checkpoint
@@ -29,9 +31,15 @@ def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> W
     for name, array in floats_only(model.parameters(), renamed).items():
         renamed.put(name, array, name)
     family = "ernie_m" if config.position_offset == 2 and config.type_vocab_size == 0 else "ernie"
-    labels: tuple[str, ...] = tuple(getattr(model.task, "labels", ()))
-    notes = [] if model.task is None else [f"fine-tuned for {model.task.type}; its settings (task.json) stay behind"]
-    found = renamed.weights(model.path, OURS, family, config, notes, labels)
+    notes, origin = [], read_origin(model.path)
+    if model.task is not None:
+        head = head_of_task(model.task)
+        notes.append(f"fine-tuned for {model.task.type}; its settings (task.json) stay behind")
+    elif origin is not None:
+        family, head = origin
+    else:
+        head = find_head({}, renamed.arrays, renamed.sources)
+    found = renamed.weights(model.path, OURS, family, config, notes, head)
     found = dataclasses.replace(found, tokenizer=model.tokenizer)
     return found if vocab is None else with_tokenizer(found, (), vocab)
 
@@ -47,4 +55,5 @@ def write_ours(folder: Path, weights: Weights, family: str) -> None:
     if weights.tokenizer is None:
         raise UserError(f"{weights.path}: holds no vocabulary that can be read; give it with --vocab FILE")
     with tokenizer_files(weights.tokenizer) as files:
-        checkpoint.save(folder, 0, {PARAMETERS: weights.arrays}, model_documents(weights.config, None), files)
+        documents = {**model_documents(weights.config, None), ORIGIN: origin_document(weights, family)}
+        checkpoint.save(folder, 0, {PARAMETERS: weights.arrays}, documents, files)

@@ -48,7 +48,7 @@ _STATIC_HEADS = {
     for head in ("cls_seq_label_out", "cls_mrc_out")
     for letter, kind in (("w", "weight"), ("b", "bias"))
 }
-"""Heads of other tasks; written as `cls_out`, which the release calls the head of every classifier."""
+"""Heads of other tasks than the classification of texts (see `heads`)."""
 _STATIC_UNTIED = "mask_lm_out_fc.w_0"
 _STATIC_LAYER = re.compile(r"encoder_layer_(\d+)_(.+?)(\.w_0|\.b_0|_scale|_bias)")
 _STATIC_BLOCK = {
@@ -96,8 +96,15 @@ def static_to_ours(name: str) -> str | None:
     return _STATIC.get(name) or _STATIC_HEADS.get(name)
 
 
-def ours_to_static(name: str) -> str:
-    """The name of one of our tensors in the static releases; our own where they have no such tensor."""
+def ours_to_static(name: str, classifier: str = "cls_out") -> str:
+    """The name of one of our tensors in the static releases; our own where they have no such tensor.
+
+    Args:
+        name: ours.
+        classifier: what the fine-tuning head is called there (`Head.static_name`).
+    """
+    if name in ("classifier.weight", "classifier.bias"):
+        return f"{classifier}_{'w' if name.endswith('weight') else 'b'}"
     match = _OUR_LAYER.fullmatch(name)
     if match is None:
         return _TO_STATIC.get(name, name)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ernie_paddle.checkpoints.config_files import config_values, family_of, labels_of, read_config, read_values
+from ernie_paddle.checkpoints.config_files import config_values, family_of, read_config, read_values
 from ernie_paddle.checkpoints.detect import PADDLENLP, PDPARAMS, find_pdparams
+from ernie_paddle.checkpoints.heads import find_head
 from ernie_paddle.checkpoints.paddle_names import from_paddlenlp, ours_to_paddlenlp
 from ernie_paddle.checkpoints.pdparams import read_pdparams, write_pdparams
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer, write_vocabulary
@@ -31,7 +32,8 @@ def read_paddlenlp(path: Path, vocab: Path | None, layer_norm_eps: float | None)
     renamed = from_paddlenlp(tensors)
     family = family_of(values, tensors)
     config, notes = read_config(file, family, renamed.arrays, layer_norm_eps)
-    found = renamed.weights(path, PADDLENLP, family, config, notes, labels_of(values))
+    head = find_head(values, renamed.arrays, renamed.sources)
+    found = renamed.weights(path, PADDLENLP, family, config, notes, head)
     return with_tokenizer(found, (path,), vocab)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ernie_paddle.checkpoints.heads import WEIGHT
 from ernie_paddle.checkpoints.weights import Weights
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
@@ -82,6 +83,8 @@ class Comparison:
         for head, shapes in heads.items():
             if head not in absent:
                 wanted |= shapes
+        if weights.head is not None:
+            wanted |= _linear("classifier", weights.config.hidden_size, arrays[WEIGHT].shape[-1])
         there = [name for name in wanted if name in arrays]
         return cls(
             matched=[name for name in there if arrays[name].shape == wanted[name]],

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ernie_paddle.checkpoints.config_files import read_config
 from ernie_paddle.checkpoints.detect import PARAMS, STATIC, find_variables
+from ernie_paddle.checkpoints.heads import find_head
 from ernie_paddle.checkpoints.paddle_names import from_static, ours_to_static
 from ernie_paddle.checkpoints.tensor_file import read_tensor, write_tensor
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer, write_vocabulary
@@ -31,7 +32,8 @@ def read_static(path: Path, vocab: Path | None, layer_norm_eps: float | None) ->
     names = sorted(entry.name for entry in variables.iterdir() if entry.is_file() and entry.name not in _OTHER_FILES)
     renamed = from_static({name: read_tensor(variables / name) for name in names})
     config, notes = read_config(file, "ernie", renamed.arrays, layer_norm_eps)
-    found = renamed.weights(path, STATIC, "ernie", config, notes)
+    head = find_head({}, renamed.arrays, renamed.sources)
+    found = renamed.weights(path, STATIC, "ernie", config, notes, head)
     return with_tokenizer(found, folders, vocab)
 
 
@@ -45,7 +47,8 @@ def write_static(folder: Path, weights: Weights, family: str) -> None:
         raise UserError("the static releases know no ERNIE-M; take --format hf or paddlenlp")
     write_json(folder / _CONFIG, weights.config.to_dict())
     (folder / PARAMS).mkdir()
+    classifier = weights.head.static_name if weights.head else "cls_out"
     for name, array in weights.arrays.items():
-        write_tensor(folder / PARAMS / ours_to_static(name), array)
+        write_tensor(folder / PARAMS / ours_to_static(name, classifier), array)
     if weights.tokenizer is not None:
         write_vocabulary(folder, weights.tokenizer)

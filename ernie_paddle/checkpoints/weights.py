@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle.checkpoints.heads import Found, Head
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from reader.tokenizer import Tokenizer
@@ -32,7 +33,8 @@ class Weights:
         left_out: names of the source that are no weights of the model, with the reason.
         notes: sentences about what was decided in reading.
         tokenizer: None where the source holds no vocabulary and none was given.
-        labels: the classes of a fine-tuned classifier, where the source names them.
+        head: what `classifier` answers; None where there is none, or none that other projects have.
+        only_ours: why no other layout can hold these weights; None where others can.
     """
 
     path: Path
@@ -44,7 +46,8 @@ class Weights:
     left_out: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     tokenizer: Tokenizer | None = None
-    labels: tuple[str, ...] = ()
+    head: Head | None = None
+    only_ours: str | None = None
 
     def digest(self) -> str:
         """SHA-256 of names, shapes and values: equal weights have equal digests in every layout."""
@@ -81,11 +84,20 @@ class Renamed:
         self.sources[name] = source
 
     def weights(
-        self, path: Path, layout: str, family: str, config: ErnieConfig, notes: list[str], labels: tuple[str, ...] = ()
+        self, path: Path, layout: str, family: str, config: ErnieConfig, notes: list[str], found: Found
     ) -> Weights:
         """What was renamed, with what else is known of the folder."""
         return Weights(
-            path, layout, family, config, self.arrays, self.sources, self.left_out, (*self.notes, *notes), None, labels
+            path=path,
+            layout=layout,
+            family=family,
+            config=config,
+            arrays=self.arrays,
+            sources=self.sources,
+            left_out=self.left_out,
+            notes=(*self.notes, *notes, *found.notes),
+            head=found.head,
+            only_ours=found.only_ours,
         )
 
 

@@ -14,6 +14,7 @@ import pytest
 from released import CONFIG, PIECES, random_arrays, weights, write_config, write_vocab
 from safetensors.numpy import load_file, save_file
 
+from ernie_paddle.checkpoints.heads import SEQUENCE, Head
 from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder, write_model_folder
 from ernie_paddle.checkpoints.weights import Weights
 from ernie_paddle.cli.main import main
@@ -40,13 +41,14 @@ def equal(one: Weights, other: Weights) -> bool:
 
 @pytest.mark.parametrize("route", list(itertools.permutations(LAYOUTS, 2)), ids="-".join)
 def test_every_layout_to_every_other_and_back_is_exact(tmp_path: Path, route: tuple[str, str]) -> None:
-    first = weights(tmp_path, **CLASSIFIER)
+    first = dataclasses.replace(weights(tmp_path, **CLASSIFIER), head=Head(SEQUENCE))
     found = first
     for number, layout in enumerate([*route, route[0]]):
         write_model_folder(tmp_path / str(number), found, layout)
         found = open_model_folder(tmp_path / str(number))
         assert found.layout == layout
         assert equal(found, first)
+        assert found.head == first.head
     for one, other in zip(_files(tmp_path / "0"), _files(tmp_path / "2"), strict=True):
         assert one.read_bytes() == other.read_bytes(), one
 
@@ -148,14 +150,15 @@ def test_a_vocabulary_longer_than_the_embedding(tmp_path: Path, capsys: pytest.C
 
 
 def test_what_a_layout_does_not_hold_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    named = dataclasses.replace(weights(tmp_path, dataclasses.replace(CONFIG, layer_norm_eps=1e-12)), labels=("a", "b"))
+    plain = weights(tmp_path, dataclasses.replace(CONFIG, layer_norm_eps=1e-12), **CLASSIFIER)
+    named = dataclasses.replace(plain, head=Head(SEQUENCE, ("a", "b", "c")))
     write_model_folder(tmp_path / "hf", named, "hf")
-    assert open_model_folder(tmp_path / "hf").labels == ("a", "b")
+    assert open_model_folder(tmp_path / "hf").head == named.head
     _, lines, _ = convert(capsys, "--from", tmp_path / "hf", "--to", tmp_path / "paddlenlp", "--format", "paddlenlp")
     assert not any("classes" in line for line in lines)
-    assert open_model_folder(tmp_path / "paddlenlp").labels == ("a", "b")
+    assert open_model_folder(tmp_path / "paddlenlp").head == named.head
     _, lines, _ = convert(capsys, "--from", tmp_path / "hf", "--to", tmp_path / "static", "--format", "static")
-    assert "note: the names of the 2 classes are not written" in lines
+    assert "note: the names of the 3 classes are not written" in lines
     assert any("compute with layer_norm_eps 1e-5" in line for line in lines)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from released import CONFIG, random_arrays
 
+from ernie_paddle.checkpoints.heads import QUESTION, Head
 from ernie_paddle.checkpoints.hf_names import rename_hf, to_hf
 from ernie_paddle.checkpoints.paddle_names import (
     from_paddlenlp,
@@ -76,6 +77,14 @@ def test_paddlenlp_names_are_those_that_were_verified_by_loading(shared_data: Pa
         if family == "ernie_m":
             hf = f"ernie_m.{hf}"
         assert to_hf(paddlenlp_to_ours(theirs), family) == hf
+
+
+def test_the_head_of_questions_as_it_was_verified_by_loading(shared_data: Path) -> None:
+    document = json.loads((shared_data / "golden/models/parameter_names.json").read_text())
+    head = Head(QUESTION)
+    for pair in document["bert heads (QA)"]:
+        assert ours_to_paddlenlp(pair["paddlenlp"], "bert") == pair["paddlenlp"]
+        assert to_hf(paddlenlp_to_ours(pair["paddlenlp"]), "bert", head.hf_name) == pair["hf"]
 
 
 @pytest.mark.parametrize("changes", [{}, {"use_task_id": False}, {"type_vocab_size": 0, "intermediate_size": 24}])

@@ -1,0 +1,162 @@
+"""Fine-tuning heads: the classes of other projects that have them, under which names, and how a source tells its own.
+
+Here every such head is `classifier.weight` [in, out] and `classifier.bias`. The classes of Hugging Face and PaddleNLP
+are called the prefix of the family, "For" and one of `KINDS`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ernie_paddle.finetune.task_type import TaskType
+
+SEQUENCE, TOKEN, QUESTION, CHOICE = (
+    "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice",
+)  # fmt: skip
+KINDS = (SEQUENCE, TOKEN, QUESTION, CHOICE)
+WEIGHT = "classifier.weight"
+_POOLER = "ernie.pooler.dense.weight"
+_STATIC_NAMES = {TOKEN: "cls_seq_label_out", QUESTION: "cls_mrc_out"}
+_CLASS = re.compile(rf"[A-Z]\w*For({'|'.join(KINDS)})")
+_TELLING = {"qa_outputs.weight": QUESTION, **{f"{name}_w": kind for kind, name in _STATIC_NAMES.items()}}
+_PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
+_KIND_OF_TYPE = {
+    "classification": SEQUENCE,
+    "regression": SEQUENCE,
+    "labelling": TOKEN,
+    "question_answering": QUESTION,
+    "multiple_choice": CHOICE,
+}
+_PROBLEM_OF_TYPE = {"classification": "single_label_classification", "regression": "regression"}
+
+
+@dataclass(frozen=True)
+class Head:
+    """What `classifier` answers.
+
+    Attributes:
+        kind: one of `KINDS`.
+        labels: the classes in the order of the outputs, of a sequence or token classification whose source names them.
+        problem_type: the loss of a sequence classification (Hugging Face's word for it), where it is known.
+        n_choices: the number of choices of a row, where it is known.
+    """
+
+    kind: str
+    labels: tuple[str, ...] = ()
+    problem_type: str | None = None
+    n_choices: int | None = None
+
+    @property
+    def hf_name(self) -> str:
+        """Hugging Face's name of the layer."""
+        return "qa_outputs" if self.kind == QUESTION else "classifier"
+
+    @property
+    def static_name(self) -> str:
+        """The static releases' name of the layer, without `_w` and `_b`."""
+        return _STATIC_NAMES.get(self.kind, "cls_out")
+
+    def config_keys(self, n_outputs: int) -> dict[str, Any]:
+        """What a `config.json` says about a head with so many outputs.
+
+        A multiple choice has one output whatever the configuration says, and the same weights for any number of
+        choices; only PaddleNLP's class wants to know how many there are.
+        """
+        if self.kind == CHOICE:
+            return {} if self.n_choices is None else {"num_choices": self.n_choices}
+        found: dict[str, Any] = {"num_labels": n_outputs}
+        if self.problem_type is not None:
+            found["problem_type"] = self.problem_type
+        if self.labels:
+            found["id2label"] = {str(number): label for number, label in enumerate(self.labels)}
+            found["label2id"] = {label: number for number, label in enumerate(self.labels)}
+        return found
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is known of the head of some weights.
+
+    Attributes:
+        head: None where there is none, or none that other projects have.
+        only_ours: why no other layout can hold these weights; None where others can.
+        notes: sentences for the report.
+    """
+
+    head: Head | None = None
+    only_ours: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+def head_of_task(task: TaskType) -> Found:
+    """The head of a model that was fine-tuned here."""
+    settings = task.to_dict()
+    if task.type == "retrieval":
+        said = f"a text's vector is the last block's output, pooled by {settings['pooling']!r} and made length 1"
+        return Found(notes=(f"no head is written for retrieval: {said}",))
+    if settings.get("features") is not None:
+        return Found(only_ours="fine-tuned with --features, and no class of another project has its BiLSTM")
+    if task.type not in _KIND_OF_TYPE:
+        return Found(only_ours=f"fine-tuned for {task.type}, and no class of another project has its head")
+    kind = _KIND_OF_TYPE[task.type]
+    labels = tuple(getattr(task, "labels", ())) if kind in (SEQUENCE, TOKEN) else ()
+    n_choices = len(settings["choices"]) if kind == CHOICE else None
+    return Found(Head(kind, labels, _PROBLEM_OF_TYPE.get(task.type), n_choices))
+
+
+def find_head(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sources: Mapping[str, str]) -> Found:
+    """The head in a source that was not fine-tuned here.
+
+    Args:
+        values: its configuration, which may name the class; empty where there is none that could.
+        arrays: under our names.
+        sources: the name in the source of each of them.
+    """
+    if WEIGHT not in arrays:
+        return Found()
+    named = _class_kind(values)
+    kind = _TELLING.get(sources[WEIGHT]) or named or (SEQUENCE if _POOLER in arrays else None)
+    if kind is None:
+        return Found(only_ours="nothing says what its classifier is for (no class in its configuration, and no pooler)")
+    notes = []
+    if sources[WEIGHT] not in _TELLING and named is None:
+        notes.append(f"no class is named, and there is a pooler: {sources[WEIGHT]} is taken for a classifier of texts")
+    labels = labels_of(values) if kind in (SEQUENCE, TOKEN) else ()
+    n_outputs = arrays[WEIGHT].shape[-1]
+    if len(labels) not in (0, n_outputs):
+        notes.append(
+            f"id2label names {len(labels)} classes, but the head has {n_outputs} outputs; the names are left out"
+        )
+        labels = ()
+    problem, n_choices = values.get("problem_type"), values.get("num_choices")
+    head = Head(
+        kind,
+        labels,
+        problem_type=problem if kind == SEQUENCE and problem in _PROBLEMS else None,
+        n_choices=n_choices if kind == CHOICE and isinstance(n_choices, int) else None,
+    )
+    return Found(head, notes=tuple(notes))
+
+
+def labels_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """The classes that a configuration names (`id2label`)."""
+    found = values.get("id2label")
+    if not isinstance(found, dict) or not all(str(key).isdigit() for key in found):
+        return ()
+    return tuple(str(found[key]) for key in sorted(found, key=int))
+
+
+def _class_kind(values: Mapping[str, Any]) -> str | None:
+    """The kind of the class that a configuration names."""
+    named = values.get("architectures")
+    for name in [*(named if isinstance(named, list) else ()), values.get("init_class")]:
+        match = _CLASS.fullmatch(str(name))
+        if match:
+            return match[1]
+    return None

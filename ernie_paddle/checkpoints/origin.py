@@ -1,0 +1,39 @@
+"""What a checkpoint that `ernie convert` wrote says of its source, so that it can be written as that again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ernie_paddle.checkpoints.heads import Found, Head
+from ernie_paddle.checkpoints.weights import Weights
+from propeller.errors import UserError
+
+ORIGIN = "origin.json"
+
+
+def origin_document(weights: Weights, family: str) -> dict[str, Any]:
+    """The content of the file."""
+    head = None if weights.head is None else asdict(weights.head)
+    return {"family": family, "head": head, "only_ours": weights.only_ours}
+
+
+def read_origin(folder: Path) -> tuple[str, Found] | None:
+    """The family and the head; None for a checkpoint that was trained here.
+
+    Raises:
+        UserError: a damaged file.
+    """
+    path = folder / ORIGIN
+    if not path.is_file():
+        return None
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        head = values["head"]
+        if head is not None:
+            head = Head(**{**head, "labels": tuple(head["labels"])})
+        return str(values["family"]), Found(head, values["only_ours"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: damaged or of another version ({error!r}); convert the source again") from None
