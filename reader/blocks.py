@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
+from reader.encodings import refuse_utf16
 from reader.errors import DataError
 from reader.report import SkipReport
 from reader.sentences import split_sentences
@@ -174,8 +175,7 @@ def _expand(entry: str) -> list[Path]:
 def _head(path: Path) -> bytes:
     with open_bytes(path) as stream:
         head = _read(stream, path, _HEAD)
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        raise DataError(f"{path}: looks like UTF-16; convert it to UTF-8 (iconv -f UTF-16 -t UTF-8)")
+    refuse_utf16(head, str(path))
     return head.removeprefix(_BOM)
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reader.encodings import not_utf8, refuse_utf16
 from reader.errors import DataError
 from reader.table import open_bytes, shown_name
 
@@ -74,11 +75,12 @@ def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) ->
         raise DataError(f"{name}: format {format!r} holds no questions; give one of {', '.join(FORMATS)}")
     with open_bytes(path) as stream:
         raw = stream.read().removeprefix(b"\xef\xbb\xbf")
+    refuse_utf16(raw, name)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{name}:{line}: not UTF-8; convert the file (iconv -f latin1 -t utf-8)") from None
+        raise DataError(f"{name}:{line}: {not_utf8(raw)}") from None
     if not text.strip():
         raise DataError(f"{name}: the file is empty")
     records = _line_records(text, name) if _holds_lines(text, format, name) else _squad_records(text, name)

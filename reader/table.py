@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from reader.encodings import not_utf8, refuse_utf16
 from reader.errors import DataError
 from reader.nested import NESTED, NestedRecordError
 
@@ -135,7 +136,7 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
             raise DataError(f"{name}: the file is empty")
         columns = first_record[1] if header else [str(i + 1) for i in range(len(first_record[1]))]
         if any(_SURROGATE.search(column) for column in columns):
-            raise DataError(f"{name}:1: the header is not UTF-8; convert the file (iconv -f latin1 -t utf-8)")
+            raise DataError(f"{name}:1: the header is {not_utf8(' '.join(columns))}")
         if len(set(columns)) < len(columns):
             twice = next(column for column in columns if columns.count(column) > 1)
             raise DataError(f"{name}:1: the header names the column {twice!r} twice")
@@ -154,7 +155,7 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
     """The bytes of a file (unpacked, if it is a .gz), or of standard input.
 
     Raises:
-        DataError: UTF-16 or a damaged .gz.
+        DataError: a damaged .gz.
         FileNotFoundError: no such file.
     """
     if str(path) == STDIN:
@@ -163,8 +164,6 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
     with open(path, "rb") as raw:
         magic = raw.read(2)
         raw.seek(0)
-        if magic in (b"\xff\xfe", b"\xfe\xff"):
-            raise DataError(f"{path}: this is UTF-16; convert it to UTF-8 (iconv -f utf-16 -t utf-8)")
         try:
             yield cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if magic == b"\x1f\x8b" else raw
         except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -172,9 +171,14 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Lines with their line end; bytes that are not UTF-8 become lone surrogates, for the caller to report."""
+    """Lines with their line end; bytes that are not UTF-8 become lone surrogates, for the caller to report.
+
+    Raises:
+        DataError: UTF-16, or a line of many megabytes.
+    """
     for number, raw in enumerate(stream):
         if number == 0:
+            refuse_utf16(raw, name)
             raw = raw.removeprefix(b"\xef\xbb\xbf")
         if len(raw) > _LONGEST_FIELD:
             raise DataError(f"{name}:{number + 1}: a line of {len(raw):,} bytes; is this a table?")
@@ -302,4 +306,4 @@ def _checked(rows: Iterable[Row]) -> Iterator[Row]:
         if bad is None:
             yield row
         else:
-            yield Row(row.line, problem=f"column {bad!r} is not UTF-8; convert the file (iconv -f latin1 -t utf-8)")
+            yield Row(row.line, problem=f"column {bad!r} is {not_utf8(row.cells[bad])}")

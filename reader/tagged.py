@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reader.encodings import not_utf8
 from reader.errors import DataError
 from reader.table import FORMATS, Row, decoded_lines, open_bytes, open_table, shown_name, table_format
 
@@ -113,7 +114,7 @@ def _conll_sentences(lines: Iterator[str], token: int, tag: int, labelled: bool)
         if len(fields) != columns:
             problem = number, f"{len(fields)} columns where the first line has {columns}"
         elif _SURROGATE.search(text):
-            problem = number, "not UTF-8; convert the file (iconv -f latin1 -t utf-8)"
+            problem = number, not_utf8(text)
         elif not all(-columns <= place < columns for place in ((token, tag) if labelled else (token,))):
             problem = number, f"there are only {columns} columns; choose them with --text_a and --label"
         elif labelled and (token - tag) % columns == 0:
@@ -155,6 +156,6 @@ def _parts(cell: Any, separator: str) -> list[str] | str:
         return f"a text or a list of texts is expected, found {type(cell).__name__}"
     if not all(isinstance(part, str) for part in parts):
         return "the list must hold texts only"
-    if any(_SURROGATE.search(part) for part in parts):
-        return "not UTF-8; convert the file (iconv -f latin1 -t utf-8)"
+    if bad := [part for part in parts if _SURROGATE.search(part)]:
+        return not_utf8(" ".join(bad))
     return parts or "empty"

@@ -75,7 +75,7 @@ def test_json_problems_name_the_line(tmp_path: Path) -> None:
     assert problems[2].startswith("not valid JSON")
     assert problems[3] == "a JSON object is expected, found list"
     assert problems[4] == "empty line"
-    assert "column 'a' is not UTF-8" in problems[5]
+    assert "column 'a' is not Unicode (half of a surrogate pair)" in problems[5]
     assert len(problems) == 6
 
 

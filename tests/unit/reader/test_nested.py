@@ -131,7 +131,7 @@ def changed(record: dict[str, Any], path: tuple[str | int, ...], value: object) 
             r"passage.questions\[0\].answers\[1\].text is missing",
         ),
         ("multirc", changed(MULTIRC, ("passage", "questions"), []), "no question in it"),
-        ("multirc", changed(MULTIRC, ("passage", "questions", 0, "answers", 1, "text"), "\ud800"), "is not UTF-8"),
+        ("multirc", changed(MULTIRC, ("passage", "questions", 0, "answers", 1, "text"), "\ud800"), "is not Unicode"),
         ("multirc", "{", "not valid JSON"),
         ("record", changed(RECORD, ("passage", "entities", 2, "end"), 500), r"entities\[2\]: 20 to 500 is no place"),
         ("record", changed(RECORD, ("passage", "entities", 2, "start"), "x"), r"entities\[2\]: 'x' to 23 is no place"),
@@ -168,4 +168,4 @@ def test_what_lies_inside_objects_has_a_dotted_name(tmp_path: Path) -> None:
     assert row.cells["target.span1_index"] == 7, "a key of its own goes before"
     assert row.cells["target"] == target
     bad = read(tmp_path / "t.jsonl", "auto", '{"target": {"span1_text": "\\ud800"}}')[0]
-    assert "column 'target.span1_text' is not UTF-8" in bad.problem
+    assert "column 'target.span1_text' is not Unicode" in bad.problem

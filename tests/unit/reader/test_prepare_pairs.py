@@ -147,7 +147,8 @@ def test_bad_rows_are_counted_with_their_lines(tmp_path: Path, vocab: Path) -> N
     assert found == {
         "2 columns where the header has 3": [f"{path}:3"],
         "text_b ('second') is empty": [f"{path}:4"],
-        "column 'second' is not UTF-8; convert the file (iconv -f latin1 -t utf-8)": [f"{path}:5"],
+        "column 'second' is not UTF-8; convert the file from its encoding (for example latin1: iconv -f latin1 -t "
+        "utf-8)": [f"{path}:5"],
         "column 'kind': the label is missing": [f"{path}:6"],
         "empty line": [f"{path}:7"],
         "text without tokens": [f"{path}:8"],
