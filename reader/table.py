@@ -16,7 +16,7 @@ import sys
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -28,6 +28,8 @@ FORMATS = ("auto", "tsv", "csv", "jsonl")
 READABLE = (*FORMATS, *NESTED)
 """Formats of `open_table`; a file in one of NESTED may hold several rows in a line."""
 STDIN = "-"
+OR = "|"
+"""Between the names of a column that is called differently in several tables."""
 _BY_SUFFIX = {
     ".tsv": "tsv",
     ".txt": "tsv",
@@ -71,17 +73,59 @@ class Table:
     def require(self, *wanted: str | None) -> None:
         """Check that the named columns exist (None is passed over); in JSON lines each row is checked when used.
 
+        Of `a|b` one has to exist.
+
         Raises:
             DataError: a column is missing; names the nearest one and all that exist.
         """
         for name in wanted:
-            if name is not None and self.columns is not None and name not in self.columns:
-                near = difflib.get_close_matches(name, self.columns, n=1)
-                hint = f"did you mean {near[0]!r}? " if near else ""
-                raise DataError(
-                    f"{self.name}:1: there is no column {name!r}; {hint}columns: {', '.join(self.columns)}"
-                    + ("; the first row must name the columns" if self.header else "")
-                )
+            if name is None or self.columns is None or any(column in self.columns for column in _names(name)):
+                continue
+            alternatives = name.split(OR)
+            near = [found for one in alternatives for found in difflib.get_close_matches(one, self.columns, 1)]
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise DataError(
+                f"{self.name}:1: there is no column {' or '.join(map(repr, alternatives))}; "
+                f"{hint}columns: {', '.join(self.columns)}"
+                + ("; the first row must name the columns" if self.header else "")
+                + ("; if this is CSV, give --format csv" if _may_be_csv(self) else "")
+            )
+
+    def choose(self, *wanted: str | None) -> Table:
+        """This table with the named columns: where one is `a|b`, the cells of the first that exists have that name too.
+
+        A column whose very name holds `|` is meant before its parts.
+
+        Raises:
+            DataError: as `require`.
+        """
+        self.require(*wanted)
+        several = [name for name in wanted if name is not None and OR in name]
+        return replace(self, rows=_with_chosen(self.rows, several)) if several else self
+
+
+def _names(name: str) -> list[str]:
+    """The columns that a name may mean, the first that exists being meant."""
+    return [name, *name.split(OR)] if OR in name else [name]
+
+
+def _with_chosen(rows: Iterator[Row], several: Sequence[str]) -> Iterator[Row]:
+    for row in rows:
+        for name in several:
+            found = next((column for column in _names(name) if column in row.cells), None)
+            if found is not None:
+                row.cells[name] = row.cells[found]
+        yield row
+
+
+def _may_be_csv(table: Table) -> bool:
+    """Whether what was read as TSV is one column that holds commas, or whose cells nobody has looked at."""
+    return (
+        table.format == "tsv"
+        and table.columns is not None
+        and len(table.columns) == 1
+        and ("," in table.columns[0] or not table.header)
+    )
 
 
 def refusal(name: str, problems: Sequence[tuple[int, str]]) -> DataError:

@@ -15,7 +15,7 @@ from typing import Any
 
 from reader.encodings import not_utf8
 from reader.errors import DataError
-from reader.table import FORMATS, Row, decoded_lines, open_bytes, open_table, shown_name, table_format
+from reader.table import FORMATS, OR, Row, decoded_lines, open_bytes, open_table, shown_name, table_format
 
 CONLL = "conll"
 SEPARATOR = "\x02"
@@ -64,7 +64,7 @@ def open_tagged(
         header: of a TSV or CSV.
         tokens: column of the tokens; None: "tokens", in CoNLL columns the first.
         tags: column of the tags; None: "label", in CoNLL columns the last. CoNLL columns are counted from 1, or with a
-            minus sign from the end.
+            minus sign from the end. Of `a|b` a table takes the first that exists, CoNLL columns the first number.
         labelled: whether to read the tags.
 
     Raises:
@@ -77,15 +77,16 @@ def open_tagged(
         return
     tokens, tags = tokens or "tokens", tags or "label"
     with open_table(path, format, header) as table:
-        table.require(tokens, tags if labelled else None)
+        table = table.choose(tokens, tags if labelled else None)
         yield (_from_row(row, tokens, tags if labelled else None) for row in table.rows)
 
 
 def _column_number(text: str) -> int:
     """A column counted from 1 or, negative, from the end, as an index of Python."""
-    if not re.fullmatch(r"-?[1-9]\d*", text):
+    number = next((int(name) for name in text.split(OR) if re.fullmatch(r"-?[1-9]\d*", name)), None)
+    if number is None:
         raise DataError(f"column {text!r}: the columns of CoNLL files are numbers, 1, 2, … or -1, -2, … from the end")
-    return int(text) - 1 if int(text) > 0 else int(text)
+    return number - 1 if number > 0 else number
 
 
 def _conll_sentences(lines: Iterator[str], token: int, tag: int, labelled: bool) -> Iterator[Tagged]:

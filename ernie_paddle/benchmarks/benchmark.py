@@ -41,6 +41,7 @@ class Benchmark:
         average_all: whether the task's own score is the mean over all development tables, not that of the first.
         test: tables to answer for a submission, by the name of the submission's file.
         answers: what the submission calls the labels, where that differs.
+        advice: what to do where a file is missing, if there is more to say.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Benchmark:
     average_all: bool = False
     test: dict[str, TestTable] = field(default_factory=dict)
     answers: dict[str, str] = field(default_factory=dict)
+    advice: str = ""
 
     @property
     def type(self) -> str:
@@ -75,11 +77,11 @@ class Benchmark:
         """
         name = next(iter(self.dev))
         train, dev = self._find(data_dir, self.train), self._find(data_dir, self.dev[name])
-        missing = [files[0] for files, path in ((self.train, train), (self.dev[name], dev)) if path is None]
+        missing = [_named(files) for files, path in ((self.train, train), (self.dev[name], dev)) if path is None]
         if train is None or dev is None:
             raise UserError(
                 f"{self.name}: {' and '.join(missing)} not found; the folder {data_dir / self.folders[0]} is to hold "
-                f"{self.layout()} (each may be packed as .gz)"
+                f"{self.layout()} (each may be packed as .gz)" + (f"; {self.advice}" if self.advice else "")
             )
         return train, dev
 
@@ -94,8 +96,8 @@ class Benchmark:
 
     def layout(self) -> str:
         """The files that belong into the folder, in words."""
-        needed = [self.train[0], *(files[0] for files in self.dev.values())]
-        tests = [table.files[0] for table in self.test.values()]
+        needed = [_named(files) for files in (self.train, *self.dev.values())]
+        tests = [_named(table.files) for table in self.test.values()]
         return ", ".join(needed) + (f", and for the submission {', '.join(tests)}" if tests else "")
 
     def _find(self, data_dir: Path, files: Sequence[str]) -> Path | None:
@@ -105,6 +107,11 @@ class Benchmark:
                     if path.is_file():
                         return path
         return None
+
+
+def _named(files: Sequence[str]) -> str:
+    """A file by all names that it goes by."""
+    return " or ".join(files)
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:

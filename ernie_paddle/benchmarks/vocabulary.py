@@ -11,6 +11,7 @@ from ernie_paddle.verbs import ernie
 from reader.questions import read_questions
 from reader.table import open_table
 from reader.tagged import open_tagged
+from reader.where import Selection, Where
 
 _PIECES = {"tiny": 4000, "small": 8000}
 _USUAL_PIECES = 30522
@@ -55,9 +56,10 @@ def texts_of(task: Benchmark, table: Path) -> Iterator[str]:
     else:
         columns = [task.options[name] for name in ("text_a", "text_b") if name in task.options]
         columns += task.options.get("choices", [])
+        where = task.options.get("where")
         with open_table(table, form, task.header) as opened:
             last: dict[str, Any] = {}
-            for row in opened.rows:
+            for row in Selection(opened.choose(*columns).rows, Where.parse(where) if where else None):
                 found = {column: row.cells[column] for column in columns if row.cells.get(column)}
                 yield from (str(text) for column, text in found.items() if text != last.get(column))
                 last = found

@@ -11,13 +11,16 @@ from propeller.errors import UserError
 
 _T = TypeVar("_T")
 _NAMES = ("text_a", "text_b")
+_WHERE = "where"
 
 
 def add_column_options(parser: argparse.ArgumentParser) -> None:
-    """Declare `--text_a`, `--text_b` and `--header`."""
+    """Declare `--text_a`, `--text_b`, `--where` and `--header`."""
     for name in _NAMES:
         meaning = f"column that is --{name} here"
         opt.option(parser, f"--{name}", str, None, meaning, shown_default="as in training")
+    meaning = "rows to take, as language=zh, where the table has this column"
+    opt.option(parser, "--where", str, None, meaning, shown_default="as in training")
     opt.flag(parser, "--header", None, "whether the first row names the columns")
 
 
@@ -27,9 +30,11 @@ def with_columns(task: _T, args: argparse.Namespace) -> _T:
     Raises:
         UserError: the task has no such columns.
     """
-    given: dict[str, Any] = {name: getattr(args, name) for name in (*_NAMES, "header")}
+    given: dict[str, Any] = {name: getattr(args, name) for name in (*_NAMES, _WHERE, "header")}
     given = {name: value for name, value in given.items() if value is not None}
     for name in given:
-        if getattr(task, name, None) is None:
+        if not hasattr(task, name):
+            raise UserError(f"--{name} has no meaning here: the model's task has no such setting")
+        if name != _WHERE and getattr(task, name) is None:
             raise UserError(f"--{name} has no meaning here: the model was trained without it")
     return dataclasses.replace(task, **given) if given else task  # type: ignore[type-var]

@@ -31,6 +31,7 @@ _ROW_OPTIONS = {
     "choices": ("multiple_choice",),
     "spans": ("span_classification",),
     "features": ("labelling",),
+    "where": ("classification", "multiple_choice", "regression", "span_classification"),
 }
 """The task types that an option is for."""
 
@@ -51,7 +52,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(data, "--train", str, opt.REQUIRED, "training table")
     opt.option(data, "--dev", str, opt.REQUIRED, "development table; decides which checkpoint is best")
     opt.option(data, "--type", str, "classification", "task type", choices=sorted(TASK_TYPES))
-    opt.option(data, "--text_a", str, None, "column of the (first) text or the tokens")
+    opt.option(
+        data,
+        "--text_a",
+        str,
+        None,
+        "column of the (first) text or the tokens; a|b, here and for other columns: the first that a table has",
+    )
     opt.option(data, "--text_b", str, None, "column of the second text, for pairs")
     opt.option(
         data,
@@ -64,6 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(data, "--labels", opt.comma_list, None, "the labels in order", shown_default="all in the training table")
     opt.option(
         data, "--label_aliases", opt.comma_list, None, "classification: other names of labels in tables, as other=label"
+    )
+    opt.option(
+        data,
+        "--where",
+        str,
+        None,
+        "rows to take, as language=zh: those with another value in this column are passed over; a table without it is "
+        "taken whole",
     )
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
     opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")

@@ -21,6 +21,7 @@ from propeller.losses import LossTerm
 from reader.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.errors import DataError
 from reader.table import no_rows, open_table, refusal
+from reader.where import Selection, Where
 
 LABEL_WEIGHTS = "label_weights"
 IGNORE = -100
@@ -70,6 +71,7 @@ class Classification(TextTask):
             options.header,
             (common["text_a"], options.text_b),
             skip_unusable=options.skip_unusable,
+            where=None if options.where is None else Where.parse(options.where),
         )
         return cls(
             labels=tuple(dict.fromkeys(aliases.get(label, label) for label in labels)),
@@ -196,6 +198,7 @@ def discover_labels(
     texts: tuple[str, str | None] | None = None,
     *,
     skip_unusable: bool = False,
+    where: Where | None = None,
 ) -> list[str]:
     """All labels of a table, in the order of `sorted_labels`.
 
@@ -206,15 +209,18 @@ def discover_labels(
         header: as `open_table` takes it.
         texts: the text columns, checked too, so that the first unusable row of the table is the one reported.
         skip_unusable: pass over unusable rows.
+        where: which rows are meant; None: all.
 
     Raises:
-        DataError: an unusable row, no rows, fewer than two labels, or so many that the column cannot be a label.
+        DataError: an unusable row, no rows, none that is meant, fewer than two labels, or so many that the column
+            cannot be a label.
     """
     found: set[str] = set()
     problems: list[tuple[int, str]] = []
     with open_table(path, format, header) as table:
-        table.require(*(texts or ()), column)
-        for row in table.rows:
+        table = table.choose(*(texts or ()), column)
+        rows = Selection(table.rows, where)
+        for row in rows:
             problem = row.problem or (text_problem(row, *texts) if texts else "")
             if not problem:
                 try:
@@ -225,6 +231,7 @@ def discover_labels(
                 problems.append((row.line, problem))
             if len(found) > _MOST_CLASSES:
                 raise DataError(f"{table.name}: column {column!r} holds more than {_MOST_CLASSES:,} different labels")
+    rows.require_any(table.name)
     if problems and not skip_unusable:
         raise refusal(table.name, problems)
     if not found:

@@ -130,7 +130,7 @@ class Retrieval:
             DataError: a column is missing; with `strict` also an unusable row (names file and line) or none at all.
         """
         with open_table(path, format, self.header) as table:
-            table.require(self.text_a, self.text_b)
+            table = table.choose(self.text_a, self.text_b)
             data = self._dataset(table.name, table.rows, tokenizer)
         if strict:
             require_usable(data)

@@ -7,7 +7,7 @@ import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,6 +22,7 @@ from propeller.inputs import Input
 from reader.cells import UnusableCellError, text_problem
 from reader.table import Row, open_table
 from reader.tokenizer import Tokenizer
+from reader.where import Selection, Where
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
 LABEL = "labels"
@@ -41,6 +42,7 @@ class TextDataset:
         parts: of each row, which one of its line it is, counted from 0.
         kept: other columns that the metrics need, with labels only.
         row_inputs: how many inputs of the model a row is; they follow each other in `encoded`.
+        selection: which rows of the table these are, in brackets; empty: all.
     """
 
     source: str
@@ -52,6 +54,7 @@ class TextDataset:
     parts: list[int]
     kept: dict[str, list[Any]] = field(default_factory=dict)
     row_inputs: int = 1
+    selection: str = ""
 
     def __len__(self) -> int:
         """The number of usable rows."""
@@ -74,8 +77,8 @@ class TextDataset:
         return len(self)
 
     def describe(self) -> str:
-        """The number of usable rows."""
-        return f"{len(self):,} rows"
+        """The number of usable rows, and how many were passed over."""
+        return f"{len(self):,} rows{self.selection}"
 
     def for_training(self) -> TextDataset:
         """All of them: each has its label."""
@@ -94,12 +97,13 @@ class TextTask(ABC):
     """Settings that all tasks on one or two texts have.
 
     Attributes:
-        text_a: column of the (first) text.
+        text_a: column of the (first) text. Of any column `a|b` the first is meant that a table has.
         text_b: column of the second text; None for single texts.
         label: column of the label; prediction does not need it.
         max_length: longest row, [CLS] and [SEP] included.
         metric: the metric that decides which checkpoint is best.
         header: whether tables have a header (otherwise columns are "1", "2", …).
+        where: "column=value": which rows of a table are meant, in tables that have this column; None: all.
     """
 
     type: ClassVar[str]
@@ -114,8 +118,11 @@ class TextTask(ABC):
     max_length: int
     metric: str
     header: bool
+    where: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
+        if self.where is not None:
+            Where.parse(self.where)
         if self.metric not in self.known_metrics:
             raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(self.known_metrics)}")
         if self.max_length < 8:
@@ -137,6 +144,7 @@ class TextTask(ABC):
             "max_length": options.max_length,
             "metric": options.metric or cls.metrics[0],
             "header": options.header,
+            "where": options.where,
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,6 +155,11 @@ class TextTask(ABC):
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the constructor from what `to_dict` gave."""
         return {key: value for key, value in plain.items() if key != "type"}
+
+    @property
+    def condition(self) -> Where | None:
+        """Which rows are meant."""
+        return None if self.where is None else Where.parse(self.where)
 
     @property
     def known_metrics(self) -> tuple[str, ...]:
@@ -195,22 +208,29 @@ class TextTask(ABC):
         """Read a whole table.
 
         Raises:
-            DataError: a column is missing; with `strict` also an unusable row (names file and line) or none at all.
+            DataError: a column is missing, or no row is meant; with `strict` also an unusable row (names file and
+                line) or none at all.
         """
         with open_table(path, format, self.header) as table:
-            table.require(*self.needed_columns, *((self.label, *self.kept_columns) if labelled else ()))
-            data = self._dataset(table.name, table.rows, tokenizer, labelled)
+            table = table.choose(*self.needed_columns, *((self.label, *self.kept_columns) if labelled else ()))
+            rows = Selection(table.rows, self.condition)
+            data = self._dataset(table.name, rows, tokenizer, labelled)
+        rows.require_any(table.name)
         if strict:
             require_usable(data)
-        return data
+        return replace(data, selection=rows.describe())
 
     def stream(
         self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"
     ) -> Iterator[TextDataset]:
-        """Read a table without labels in chunks, so that a table of any size can be answered."""
+        """Read a table without labels in chunks, so that a table of any size can be answered.
+
+        Rows that are not meant are among the unusable ones, so that none of the table is missing.
+        """
         with open_table(path, format, self.header) as table:
-            table.require(*self.needed_columns)
-            while chunk := list(itertools.islice(table.rows, chunk_rows)):
+            table = table.choose(*self.needed_columns)
+            rows = table.rows if self.condition is None else self.condition.marked(table.rows)
+            while chunk := list(itertools.islice(rows, chunk_rows)):
                 yield self._dataset(table.name, chunk, tokenizer, labelled=False)
 
     def tuned(self, outputs: Arrays, data: TextDataset) -> TextTask:

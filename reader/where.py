@@ -1,0 +1,92 @@
+"""Rows of a table with one value in a column, as those of one language in a table of several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from reader.errors import DataError
+from reader.table import Row
+
+
+@dataclass(frozen=True)
+class Where:
+    """The condition that a column has a value; numbers and booleans of JSON are compared as JSON writes them."""
+
+    column: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Where:
+        """From `column=value`.
+
+        Raises:
+            DataError: it is not written so.
+        """
+        column, equals, value = (part.strip() for part in text.partition("="))
+        if not (column and equals and value):
+            raise DataError(f"--where {text}: write it as COLUMN=VALUE, for example language=zh")
+        return cls(column, value)
+
+    def other(self, row: Row) -> str | None:
+        """The other value that a row has; None where it has this one, or cannot be used, or lacks the column."""
+        if row.problem or self.column not in row.cells:
+            return None
+        cell: Any = row.cells[self.column]
+        value = cell.strip() if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
+        return None if value == self.value else value
+
+    def marked(self, rows: Iterable[Row]) -> Iterator[Row]:
+        """All rows; those that are not meant say so as their problem."""
+        for row in rows:
+            other = self.other(row)
+            if other is None:
+                yield row
+            else:
+                problem = f"passed over: {self.column} is {other!r}, not {self.value!r}"
+                yield Row(row.line, problem=problem, part=row.part)
+
+
+class Selection:
+    """Rows with those passed over that a condition does not mean (None: it means all); counts while it is read."""
+
+    def __init__(self, rows: Iterable[Row], where: Where | None) -> None:
+        self._rows = rows
+        self._where = where
+        self._taken = self._passed_over = self._without = 0
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows that are meant; a row without the column is one of them."""
+        for row in self._rows:
+            if self._where is not None and self._where.other(row) is not None:
+                self._passed_over += 1
+                continue
+            self._taken += 1
+            self._without += self._where is not None and not row.problem and self._where.column not in row.cells
+            yield row
+
+    def describe(self) -> str:
+        """What was passed over, and whether rows were taken because they lack the column, in brackets; or nothing."""
+        if self._where is None:
+            return ""
+        said = []
+        if self._passed_over or not self._without:
+            said.append(f"{self._passed_over:,} passed over: {self._where.column} is not {self._where.value}")
+        if self._without:
+            which = f"{self._without:,} rows" if self._passed_over or self._without < self._taken else "taken whole"
+            said.append(f"{which}: no column {self._where.column}")
+        return f" ({'; '.join(said)})"
+
+    def require_any(self, name: str) -> None:
+        """Refuse a table of which no row is meant.
+
+        Raises:
+            DataError: all rows were passed over.
+        """
+        if self._where is not None and self._passed_over and not self._taken:
+            raise DataError(
+                f"{name}: none of its {self._passed_over:,} rows has {self._where.value!r} in the column "
+                f"{self._where.column!r} (--where)"
+            )

@@ -1,0 +1,132 @@
+"""The Chinese tasks' files as their makers publish them, and as ERNIE's release has them."""
+
+from __future__ import annotations
+
+import argparse
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.suite import load_suite
+from ernie_paddle.benchmarks.vocabulary import texts_of
+from ernie_paddle.cli.finetune import add_arguments
+from ernie_paddle.finetune.task_type import TaskType, task_class, task_from_dict
+from propeller.errors import UserError
+from reader.tokenizer import Tokenizer, load_tokenizer
+
+CHINESE = load_suite("chinese").benchmarks
+XNLI, MSRA = CHINESE["XNLI"], CHINESE["MSRA-NER"]
+HEADER = (
+    "language gold_label sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse sentence1 "
+    "sentence2 promptID pairID genre label1 label2 label3 label4 label5 sentence1_tokenized sentence2_tokenized match"
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    path = tmp_path_factory.mktemp("vocab") / "vocab.txt"
+    path.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"他在北京。海里有盐"]) + "\n")
+    return load_tokenizer(path)
+
+
+def task_of(benchmark: Benchmark, train: Path) -> TaskType:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = parser.parse_args([*benchmark.arguments(), "--train", str(train), "--dev", "-", "--output", "-"])
+    options.max_length = 32
+    task = task_class(options.type).from_options(options)
+    # As `ernie evaluate` and exported models have it.
+    return task_from_dict(task.to_dict(), "task.json")
+
+
+def write(path: Path, *lines: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def xnli_row(language: str, label: str, premise: str, hypothesis: str) -> str:
+    values = [language, label, "", "", "", "", premise, hypothesis, "1", "2", "travel", *[label] * 5, "", "", "True"]
+    return "\t".join(values)
+
+
+@pytest.mark.parametrize("inside", ["", "xnli"])
+def test_xnli_as_published(tmp_path: Path, tokenizer: Tokenizer, inside: str) -> None:
+    folder = tmp_path / inside
+    train = write(
+        folder / "XNLI-MT-1.0" / "multinli" / "multinli.train.zh.tsv",
+        "premise\thypo\tlabel",
+        "海 里 有 盐 。\t海 里 有 盐\tentailment",
+        "他 在 海 里 。\t他 在 北京 。\tcontradictory",
+    )
+    rows = [
+        xnli_row("ar", "entailment", "a", "b"),
+        xnli_row("zh", "neutral", "他在北京。", "他在海里。"),
+        xnli_row("vi", "neutral", "c", "d"),
+    ]
+    dev = write(folder / "XNLI-1.0" / "xnli.dev.tsv", HEADER.replace(" ", "\t"), *rows)
+    test = write(folder / "XNLI-1.0" / "xnli.test.tsv", HEADER.replace(" ", "\t"), *rows[1:])
+    assert XNLI.tables(tmp_path) == (train, dev)
+    assert XNLI.more_dev(tmp_path) == {"test": test}
+    task = task_of(XNLI, train)
+    pieces, segments, labels = task.read(train, tokenizer, labelled=True, strict=True).content()
+    assert labels.tolist() == [1, 0]
+    found: Any = task.read(dev, tokenizer, labelled=True, strict=True)
+    assert found.lines == [3]
+    assert found.describe() == "1 rows (2 passed over: language is not zh)"
+    pieces, segments, labels = found.content()
+    wanted = ["[CLS]", *"他在北京。", "[SEP]", *"他在海里。", "[SEP]"]
+    assert pieces.tolist() == list(map(tokenizer.vocab.id, wanted))
+    assert segments.tolist() == [0] * 7 + [1] * 6
+    assert labels.tolist() == [2]
+    assert list(texts_of(XNLI, dev)) == ["他在北京。", "他在海里。"]
+
+
+def test_xnli_as_released(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = ["text_a\ttext_b\tlabel", "海里有盐。\t海里有盐\tentailment"]
+    train, dev = (write(tmp_path / "xnli" / name, *rows) for name in ("train.tsv", "dev.tsv"))
+    assert XNLI.tables(tmp_path) == (train, dev)
+    data = task_of(XNLI, train).read(dev, tokenizer, labelled=True, strict=True)
+    assert data.describe() == "1 rows (taken whole: no column language)"
+
+
+def test_msra_ner_in_both_layouts(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    text, tags = "他在北京。", ["O", "O", "B-LOC", "I-LOC", "O"]
+    columns = write(
+        tmp_path / "msra_ner" / "msra_train_bio.txt",
+        *(f"{token}\t{tag}" for token, tag in zip(text, tags, strict=True)),
+        "",
+        "海\tO",
+        "",
+    )
+    with pytest.raises(
+        UserError, match=r"dev.tsv or msra_dev_bio.txt not found; .* so cut one from the end of the train"
+    ):
+        MSRA.tables(tmp_path)
+    table = write(tmp_path / "msra_ner" / "dev.tsv", "text_a\tlabel", "\x02".join(text) + "\t" + "\x02".join(tags))
+    assert MSRA.tables(tmp_path) == (columns, table)
+    for train in (columns, table):
+        task: Any = task_of(MSRA, train)
+        assert task.labels == ["O", "B-LOC", "I-LOC"]
+        found = [task.read(path, tokenizer, labelled=True, strict=True) for path in (columns, table)]
+        assert [data.tokens for data in found] == [[list(text), ["海"]], [list(text)]]
+        assert found[0].labels[: len(text) + 2].tolist() == found[1].labels.tolist()
+    assert list(texts_of(MSRA, columns)) == [" ".join(text), "海"]
+
+
+def test_real_rows(tmp_path: Path, shared_data: Path) -> None:
+    tokenizer = load_tokenizer(shared_data / "vocab" / "bert_uncased_en_vocab.txt")
+    with tarfile.open(shared_data / "format_samples.tar.gz") as archive:
+        archive.extractall(tmp_path, filter="data")
+    train, dev = XNLI.tables(tmp_path / "format_samples")
+    test = XNLI.more_dev(tmp_path / "format_samples")["test"]
+    task = task_of(XNLI, train)
+    assert task.read(train, tokenizer, labelled=True, strict=True).describe().startswith("4 rows (taken whole")
+    for table in (dev, test):
+        assert task.read(table, tokenizer, labelled=True, strict=True).describe().startswith("1 rows (14 passed over")
+    published = MSRA.more_dev(tmp_path / "format_samples")["test"]
+    data: Any = task_of(MSRA, published).read(published, tokenizer, labelled=True, strict=True)
+    assert "".join(data.tokens[0]).startswith("中共中央致")
