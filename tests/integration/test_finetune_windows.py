@@ -79,6 +79,7 @@ def test_planted_answers_are_learnt_and_a_wrong_one_is_kept_out(answerer: Traine
     assert answerer.results["best"]["exact_match"] > 80
     assert answerer.results["rows"] == 61
     assert "to train on: 301 questions in " in answerer.said
+    assert "--scoring auto: answers are scored as in squad2, which fits the training data" in answerer.said
     assert "(1 have no answer that stands where it says: not trained on); to evaluate" in answerer.said
 
 
@@ -160,6 +161,21 @@ def test_answers_may_be_scored_by_another_definition(
     arguments = ["evaluate", "--model", str(tagger.run), "--data", str(tagger.dev), "--scoring", "squad"]
     assert main(arguments) == 2
     assert "--scoring is for question answering" in capsys.readouterr().err
+
+
+def test_a_blank_question_is_wrong_and_reported(
+    answerer: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(answerer.dev.read_text())
+    blank = {"id": "blank", "question": " ", "answers": [{"text": "w1", "answer_start": 0}]}
+    document["data"][0]["paragraphs"].append({"context": "w1", "qas": [blank]})
+    dev, report = tmp_path / "dev.json", tmp_path / "report.json"
+    dev.write_text(json.dumps(document))
+    assert main(["evaluate", "--model", str(answerer.run), "--data", str(dev), "--output", str(report)]) == 0
+    found, best = json.loads(report.read_text())["model"], answerer.results["best"]
+    assert found["exact_match"] == pytest.approx(best["exact_match"] * 61 / 62)
+    assert found["unanswerable_f1"] == pytest.approx(best["unanswerable_f1"])
+    assert "and 1 that cannot be asked and count as wrong (the first: question 62, blank: " in capsys.readouterr().out
 
 
 def test_the_threshold_that_is_best_for_the_development_data_is_kept(answerer: Trained) -> None:
