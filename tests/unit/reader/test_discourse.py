@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from reader.discourse import MARKERS, MarkedPair, MiningRule, balance, mine, read_markers
@@ -56,11 +56,13 @@ def slow(texts: list[Document]) -> list[tuple[str, str, str]]:
                         rest = stripped[len(marker + comma) :]
                         pair = (first, rest[:1].upper() + rest[1:], marker)
                         sizes = (len(first.split()), len(rest.split()))
-                        if min(sizes) >= 2 and max(sizes) <= 4 and pair not in found:
+                        known = [other[:2] for other in found]  # whatever their marker
+                        if min(sizes) >= 2 and max(sizes) <= 4 and pair[:2] not in known:
                             found.append(pair)
     return found
 
 
+@example([Document(["But, b,", "But, a a b, b,", "But, b,", "but then, a a b, b,"], None, "file:1", 1, [])])
 @given(st.lists(documents(), max_size=4))
 def test_mining_equals_a_slow_reading(texts: list[Document]) -> None:
     report = SkipReport()
