@@ -113,6 +113,30 @@ def test_missing_column_names_the_nearest(tmp_path: Path) -> None:
         table.require("sentense")
 
 
+@pytest.mark.parametrize(
+    ("content", "header", "wanted", "csv"),
+    [
+        ("text,label\nx,1\n", True, "text", True),
+        ("x,1\n", False, "2", True),
+        ("sentence\nx, y\n", True, "text", False),
+        ("a,b\tc\nx\t1\n", True, "text", False),
+    ],
+)
+def test_csv_on_standard_input_is_told_the_option(
+    monkeypatch: pytest.MonkeyPatch, content: str, header: bool, wanted: str, csv: bool
+) -> None:
+    """Only where it may be CSV: as TSV it has one column; and with that option it is read."""
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    with open_table("-", header=header) as table, pytest.raises(DataError, match=f"no column '{wanted}'") as error:
+        table.require(wanted)
+    assert str(error.value).endswith("; if this is CSV, give --format csv") == csv
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
+    if csv:
+        with open_table("-", "csv", header) as table:
+            table.require(wanted)
+            assert [row.problem for row in table.rows] == [""]
+
+
 @pytest.mark.parametrize(("content", "kind"), [('{"t": "x"}\n', "jsonl"), ("t\nx\n", "tsv")])
 def test_standard_input(monkeypatch: pytest.MonkeyPatch, content: str, kind: str) -> None:
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content.encode())))
