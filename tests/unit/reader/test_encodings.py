@@ -53,7 +53,11 @@ def test_european_letters(text: str) -> None:
 
 def test_other_bytes_are_not_taken_for_chinese() -> None:
     """Russian in its old encoding is bytes above 127 throughout; damaged UTF-8 is another matter altogether."""
-    for raw in ("Я помню чудное мгновенье".encode("cp1251"), CHINESE.encode()[:-1] + b"\n"):
+    for raw in (
+        "Я помню чудное мгновенье".encode("cp1251"),
+        "Привет всем".encode("cp1251"),
+        CHINESE.encode()[:-1] + b"\n",
+    ):
         assert "GB18030" not in not_utf8(raw)
 
 
@@ -78,8 +82,13 @@ def test_utf16_is_refused_with_and_without_its_mark(text: str, code: str) -> Non
         assert raw.decode(advised(str(error.value))) == text
 
 
-@pytest.mark.parametrize("raw", [b"", b"\n", b"text\0\tlabel\n", CHINESE.encode(), (CHINESE * 99 + "\0").encode()])
-def test_utf8_is_not_refused(raw: bytes) -> None:
+PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"\n", b"text\0\tlabel\n", CHINESE.encode(), f"{CHINESE * 99}\0".encode(), PICTURE]
+)
+def test_what_is_not_utf16_is_not_called_so(raw: bytes) -> None:
     refuse_utf16(raw, "x")
 
 
