@@ -95,6 +95,9 @@ def test_classes_names_and_configurations(tmp_path: Path, row: tuple[Any, ...], 
     assert convert(source, tmp_path / "static", "--format", "static") == 0
     files = {path.name for path in (tmp_path / "static/params").iterdir()}
     assert {n for n in files if n.startswith("cls")} == {f"{static}_w", f"{static}_b"}
+    assert convert(tmp_path / "static", tmp_path / "again", "--format", "hf") == 0
+    again = json.loads((tmp_path / "again/config.json").read_text())["architectures"]
+    assert again == ["ErnieForSequenceClassification" if static == "cls_out" else f"Ernie{name}"]
     pooled = name in ("ForSequenceClassification", "ForMultipleChoice")  # the others have no pooler at Hugging Face
     assert (f"{family}.pooler.dense.weight" in tensors) == ("pooled_fc.w_0" in files) == pooled
 
