@@ -1,5 +1,7 @@
 """Questions about texts in the JSON of SQuAD 1.1 and 2.0 (and so MLQA, CMRC 2018, DRCD, TyDi QA), or as JSON lines.
 
+JSON lines with `documents` are those of DuReader 2.0, see `reader.dureader`.
+
 The first release of CMRC 2018 is a list of texts, `[{"context_text": …, "qas": [{"query_id": …, "query_text": …,
 "answers": ["…", …]}]}]`, without places: an answer is taken to be where its text occurs first.
 
@@ -9,19 +11,22 @@ and, where they are not needed, answers may be left out.
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reader.dureader import DuReaderError, DuReaderQuestion, dureader_question
 from reader.encodings import not_utf8, refuse_utf16
 from reader.errors import DataError
 from reader.table import open_bytes, shown_name
 
 SQUAD = "squad"
 FORMATS = ("auto", SQUAD, "jsonl")
+_DUREADER = re.compile(rb'"documents"\s*:')
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CMRC_LAYOUT = (
     'expected [{"context_text": …, "qas": [{"query_id": …, "query_text": …, "answers": [texts]}]}], or SQuAD\'s '
@@ -43,7 +48,8 @@ class Question:
     """A question; no answers: it has none. `number` counts the questions of the file from 1.
 
     `problem` says why it cannot be used. `blank`: only because its text or its context is empty, as happens in
-    published sets; its answers are kept then.
+    published sets; its answers are kept then. `left_out`: only because its set has no reference answer to it.
+    `learnt`: what to learn, where the answers say only how to score.
     """
 
     number: int
@@ -53,10 +59,13 @@ class Question:
     answers: tuple[Answer, ...] = ()
     problem: str = ""
     blank: bool = False
+    left_out: bool = False
+    learnt: Answer | None = None
 
     def usable_answer(self) -> Answer | None:
-        """The first answer that stands in the context where it says."""
-        return next((a for a in self.answers if a.start >= 0 and self.context.startswith(a.text, a.start)), None)
+        """What is to be learnt: the first answer that stands in the context where it says."""
+        answers = self.answers if self.learnt is None else (self.learnt,)
+        return next((a for a in answers if a.start >= 0 and self.context.startswith(a.text, a.start)), None)
 
 
 def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) -> Iterator[Question]:
@@ -74,7 +83,13 @@ def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) ->
     if format not in FORMATS:
         raise DataError(f"{name}: format {format!r} holds no questions; give one of {', '.join(FORMATS)}")
     with open_bytes(path) as stream:
-        raw = stream.read().removeprefix(b"\xef\xbb\xbf")
+        first = stream.readline().removeprefix(b"\xef\xbb\xbf")
+        if format != SQUAD and _DUREADER.search(first):
+            # Gigabytes, unlike all others: line by line.
+            lines = (line.decode("utf-8", "surrogateescape") for line in itertools.chain([first], stream))
+            yield from _questions(map(_dureader_record, _line_records(lines)), labelled)
+            return
+        raw = first + stream.read()
     refuse_utf16(raw, name)
     try:
         text = raw.decode("utf-8")
@@ -83,13 +98,22 @@ def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) ->
         raise DataError(f"{name}:{line}: {not_utf8(raw)}") from None
     if not text.strip():
         raise DataError(f"{name}: the file is empty")
-    records = _line_records(text, name) if _holds_lines(text, format, name) else _squad_records(text, name)
+    yield from _questions(
+        _line_records(text.split("\n")) if _holds_lines(text, format, name) else _squad_records(text, name), labelled
+    )
+
+
+def _questions(records: Iterable[dict[str, Any] | DuReaderQuestion | str], labelled: bool) -> Iterator[Question]:
+    """The questions of records, a text being the reason why one cannot be used."""
     seen: set[str] = set()
     for number, record in enumerate(records, 1):
         if isinstance(record, str):
             yield Question(number, str(number), problem=record)
             continue
-        question = _question(number, record, labelled)
+        if isinstance(record, DuReaderQuestion):
+            question = _from_dureader(number, record, labelled)
+        else:
+            question = _question(number, record, labelled)
         if question.id in seen and not question.problem:
             question = Question(number, question.id, problem="an earlier question has the same id")
         seen.add(question.id)
@@ -108,8 +132,8 @@ def _holds_lines(text: str, format: str, name: str) -> bool:
     return bool(rest.strip()) or (isinstance(value, dict) and "data" not in value and "question" in value)
 
 
-def _line_records(text: str, name: str) -> Iterator[dict[str, Any] | str]:
-    for number, line in enumerate(text.split("\n"), 1):
+def _line_records(lines: Iterable[str]) -> Iterator[dict[str, Any] | str]:
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -118,6 +142,24 @@ def _line_records(text: str, name: str) -> Iterator[dict[str, Any] | str]:
             yield f"line {number}: not valid JSON ({getattr(error, 'msg', 'too deeply nested')})"
             continue
         yield value if isinstance(value, dict) else f"line {number}: a JSON object is expected"
+
+
+def _dureader_record(record: dict[str, Any] | str) -> DuReaderQuestion | str:
+    if isinstance(record, str):
+        return record
+    try:
+        return dureader_question(record)
+    except DuReaderError as error:
+        return f"({record.get('question_id')}) not in the layout of DuReader 2.0: {error}"
+
+
+def _from_dureader(number: int, found: DuReaderQuestion, labelled: bool) -> Question:
+    plain = {"id": found.id or None, "question": found.question, "context": found.context}
+    references = [{"text": text, "answer_start": -1} for text in found.references]
+    question = _question(number, {**plain, "answers": references}, labelled)
+    if labelled and not question.problem and not references:
+        return replace(question, problem="there is no reference answer", left_out=True)
+    return replace(question, learnt=Answer(*found.learnt)) if labelled and found.learnt else question
 
 
 def _squad_records(text: str, name: str) -> Iterator[dict[str, Any]]:

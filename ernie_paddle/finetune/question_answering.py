@@ -121,14 +121,16 @@ class QuestionAnswering:
     ) -> QuestionDataset:
         """Read a whole file.
 
-        Blank questions of labelled sets are never refused, for published sets have some.
+        Blank questions of labelled sets are never refused, for published sets have some; nor are DuReader's questions
+        without a reference answer, which take no part.
 
         Raises:
             DataError: not a file of questions; with `strict` also a question that cannot be used, or none.
         """
         data = self._dataset(path, read_questions(path, format, labelled=labelled), tokenizer, labelled)
         blank = {question.number for question in data.unasked}
-        mistakes = [(number, reason) for number, reason in data.problems if number not in blank]
+        known = blank.union(data.left_out)
+        mistakes = [(number, reason) for number, reason in data.problems if number not in known]
         if strict and mistakes:
             number, reason = mistakes[0]
             others = len(mistakes) - 1
@@ -258,9 +260,12 @@ class QuestionAnswering:
         questions: list[Question] = []
         problems: list[tuple[int, str]] = []
         unasked: list[Question] = []
+        left_out: list[int] = []
         for question in asked:
             if labelled and question.blank:
                 unasked.append(question)
+            if question.left_out:
+                left_out.append(question.number)
             if question.problem:
                 problems.append((question.number, f"({question.id}) {question.problem}"))
             else:
@@ -275,6 +280,7 @@ class QuestionAnswering:
             stride=self.doc_stride,
             labelled=labelled,
             unasked=unasked,
+            left_out=left_out,
         )
 
 

@@ -41,6 +41,7 @@ class QuestionDataset:
         problems: (number, reason) of the questions that cannot be used.
         pad_id: of the vocabulary.
         unasked: those of the questions that cannot be used which count as wrong in a score, for they are blank.
+        left_out: numbers of those that take no part, for nobody knows an answer to score by.
     """
 
     source: str
@@ -56,6 +57,7 @@ class QuestionDataset:
     problems: list[tuple[int, str]]
     pad_id: int
     unasked: tuple[Question, ...] = ()
+    left_out: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -90,6 +92,8 @@ class QuestionDataset:
                 f", and {len(self.unasked):,} that cannot be asked and count as wrong (the first: question "
                 f"{first.number}, {first.id}: {first.problem})"
             )
+        if self.left_out:
+            said += f", {len(self.left_out):,} without a reference answer left out"
         if self.starts is None:
             return said
         wrong = len(self.questions) - len(np.unique(self.windows.texts[self.starts != IGNORE]))
@@ -134,6 +138,7 @@ def encode_questions(
     stride: int,
     labelled: bool,
     unasked: Sequence[Question] = (),
+    left_out: Sequence[int] = (),
 ) -> QuestionDataset:
     """Cut contexts (each one once) and questions into pieces, and contexts into windows, and find the answers there."""
     numbers: dict[str, int] = {}
@@ -171,6 +176,7 @@ def encode_questions(
         problems=problems,
         pad_id=tokenizer.vocab.pad,
         unasked=tuple(unasked),
+        left_out=tuple(left_out),
     )
 
 

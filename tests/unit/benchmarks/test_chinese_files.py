@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,23 @@ def test_msra_ner_in_both_layouts(tmp_path: Path, tokenizer: Tokenizer) -> None:
         assert [data.tokens for data in found] == [[list(text), ["海"]], [list(text)]]
         assert found[0].labels[: len(text) + 2].tolist() == found[1].labels.tolist()
     assert list(texts_of(MSRA, columns)) == [" ".join(text), "海"]
+
+
+def test_dureader_as_published(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    words = {"segmented_paragraphs": [["海里", "有", "盐"]], "most_related_para": 0}
+    record = {"question_id": 1, "question": "海里有", "documents": [words], "answers": ["盐。"]}
+    record |= {"answer_spans": [[2, 2]], "answer_docs": [0], "fake_answers": ["盐"]}
+    line = json.dumps(record, ensure_ascii=False)
+    train, dev = (write(tmp_path / "dureader" / f"search.{name}.json", line) for name in ("train", "dev"))
+    benchmark = CHINESE["DuReader"]
+    assert benchmark.tables(tmp_path) == (train, dev)
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    options = parser.parse_args([*benchmark.arguments(), "--train", str(train), "--dev", str(dev), "--output", "-"])
+    options.max_length, options.max_query_length = 32, 8
+    data: Any = task_class(options.type).from_options(options).read(dev, tokenizer, labelled=True, strict=True)
+    assert (data.starts.tolist(), data.ends.tolist()) == ([8], [8])
+    assert list(texts_of(benchmark, train)) == ["海里有", "海里有盐"]
 
 
 def test_real_rows(tmp_path: Path, shared_data: Path) -> None:

@@ -146,3 +146,32 @@ def test_every_recipe_for_chinese_questions_leaves_room_for_long_answers(task: s
     suite = load_suite("chinese")
     options = {**suite.benchmarks[task].options, **suite.settings(task, size)[1]}
     assert options["max_answer_length"] == 100
+
+
+def test_dureader_scores_all_references_and_trains_on_parts_of_the_text(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """One question to learn, one whose answer is no part of the text, one that nobody knows the answer of."""
+    document = {"segmented_paragraphs": [["w1", " ", "w2", " ", "w3"]], "most_related_para": 0}
+    asked = {"question": "w0", "documents": [document], "answers": ["w3 w3", "w2"], "answer_docs": [0]}
+    records = [
+        {**asked, "question_id": 1, "answer_spans": [[0, 2]], "fake_answers": ["w1 w2"]},
+        {**asked, "question_id": 2, "answer_spans": [[0, 2]], "fake_answers": ["w1"]},
+        {**asked, "question_id": 3, "answers": [], "answer_spans": [], "answer_docs": []},
+    ]
+    path = tmp_path / "search.train.json"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    task = QuestionAnswering.from_options(options(path))
+    assert (task.unanswerable, task.scoring) == (False, "squad")
+    data = task.read(path, tokenizer, labelled=True, strict=True)
+    said = "2 questions in 2 windows, 1 without a reference answer left out (1 have no answer that stands where it says"
+    assert data.describe().startswith(said)
+    train = data.for_training()
+    assert train.lines == [1]
+    assert train.starts is not None
+    assert train.ends is not None
+    assert (train.starts.tolist(), train.ends.tolist()) == ([3], [4])
+    answered = pointing(data)
+    # The first question is answered by "w1 w2", which shares one word with "w2"; the second by "w2", a reference.
+    for logits in answered.values():
+        logits[data.encoded.offsets[1] + 4] = 20
+    assert task.score(answered, data) == pytest.approx({"exact_match": 50, "f1": (200 / 3 + 100) / 2})
+    assert len(next(iter(task.stream(path, tokenizer, chunk_rows=9))).questions) == 3
