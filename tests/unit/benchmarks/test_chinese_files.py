@@ -105,7 +105,7 @@ def test_msra_ner_in_both_layouts(tmp_path: Path, tokenizer: Tokenizer) -> None:
     )
     with pytest.raises(
         UserError,
-        match=r"dev.tsv or msra_dev_bio.txt not found; .* so move the last tenth of its training sentences to msra_dev_bio.txt$",
+        match=r"dev.tsv or msra_dev_bio.txt not found; .* last tenth of its training sentences to msra_dev_bio.txt$",
     ):
         MSRA.tables(tmp_path)
     table = write(tmp_path / "msra_ner" / "dev.tsv", "text_a\tlabel", "\x02".join(text) + "\t" + "\x02".join(tags))
