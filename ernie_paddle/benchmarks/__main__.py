@@ -25,13 +25,12 @@ from ernie_paddle.benchmarks.starting import (
 from ernie_paddle.benchmarks.submission import submit
 from ernie_paddle.benchmarks.suite import SIZES, Suite, load_suite, suite_names
 from ernie_paddle.cli import options as opt
-from ernie_paddle.cli.main import EXIT_INTERRUPTED, EXIT_MISTAKE, one_line, with_underscores
+from ernie_paddle.cli.main import with_underscores
+from ernie_paddle.jobs.command import do_jobs, exit_code
 from ernie_paddle.jobs.job import Job, Result
-from ernie_paddle.verbs import VerbFailedError
+from ernie_paddle.jobs.runner import JobRunner
 from propeller.errors import UserError
-from reader.errors import DataError
 
-EXIT_FAILED_RUNS = 3
 REPORT = "results.md"
 SUBMISSION = "submission.zip"
 
@@ -95,8 +94,6 @@ def run(argv: Sequence[str]) -> int:
         raise UserError("--vocab is for random weights; --model has its own vocabulary")
     found, left_out = present_tasks(wanted, args.data_dir, name)
 
-    from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner
-
     if args.model is not None:
         start = starting_model(args.model, args.size)
     else:
@@ -135,19 +132,12 @@ def run(argv: Sequence[str]) -> int:
         (output / REPORT).write_text(text, encoding="utf-8")
         return text
 
-    try:
-        runner.run(write)
-    except InterruptedRunError:
-        write()
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    print(write())
-    print(f"report: {output / REPORT}")
-    if suite.submission:
-        submit(suite, shown, {**earlier, **runner.results}, output / SUBMISSION)
-    if runner.failures:
-        print(f"{len(runner.failures)} runs failed; the same command tries them again", file=sys.stderr)
-    return EXIT_FAILED_RUNS if runner.failures else 0
+    def at_end() -> None:
+        print(f"report: {output / REPORT}")
+        if suite.submission:
+            submit(suite, shown, {**earlier, **runner.results}, output / SUBMISSION)
+
+    return do_jobs(runner, write, at_end)
 
 
 def _said(suite: Suite) -> Callable[[Job[Run], Result], str]:
@@ -163,16 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`python -m ernie_paddle.benchmarks SUITE …`; exit codes as those of `ernie`, and 3 where runs failed."""
     given = list(sys.argv[1:] if argv is None else argv)
     suite = given[0] if given and not given[0].startswith("-") else "SUITE"
-    try:
-        return run(given)
-    except VerbFailedError as failure:
-        return failure.code
-    except (DataError, UserError, OSError) as error:
-        print(f"run.sh {suite}: {one_line(error)}", file=sys.stderr)
-        return EXIT_MISTAKE
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return exit_code(f"run.sh {suite}", lambda: run(given))
 
 
 if __name__ == "__main__":

@@ -13,13 +13,10 @@ from pathlib import Path
 
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.cli import options as opt
-from ernie_paddle.cli.main import EXIT_INTERRUPTED, EXIT_MISTAKE, one_line, with_underscores
+from ernie_paddle.cli.main import with_underscores
+from ernie_paddle.jobs.command import do_jobs, exit_code
 from ernie_paddle.tables.plan import Plan, load_size, load_table, size_names, table_names
-from ernie_paddle.verbs import VerbFailedError
-from propeller.errors import UserError
-from reader.errors import DataError
 
-EXIT_FAILED_RUNS = 3
 REPORT = "tables.md"
 PICTURE = "curves.png"
 
@@ -71,7 +68,6 @@ def run(argv: Sequence[str]) -> int:
     name = Path(args.table).stem
     output = args.output or Path("runs") / "tables" / name
 
-    from ernie_paddle.jobs.runner import InterruptedRunError
     from ernie_paddle.tables import report
     from ernie_paddle.tables.figures import Figures
     from ernie_paddle.tables.plot import draw
@@ -92,31 +88,16 @@ def run(argv: Sequence[str]) -> int:
         (output / REPORT).write_text(text, encoding="utf-8")
         return text
 
-    try:
-        runner.run(write)
-    except InterruptedRunError:
-        write()
-        print("interrupted; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    print(write())
-    print(f"tables: {output / REPORT}" + (f"   curves: {output / PICTURE}" if table.curves else ""))
-    if runner.failures:
-        print(f"{len(runner.failures)} runs failed; the same command tries them again", file=sys.stderr)
-    return EXIT_FAILED_RUNS if runner.failures else 0
+    def at_end() -> None:
+        print(f"tables: {output / REPORT}" + (f"   curves: {output / PICTURE}" if table.curves else ""))
+
+    return do_jobs(runner, write, at_end)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m ernie_paddle.tables TABLE …`; exit codes as those of `ernie`, and 3 where runs failed."""
-    try:
-        return run(sys.argv[1:] if argv is None else argv)
-    except VerbFailedError as failure:
-        return failure.code
-    except (DataError, UserError, OSError) as error:
-        print(f"run.sh tables: {one_line(error)}", file=sys.stderr)
-        return EXIT_MISTAKE
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    given = list(sys.argv[1:] if argv is None else argv)
+    return exit_code("run.sh tables", lambda: run(given))
 
 
 if __name__ == "__main__":
