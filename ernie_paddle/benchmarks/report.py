@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
 from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
@@ -23,6 +23,9 @@ _NAMES = {
     "top1": "acc.",
     "top1_f1": "F1",
 }
+Mean = Callable[[Sequence[float]], float]
+"""A mean of the figures of several seeds: the median or the arithmetic mean."""
+
 MEAN = "mean"
 _DASH = "–"
 _PERCENT_ALREADY = "question_answering"
@@ -97,7 +100,7 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
     head = ["model", *(f"{task.name} {_title(metric)}" for task, metric in shown), "Avg."]
     lines = [_row(head), _row(["---", *["---:"] * (len(head) - 1)])]
 
-    def ours(title: str, of: object, spread: bool = False) -> str:
+    def ours(title: str, of: Mean, spread: bool = False) -> str:
         cells = []
         for task, metric in shown:
             values = [_percent(task, run["best"][metric]) for run in found[task.name] if metric in run["best"]]
@@ -132,10 +135,9 @@ def _baseline(shown: Sequence[tuple[Benchmark, str]], found: Mapping[str, Sequen
     return cells
 
 
-def _average(task: Benchmark, runs: Sequence[Result], of: object) -> float:
+def _average(task: Benchmark, runs: Sequence[Result], of: Mean) -> float:
     """A task's own score: the mean of its metrics, as GLUE does."""
-    assert callable(of)
-    return float(of([statistics.fmean(_reported(task, run)) for run in runs]))
+    return of([statistics.fmean(_reported(task, run)) for run in runs])
 
 
 def _reported(task: Benchmark, run: Result) -> list[float]:
@@ -173,8 +175,7 @@ def _best(task: TaskPlan, results: Mapping[Run, Result]) -> list[Result]:
     return [] if variant is None else [results[run] for run in task.runs(variant)]
 
 
-def _cell(values: Sequence[float], of: object, spread: bool) -> str:
-    assert callable(of)
+def _cell(values: Sequence[float], of: Mean, spread: bool) -> str:
     if not values:
         return _DASH
     shown = f"{of(values):.1f}"
