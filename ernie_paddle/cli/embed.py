@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from ernie_paddle.cli import options as opt
+from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.pooling import POOLINGS
 from propeller.errors import UserError
 from reader.cells import text_problem
@@ -24,7 +25,6 @@ from reader.table import FORMATS, STDIN, open_table
 
 _CHUNK_ROWS = 16384
 _USUAL_LENGTH = 128
-_SHOWN_PROBLEMS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -99,10 +99,5 @@ def run(args: argparse.Namespace) -> int:
         f"{rows:,} vectors of {vectors.width} ({vectors.pooling} of layer {vectors.layer}{length}) in {args.output}",
         file=sys.stderr,
     )
-    if problems:
-        print(f"ernie embed: {len(problems)} of {rows} rows could not be used, their vectors are NaN:", file=sys.stderr)
-        for line, reason in problems[:_SHOWN_PROBLEMS]:
-            print(f"  line {line}: {reason}", file=sys.stderr)
-        if len(problems) > _SHOWN_PROBLEMS:
-            print(f"  and {len(problems) - _SHOWN_PROBLEMS} more", file=sys.stderr)
+    report_problems("embed", problems, rows, "line", "their vectors are NaN")
     return 2 if len(problems) == rows else 0

@@ -13,6 +13,7 @@ from pathlib import Path
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.columns import add_column_options, with_columns
 from ernie_paddle.finetune.answer_metrics import SCORINGS
+from ernie_paddle.finetune.results import result_table
 from ernie_paddle.finetune.task_type import FORMATS
 from propeller.errors import UserError
 
@@ -38,7 +39,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table."""
-    from ernie_paddle.cli.finetune import result_table
     from ernie_paddle.finetune.inference import run_dataset
     from ernie_paddle.finetune.question_answering import QuestionAnswering
     from ernie_paddle.finetune.runner import model_runner

@@ -20,6 +20,7 @@ from typing import Any, TextIO
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.columns import add_column_options, with_columns
+from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.task_type import FORMATS
 from propeller.errors import UserError
 from reader.errors import DataError
@@ -28,7 +29,6 @@ from reader.table import STDIN
 
 _CHUNK_ROWS = 4096
 _SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "tsv"}
-_SHOWN_PROBLEMS = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,12 +89,7 @@ def run(args: argparse.Namespace) -> int:
             for answer in chunk:
                 write(answer)
             rows += len(chunk)
-    if problems:
-        print(f"ernie predict: {len(problems)} of {rows} rows could not be used:", file=sys.stderr)
-        for line, reason in problems[:_SHOWN_PROBLEMS]:
-            print(f"  {task.counted} {line}: {reason}", file=sys.stderr)
-        if len(problems) > _SHOWN_PROBLEMS:
-            print(f"  and {len(problems) - _SHOWN_PROBLEMS} more (column `problem` of the output)", file=sys.stderr)
+    report_problems("predict", problems, rows, task.counted, "column `problem` of the output")
     return 2 if problems and len(problems) == rows else 0
 
 

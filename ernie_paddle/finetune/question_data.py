@@ -75,8 +75,8 @@ class QuestionDataset:
 
     @property
     def examples(self) -> int:
-        """The number of questions."""
-        return len(self.questions)
+        """The number of questions that a score counts, those that cannot be asked among them."""
+        return len(self.questions) + len(self.unasked)
 
     @property
     def answerable(self) -> NDArray[np.bool_]:

@@ -68,7 +68,7 @@ class Dataset(Protocol):
 
     @property
     def examples(self) -> int:
-        """The number of usable examples."""
+        """The number of examples that a score counts."""
         ...
 
     def describe(self) -> str:

@@ -134,7 +134,7 @@ def test_a_row_that_cannot_be_used_keeps_its_place(
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode())))
     found = embed(folder, table="-")
     said = capsys.readouterr().err
-    assert "2 of 25 rows could not be used, their vectors are NaN:" in said
+    assert "2 of 25 rows could not be used (their vectors are NaN):" in said
     assert "line 4: text_a ('a') is empty" in said
     bad = np.isnan(found).all(axis=1)
     assert np.flatnonzero(bad).tolist() == [2, 4]

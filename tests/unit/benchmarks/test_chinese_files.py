@@ -13,7 +13,7 @@ import pytest
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.benchmarks.vocabulary import texts_of
-from ernie_paddle.cli.finetune import add_arguments
+from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class, task_from_dict
 from propeller.errors import UserError
 from reader.tokenizer import Tokenizer, load_tokenizer

@@ -17,7 +17,7 @@ from ernie_paddle.benchmarks.submission import WRITERS, Answered
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.benchmarks.vocabulary import texts_of
 from ernie_paddle.cli.columns import add_column_options, with_columns
-from ernie_paddle.cli.finetune import add_arguments
+from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from reader.table import open_table
 from reader.tokenizer import Tokenizer, load_tokenizer

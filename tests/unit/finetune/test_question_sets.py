@@ -39,7 +39,7 @@ def test_blank_questions_count_as_wrong_and_are_reported(tmp_path: Path, tokeniz
     path = write(tmp_path / "q.jsonl", [blank[0], *ASKED, *blank[1:]])
     task = answering(scoring="squad2", unanswerable=True)
     data = task.read(path, tokenizer, labelled=True, strict=True)
-    assert (data.examples, len(data)) == (3, 3)
+    assert (data.examples, len(data)) == (6, 3)
     assert data.lines == [2, 3, 4]
     assert data.problems == [
         (n, f"({n}) the {what} is empty") for n, what in ((1, "question"), (5, "context"), (6, "question"))
@@ -121,7 +121,7 @@ def test_the_real_set_of_cmrc_is_scored_whole_and_its_answers_have_room(shared_d
     room = {"max_length": 512, "max_query_length": 64, "n_best": 1, "scoring": told["scoring"]}
     task = answering(**room, max_answer_length=told["max_answer_length"])
     data = task.read(path, tokens, labelled=True, strict=True)
-    assert (data.examples, len(asked)) == (1000, 1002)
+    assert (data.examples, len(asked)) == (1002, 1002)
     assert [q.id for q in data.unasked] == [q["id"] for q in asked if not q["question"]]
     assert (
         "and 2 that cannot be asked and count as wrong (the first: question 748, TRIAL_776_QUERY_4" in data.describe()

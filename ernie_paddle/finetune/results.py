@@ -1,0 +1,18 @@
+"""What a fine-tuning run and an evaluation show in the end."""
+
+from __future__ import annotations
+
+RESULTS = "results.json"
+"""File in the folder of a finished run: the metrics of its best checkpoint, and what they are of."""
+
+
+def result_table(rows: dict[str, dict[str, float]]) -> str:
+    """Metrics as columns, one line for each named row; a metric that a row lacks is shown as a dash."""
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    width = max(map(len, rows)) + 2
+    wide = {name: max(10, len(name) + 2) for name in names}
+    lines = [" " * width + "".join(f"{name:>{wide[name]}}" for name in names)]
+    for title, row in rows.items():
+        cells = (f"{row[name]:>{wide[name]}.4f}" if name in row else f"{'-':>{wide[name]}}" for name in names)
+        lines.append(f"{title:<{width}}" + "".join(cells))
+    return "\n".join(lines)
