@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit code."""
     from ernie_paddle.finetune.class_weights import class_weights
     from ernie_paddle.finetune.question_answering import QuestionAnswering
-    from ernie_paddle.finetune.start import start_at_random, start_from_model
+    from ernie_paddle.finetune.start import start_at_random, start_from_model, with_dropout
     from ernie_paddle.finetune.task_id import with_task_id
     from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
     from propeller import distributed
@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     check_task_options(args)
     if args.task_id is not None:
         start = replace(start, config=with_task_id(start.config, args.task_id, args.model))
+    if args.dropout is not None:
+        start = replace(start, config=with_dropout(start.config, args.dropout))
     if args.max_length is None:
         args.max_length = min(chosen.usual_length, start.config.max_length)
     if args.max_length > start.config.max_length:

@@ -223,6 +223,14 @@ def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(training, "--adam_epsilon", opt.positive_number, 1e-8, "added to the root of Adam's second moment")
     opt.option(
         training,
+        "--dropout",
+        opt.fraction,
+        None,
+        "rate of dropout in training: of hidden layers, attention and the head",
+        shown_default="the model's own",
+    )
+    opt.option(
+        training,
         "--class_weights",
         opt.comma_list,
         None,

@@ -104,6 +104,11 @@ def start_at_random(size: str, vocab: str | Path | None) -> Start:
     return Start(config, tokenizer, None, f"random:{size}", said)
 
 
+def with_dropout(config: ErnieConfig, rate: float) -> ErnieConfig:
+    """The configuration with this rate of dropout on hidden layers, attention and the head."""
+    return dataclasses.replace(config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+
+
 def describe_load(report: LoadReport) -> list[str]:
     """What became of the given weights, in lines.
 

@@ -72,12 +72,11 @@ def test_a_cut_off_run_with_all_options_learns_and_continues_bit_for_bit(
     """Dropout, two passes and moved word vectors depend on nothing that a checkpoint does not hold."""
     from propeller.learner import Learner, StepResult
 
-    changed = {"hidden_dropout_prob": 0.1, "attention_probs_dropout_prob": 0.1}
-    write_pretrained(tmp_path / "start", ErnieConfig(**{**CONFIG.to_dict(), **changed}))
+    write_pretrained(tmp_path / "start", CONFIG)
     write_table(tmp_path / "train.tsv", 200, 0, "first")
     write_table(tmp_path / "dev.tsv", 37, 1, "first")
     options = ["--rdrop", "1", "--fgm", "0.01", "--class_weights", "balanced", "--layer_decay", "0.9"]
-    options += ["--lr", "1e-2", "--batch_size", "16", "--epochs", "4"]
+    options += ["--dropout", "0.1", "--lr", "1e-2", "--batch_size", "16", "--epochs", "4"]
     plain_step, done = Learner.train_step, 0
 
     def step_and_copy(self: Learner, *arguments: Any) -> StepResult:
@@ -106,6 +105,7 @@ def test_a_cut_off_run_with_all_options_learns_and_continues_bit_for_bit(
     [
         (["--class_weights", "1,2,3"], "3 numbers for 2 labels, which are no, yes"),
         (["--rdrop", "1"], "this model's dropout is 0"),
+        (["--dropout", "1"], "'1' is not a number from 0 up to (not including) 1"),
         (["--layer_decay", "1.5"], "'1.5' is not a number above 0, at most 1"),
     ],
 )
