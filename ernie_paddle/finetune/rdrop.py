@@ -42,7 +42,9 @@ def with_rdrop(task: TaskType, alpha: float, config: ErnieConfig) -> Losses:
     if task.type not in _DIVERGENCES:
         raise UserError(f"--rdrop is for {', '.join(sorted(_DIVERGENCES))}; {task.type} does not have it")
     if config.hidden_dropout_prob == config.attention_probs_dropout_prob == 0:
-        raise UserError("--rdrop compares two passes with different dropout, but this model's dropout is 0; set --dropout")
+        raise UserError(
+            "--rdrop compares two passes with different dropout, but this model's dropout is 0; set --dropout"
+        )
 
     def losses(layer: Any, values: Mapping[str, Value]) -> list[LossTerm]:
         # The two passes as one over every row twice: a graph with two encoders takes long to build and to start.
