@@ -23,7 +23,7 @@ from ernie_paddle.benchmarks.starting import (
     task_devices,
 )
 from ernie_paddle.benchmarks.submission import submit
-from ernie_paddle.benchmarks.suite import SIZES, Suite, load_suite, suite_names
+from ernie_paddle.benchmarks.suite import Suite, load_suite, suite_names
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.main import with_underscores
 from ernie_paddle.jobs.command import do_jobs, exit_code
@@ -48,8 +48,8 @@ def build_parser(suite: str) -> opt.Parser:
         "--size",
         str,
         None,
-        "whose recipes to use, and without --model the size of the random model",
-        choices=SIZES,
+        "whose recipes to use, and without --model the size of the random model: tiny, small, base, large, or a "
+        "name in configs/arch",
         shown_default="that of --model; without it tiny",
     )
     opt.option(

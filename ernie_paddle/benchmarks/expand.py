@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ernie_paddle.benchmarks.benchmark import option_words
-from ernie_paddle.benchmarks.suite import find_benchmark, size_of, variants
+from ernie_paddle.benchmarks.suite import find_benchmark, recipe_size, size_of, variants
 from propeller.errors import UserError
 
 
@@ -63,9 +63,10 @@ def _given(argv: Sequence[str]) -> argparse.Namespace:
 
 def _size(given: argparse.Namespace) -> tuple[str, bool]:
     """The size whose recipe is meant, and whether the model has task ids."""
-    from ernie_paddle.finetune.start import model_identity
+    from ernie_paddle.finetune.start import architecture, model_identity
 
     if given.model is None:
-        return given.size or "small", True
+        size = given.size or "small"
+        return recipe_size(size), architecture(size).use_task_id
     config, _ = model_identity(given.model)
     return size_of(config), bool(config.use_task_id)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
-from ernie_paddle.benchmarks.suite import size_of
+from ernie_paddle.benchmarks.suite import recipe_size, size_of
 from ernie_paddle.benchmarks.vocabulary import train_vocabulary
 from propeller.errors import UserError
 from propeller.settings import unknown_name
@@ -71,7 +71,7 @@ def starting_model(model: Path, size: str | None) -> StartingPoint:
     from ernie_paddle.finetune.start import model_identity
 
     config, identity = model_identity(model)
-    size = size or size_of(config)
+    size = recipe_size(size) if size else size_of(config)
     print(f"recipes for size {size}, from {model}", file=sys.stderr)
     return StartingPoint({"model": model}, identity, size, f"`{model}`", bool(config.use_task_id))
 
@@ -82,10 +82,13 @@ def random_start(
     """Random weights, said loudly; without a vocabulary one is trained on the tasks' text, unless `output` has it.
 
     Raises:
+        UserError: no such size.
         DataError: no such vocabulary, or a table cannot be read.
     """
+    from ernie_paddle.finetune.start import architecture
     from reader.tokenizer import load_tokenizer
 
+    suits, has_task_ids = recipe_size(size), architecture(size).use_task_id
     print(
         f"WARNING: no --model given: every run starts from RANDOM weights of size {size!r}; nothing is pre-trained, "
         "and the figures say only that the commands work",
@@ -93,11 +96,10 @@ def random_start(
     )
     if vocab is None:
         output.mkdir(parents=True, exist_ok=True)
-        vocab = train_vocabulary(output, tasks, data_dir, size)
+        vocab = train_vocabulary(output, tasks, data_dir, suits)
     identity = f"random:{size}:{load_tokenizer(vocab).vocab.sha256[:16]}"
-    return StartingPoint(
-        {"size": size, "vocab": vocab}, identity, size, f"RANDOM weights of size `{size}`", has_task_ids=True
-    )
+    options = {"size": size, "vocab": vocab}
+    return StartingPoint(options, identity, suits, f"RANDOM weights of size `{size}`", has_task_ids)
 
 
 def recipe_changes(given: Sequence[str]) -> dict[str, Any]:

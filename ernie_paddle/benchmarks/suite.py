@@ -162,6 +162,18 @@ def size_of(config: ErnieConfig) -> str:
     return next((size for size, hidden in sizes if config.hidden_size >= hidden), "tiny")
 
 
+def recipe_size(size: str) -> str:
+    """The size whose recipe suits a random model of a size or a named architecture.
+
+    Raises:
+        UserError: no such size.
+    """
+    from ernie_paddle.finetune.start import architecture
+
+    config = architecture(size)
+    return size if size in SIZES else size_of(config)
+
+
 def variants(settings: Mapping[str, Any]) -> list[dict[str, Any]]:
     """All combinations of the settings that are lists, each as plain options."""
     searched = [name for name, value in settings.items() if isinstance(value, list)]

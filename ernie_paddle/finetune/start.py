@@ -84,22 +84,30 @@ def _start_from_release(path: Path) -> Start:
     return Start(weights.config, weights.tokenizer, weights.arrays, f"sha256:{weights.digest()[:16]}", said + notes)
 
 
+def architecture(size: str) -> ErnieConfig:
+    """The architecture of a size: tiny, small, base, large, or the name of a file in configs/arch.
+
+    Raises:
+        UserError: no such size.
+    """
+    folder = configs_dir() / "arch"
+    path = folder / f"{SIZES.get(size, size)}.yaml"
+    if not path.is_file():
+        raise unknown_name("size", size, [*SIZES, *(file.stem for file in folder.glob("*.yaml"))], "--size")
+    return ErnieConfig.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+
+
 def start_at_random(size: str, vocab: str | Path | None) -> Start:
-    """Random weights of a size: tiny, small, base, large, or the name of a file in configs/arch.
+    """Random weights of a size, as in `architecture`.
 
     Raises:
         UserError: no such size, or no vocabulary given.
     """
     if vocab is None:
         raise UserError("without --model, --vocab is needed: a vocabulary file, or a folder that holds a tokenizer")
-    folder = configs_dir() / "arch"
-    path = folder / f"{SIZES.get(size, size)}.yaml"
-    if not path.is_file():
-        raise unknown_name("size", size, [*SIZES, *(file.stem for file in folder.glob("*.yaml"))], "--size")
+    config = architecture(size)
     tokenizer = load_tokenizer(Path(vocab))
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    config = ErnieConfig.from_dict({**values, "vocab_size": tokenizer.vocab.size}, str(path))
-    config = dataclasses.replace(config, pad_token_id=tokenizer.vocab.pad)
+    config = dataclasses.replace(config, vocab_size=tokenizer.vocab.size, pad_token_id=tokenizer.vocab.pad)
     said = f"WARNING: no --model given: the encoder starts from RANDOM weights of size {size!r}; it is not pre-trained"
     return Start(config, tokenizer, None, f"random:{size}", said)
 

@@ -35,6 +35,8 @@ def test_the_first_of_several_values_is_taken_and_said(folder: Path, capsys: pyt
     parsed = build_parser("finetune").parse_args(expand_task(given))
     assert parsed.lr == 5e-5
     assert "tries several values of lr" in capsys.readouterr().err
+    expand_task([*given, "--size", "bert_base_en"])
+    assert "recipe bert for size base" in capsys.readouterr().err
 
 
 def test_own_tables_need_no_folder() -> None:
@@ -54,5 +56,5 @@ def test_mistakes(folder: Path) -> None:
         expand_task(["--task", "glue/RTE"])
     with pytest.raises(UserError, match=r"MRPC: train\.tsv and dev\.tsv not found"):
         expand_task(["--task", "MRPC", "--data_dir", str(folder)])
-    with pytest.raises(UserError, match="no settings for size huge; sizes: base, large, small, tiny"):
+    with pytest.raises(UserError, match="unknown size 'huge'; known: "):
         expand_task(["--task", "CoLA", "--data_dir", str(folder), "--size", "huge"])

@@ -8,7 +8,7 @@ import pytest
 
 from ernie_paddle.benchmarks.benchmark import option_words
 from ernie_paddle.benchmarks.report import MEAN
-from ernie_paddle.benchmarks.suite import find_benchmark, load_suite, size_of, suite_names, variants
+from ernie_paddle.benchmarks.suite import find_benchmark, load_suite, recipe_size, size_of, suite_names, variants
 from ernie_paddle.cli.main import build_parser
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
@@ -122,3 +122,5 @@ def test_names_and_sizes() -> None:
         load_suite("glue").settings("CoLA", "base", "brt")
     for hidden, size in ((1024, "large"), (768, "base"), (256, "small"), (128, "tiny")):
         assert size_of(ErnieConfig(vocab_size=100, hidden_size=hidden, num_attention_heads=4)) == size
+    for name, size in (("tiny", "tiny"), ("large", "large"), ("ernie2_mini_en", "tiny"), ("bert_large_en", "large")):
+        assert recipe_size(name) == size
