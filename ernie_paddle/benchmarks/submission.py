@@ -15,6 +15,7 @@ from ernie_paddle.benchmarks.plan import Run, SuitePlan
 from ernie_paddle.benchmarks.suite import Suite
 from ernie_paddle.benchmarks.superglue import superglue_file
 from ernie_paddle.jobs.job import Result
+from reader.questions import read_questions
 from reader.table import open_table
 
 
@@ -39,8 +40,12 @@ def glue_file(test: Answered) -> tuple[str, str]:
 
 
 def answers_file(test: Answered) -> tuple[str, str]:
-    """SQuAD: `NAME.json`, an object from question to answer."""
-    found = {row["id"]: row["prediction"] for row in _answers(test)}
+    """SQuAD: `NAME.json`, an object from question to answer, which is empty where a question cannot be asked."""
+    found: dict[str, str] = {}
+    asked = read_questions(test.table, str(test.benchmark.options.get("format", "auto")), labelled=False)
+    for question, row in zip(asked, _answers(test), strict=True):
+        # The first of those with one id has the answer.
+        found.setdefault(question.id, row.get("prediction", ""))
     return f"{test.name}.json", json.dumps(found, ensure_ascii=False)
 
 
@@ -72,11 +77,12 @@ def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: P
         print(f"no submission: no test is answered; {', '.join(missing)} are not there", file=sys.stderr)
         return
     write_submission(path, suite.submission, answered)
+    instead = "an empty answer" if suite.submission == "answers" else "the commonest answer"
     for test in answered:
         rows = unanswered(test)
         if rows:
             print(
-                f"{test.name}: {rows} rows of {test.table} cannot be used; they get the commonest answer",
+                f"{test.name}: {rows} rows of {test.table} cannot be used; they get {instead}",
                 file=sys.stderr,
             )
     print(
@@ -96,7 +102,7 @@ def write_submission(path: Path, style: str, tests: Sequence[Answered]) -> None:
 
 
 def unanswered(test: Answered) -> int:
-    """How many rows of a test could not be answered (they get the answer that is commonest)."""
+    """How many rows of a test could not be answered."""
     return sum("prediction" not in row for row in _answers(test))
 
 

@@ -216,9 +216,12 @@ class QuestionAnswering:
         return ["id", "prediction", "start", "probability", *(["no_answer_score"] if self.unanswerable else [])]
 
     def answers(self, outputs: Arrays, data: QuestionDataset) -> dict[int, dict[str, Any]]:
-        """The best answer of each question; JSON lines get all of `n_best`, too."""
+        """The best answer of each question; JSON lines get all of `n_best`, too. Those without one get the reason."""
         found = self._found(outputs, data)
-        rows: dict[int, dict[str, Any]] = {}
+        reasons = dict(data.problems)
+        rows: dict[int, dict[str, Any]] = {
+            question.number: {"id": question.id, "problem": reasons[question.number]} for question in data.unusable
+        }
         for place, (question, text) in enumerate(zip(data.questions, self._texts(found), strict=True)):
             spans = found.spans[place]
             candidates = [(span.text, span.begin, span.score) for span in spans]
@@ -260,6 +263,7 @@ class QuestionAnswering:
         questions: list[Question] = []
         problems: list[tuple[int, str]] = []
         unasked: list[Question] = []
+        unusable: list[Question] = []
         left_out: list[int] = []
         for question in asked:
             if labelled and question.blank:
@@ -267,10 +271,11 @@ class QuestionAnswering:
             if question.left_out:
                 left_out.append(question.number)
             if question.problem:
+                unusable.append(question)
                 problems.append((question.number, f"({question.id}) {question.problem}"))
             else:
                 questions.append(question)
-        return encode_questions(
+        data = encode_questions(
             shown_name(path),
             questions,
             problems,
@@ -282,6 +287,7 @@ class QuestionAnswering:
             unasked=unasked,
             left_out=left_out,
         )
+        return replace(data, unusable=tuple(unusable))
 
 
 def position_scores(logits_BT2: Any, mask_BT: Any) -> list[Any]:

@@ -42,6 +42,7 @@ class QuestionDataset:
         pad_id: of the vocabulary.
         unasked: those of the questions that cannot be used which count as wrong in a score, for they are blank.
         left_out: numbers of those that take no part, for nobody knows an answer to score by.
+        unusable: all that cannot be used.
     """
 
     source: str
@@ -58,6 +59,7 @@ class QuestionDataset:
     pad_id: int
     unasked: tuple[Question, ...] = ()
     left_out: tuple[int, ...] = ()
+    unusable: tuple[Question, ...] = ()
 
     def __len__(self) -> int:
         """The number of rows."""

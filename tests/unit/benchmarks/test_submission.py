@@ -57,7 +57,18 @@ def test_the_server_gets_all_names_of_glue() -> None:
 
 
 def test_answers_of_squad(tmp_path: Path) -> None:
-    test = answered(tmp_path, "SQuAD-1.1", "SQuAD-1.1", "", [{"question": 1, "id": "q1", "prediction": "in 1066"}])
+    """Blank questions, as published sets have them, and an id that occurs twice."""
+    names = ("q1", "q2", "q3", "q1")
+    asked = [{"id": name, "question": "" if name == "q2" else "When?"} for name in names]
+    table = json.dumps({"data": [{"paragraphs": [{"context": "in 1066", "qas": asked}]}]})
+    answers: list[dict[str, object]] = [
+        {"question": 1, "id": "q1", "prediction": "in 1066"},
+        {"question": 2, "problem": "(q2) the question is empty"},
+        {"question": 3, "id": "q3", "prediction": "1066"},
+        {"question": 4, "id": "q1", "problem": "(q1) an earlier question has the same id"},
+    ]
+    test = answered(tmp_path, "SQuAD-2.0", "SQuAD-2.0", table, answers)
     write_submission(tmp_path / "s.zip", "answers", [test])
     with zipfile.ZipFile(tmp_path / "s.zip") as archive:
-        assert json.loads(archive.read("SQuAD-1.1.json")) == {"q1": "in 1066"}
+        assert json.loads(archive.read("SQuAD-2.0.json")) == {"q1": "in 1066", "q2": "", "q3": "1066"}
+    assert unanswered(test) == 2

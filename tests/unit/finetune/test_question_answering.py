@@ -320,7 +320,12 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     with pytest.raises(DataError, match=r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.$"):
         answering().read(bad, tokenizer, labelled=True, strict=True)
     data = answering().read(bad, tokenizer, labelled=True, strict=False)
-    assert (data.examples, [number for number, _ in data.problems]) == (1, [2, 3, 4])
+    # The blank question counts as wrong.
+    assert (len(data.questions), data.examples, [number for number, _ in data.problems]) == (1, 2, [2, 3, 4])
+    named = write(tmp_path / "named.jsonl", [{**row("w0", "w1"), "id": "a"}, {**row("", "w1"), "id": "b"}])
+    data = next(answering().stream(named, tokenizer, chunk_rows=9))
+    scores = {name: np.zeros(len(data.encoded.ids), np.float32) for name in answering().position_outputs}
+    assert answering().answers(scores, data)[2] == {"id": "b", "problem": "(b) the question is empty"}
     none = tmp_path / "none.json"
     none.write_text('{"data": []}')
     with pytest.raises(DataError, match=r"none.json: no questions"):

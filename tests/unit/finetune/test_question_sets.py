@@ -127,7 +127,8 @@ def test_the_real_set_of_cmrc_is_scored_whole_and_its_answers_have_room(shared_d
         "and 2 that cannot be asked and count as wrong (the first: question 748, TRIAL_776_QUERY_4" in data.describe()
     )
     outputs = pointing(data)
-    given = {found["id"]: found["prediction"] for found in task.answers(outputs, data).values()}
+    answers = task.answers(outputs, data).values()
+    given = {found["id"]: found["prediction"] for found in answers if "prediction" in found}
 
     def plain(text: str) -> str:
         return "".join(character for character in text.lower() if character.isalnum())
