@@ -7,7 +7,7 @@ are lists of texts.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,12 +73,22 @@ def open_tagged(
     if tagged_format(path, format) == CONLL:
         numbers = _column_number(tokens or "1"), _column_number(tags or "-1")
         with open_bytes(path) as stream:
-            yield _conll_sentences(decoded_lines(stream, shown_name(path)), *numbers, labelled)
+            yield _without_empty_tags(_conll_sentences(decoded_lines(stream, shown_name(path)), *numbers, labelled))
         return
     tokens, tags = tokens or "tokens", tags or "label"
     with open_table(path, format, header) as table:
         table = table.choose(tokens, tags if labelled else None)
-        yield (_from_row(row, tokens, tags if labelled else None) for row in table.rows)
+        yield _without_empty_tags(_from_row(row, tokens, tags if labelled else None) for row in table.rows)
+
+
+def _without_empty_tags(sentences: Iterable[Tagged]) -> Iterator[Tagged]:
+    """Sentences with an empty tag become unusable, whatever the scheme: it is no label either."""
+    for sentence in sentences:
+        if "" not in sentence.tags:
+            yield sentence
+            continue
+        place = sentence.tags.index("")
+        yield Tagged(sentence.line, problem=f"token {place + 1} ({sentence.tokens[place]!r}): its tag is empty")
 
 
 def _column_number(text: str) -> int:

@@ -113,13 +113,19 @@ def read_classes(numbers: NDArray[np.int64], scheme: str, sentences: NDArray[np.
 def find_scheme(tags: Iterable[str]) -> str:
     """What a model had better learn for data with these tags.
 
-    IOBES if there are E and S (or their like), "none" if some are no tags of entities at all, else IOB2: it says all
-    that IO and IOB1 say.
+    "none" if some are no tags of entities and none is B-X or I-X: next to such tags the others are mistakes, for the
+    reader to refuse, and no reason to forget the entities. Else IOBES if there are E and S (or their like), and IOB2
+    if not, which says all that IO and IOB1 say.
     """
-    kinds = set()
+    kinds, strange, entities = set(), False, False
     for tag in tags:
         try:
-            kinds.add(split_tag(tag)[0])
+            kind, name = split_tag(tag)
         except UnusableCellError:
-            return PLAIN
+            strange = True
+            continue
+        kinds.add(kind)
+        entities = entities or (kind in (_B, _I) and name != "")
+    if strange and not entities:
+        return PLAIN
     return "iobes" if kinds & {_E, _S} else "iob2"

@@ -91,13 +91,12 @@ class Labelling:
         if options.text_b is not None:
             raise UserError("--text_b is for pairs of texts; labelling has one text")
         names = options.labels or discover_tags(
-            options.train, options.format, options.header, options.text_a, options.label
+            options.train, options.format, options.header, options.text_a, options.label, options.skip_unusable
         )
         scheme = T.find_scheme(names) if options.scheme == "auto" else options.scheme
-        try:
-            types = names if scheme == T.PLAIN else {T.split_tag(name)[1]: 0 for name in names if name != T.OUTSIDE}
-        except UnusableCellError as error:
-            raise UserError(f"--labels: {error}" if options.labels else f"{options.train}: {error}") from None
+        types, mistake = (names, None) if scheme == T.PLAIN else _entity_types(names)
+        if mistake is not None and (options.labels or not types):
+            raise UserError(f"--labels: {mistake}" if options.labels else f"{options.train}: {mistake}")
         return cls(
             text_a=options.text_a,
             label=options.label,
@@ -295,8 +294,27 @@ class _Codes(dict[str, int]):
         return self[tag]
 
 
-def discover_tags(path: str, format: str, header: bool, tokens: str | None, tags: str | None) -> list[str]:
-    """All tags of a file, in the order of `sorted_labels`.
+def _entity_types(tags: Sequence[str]) -> tuple[list[str], str | None]:
+    """The types of the entities, and why the first is none of those that are no tags (None: all are tags).
+
+    Reading refuses the sentences with the latter, and knows their lines.
+    """
+    types: dict[str, None] = {}
+    mistake = None
+    for tag in tags:
+        if tag == T.OUTSIDE:
+            continue
+        try:
+            types[T.split_tag(tag)[1]] = None
+        except UnusableCellError as error:
+            mistake = mistake or str(error)
+    return list(types), mistake
+
+
+def discover_tags(
+    path: str, format: str, header: bool, tokens: str | None, tags: str | None, skip_unusable: bool = False
+) -> list[str]:
+    """All tags of a file, in the order of `sorted_labels`; with `skip_unusable` those of the usable sentences.
 
     Raises:
         DataError: an unusable sentence, no sentences, or so many different tags that the column cannot hold tags.
@@ -310,7 +328,7 @@ def discover_tags(path: str, format: str, header: bool, tokens: str | None, tags
             found.update(sentence.tags)
             if len(found) > _MOST_TYPES:
                 raise refusal(path, [(sentence.line, f"more than {_MOST_TYPES:,} different tags; choose with --label")])
-    if problems:
+    if problems and (not skip_unusable or not found):
         raise refusal(path, problems)
     if not found:
         raise no_rows(path)

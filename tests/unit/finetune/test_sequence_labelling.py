@@ -47,7 +47,7 @@ def options(train: Path, **changes: object) -> argparse.Namespace:
     settings = {
         "train": str(train), "format": "auto", "header": True, "text_a": None, "text_b": None, "label": None,
         "labels": None, "scheme": "auto", "align": "first", "max_length": 32, "doc_stride": None, "metric": None,
-        "features": None,
+        "features": None, "skip_unusable": False,
     }  # fmt: skip
     return argparse.Namespace(**{**settings, **changes})
 
@@ -206,6 +206,7 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     data = labelling().read(bad, tokenizer, labelled=True, strict=False)
     assert (data.examples, [line for line, _ in data.problems]) == (1, [3, 6])
     outside = write_conll(tmp_path / "o.conll", [[("is", "O")]])
+    plain = write_conll(tmp_path / "p.conll", [[("an", "NN"), ("is", "O")]])
     empty = tmp_path / "e.conll"
     empty.write_text("\n\n")
     damaged = tmp_path / "d.conll"
@@ -219,11 +220,24 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
         (good, {"doc_stride": 31}, UserError, "doc_stride 31 must be between 1 and 30"),
         (good, {"metric": "mcc"}, UserError, "metric 'mcc' is not one of labelling: f1, precision"),
         (good, {"max_length": 7}, UserError, "max_length must be at least 8"),
-        (bad, {"scheme": "iob2"}, UserError, "b.conll: 'NN' is no tag .*--scheme none"),
+        (plain, {"scheme": "iob2"}, UserError, "p.conll: 'NN' is no tag .*--scheme none"),
         (good, {"scheme": "iob2", "labels": ["NN", "O"]}, UserError, "--labels: 'NN' is no tag"),
     ]:
         with pytest.raises(error, match=message):
             Labelling.from_options(options(path, **changes))
+
+
+@pytest.mark.parametrize("tag", ["ORG", "-ORG", ""])
+def test_one_damaged_tag_in_the_training_data(tmp_path: Path, tokenizer: Tokenizer, tag: str) -> None:
+    """It is refused with its place, and does not turn the recognition of entities into plain labels."""
+    sentences = [[("anna", "B-PER"), ("is", "O")], [("in", "O"), ("bonnx", tag)], [("bonnx", "I-LOC"), ("is", "O")]]
+    path = write_conll(tmp_path / "t.conll", sentences)
+    with pytest.raises(DataError, match=r"t\.conll:4: token 2 \('bonnx'\): (its tag is empty|'-?ORG' is no tag like)"):
+        Labelling.from_options(options(path)).read(path, tokenizer, labelled=True, strict=True)
+    task = Labelling.from_options(options(path, skip_unusable=True))
+    assert task.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
+    data = task.read(path, tokenizer, labelled=True, strict=False)
+    assert (data.sentence_lines, [line for line, _ in data.problems]) == ([1, 7], [4])
 
 
 def test_a_chunk_without_a_usable_sentence(tmp_path: Path, tokenizer: Tokenizer) -> None:

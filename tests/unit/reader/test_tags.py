@@ -126,7 +126,11 @@ def test_what_is_no_tag() -> None:
 
 @pytest.mark.parametrize(
     ("tags", "scheme"),
-    [("O I-X", "iob2"), ("O B-X I-X", "iob2"), ("O S-X", "iobes"), ("O U-X", "iobes"), ("NN VB O", "none")],
+    [
+        *[("O I-X", "iob2"), ("O B-X I-X", "iob2"), ("O S-X", "iobes"), ("O U-X", "iobes"), ("NN VB O", "none")],
+        # One mistake among tags of entities is no reason to learn plain labels; letters that are also prefixes are.
+        *[("O B-X ORG", "iob2"), ("O I-X -X", "iob2"), ("S-X I-X ORG", "iobes"), ("S E N V", "none")],
+    ],
 )
 def test_the_scheme_for_data(tags: str, scheme: str) -> None:
     assert T.find_scheme(tags.split()) == scheme
