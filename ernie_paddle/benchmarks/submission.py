@@ -29,13 +29,21 @@ class Answered:
     answers: Path
 
 
+_SIMILARITY = (0.0, 5.0)
+"""The least and the greatest score of STS-B, which is GLUE's only regression."""
+
 Writer = Callable[[Answered], tuple[str, str]]
 """A test -> the name of its file in the zip, and the content."""
 
 
 def glue_file(test: Answered) -> tuple[str, str]:
-    """GLUE: `NAME.tsv` with the columns index and prediction."""
-    rows = [f"{number}\t{answer}" for number, answer in _rows(test)]
+    """GLUE: `NAME.tsv` with the columns index and prediction; a similarity is put between 0 and 5."""
+    least, most = _SIMILARITY
+    rows = []
+    for number, answer in _rows(test):
+        if test.benchmark.type == "regression":
+            answer = str(min(max(float(answer), least), most))
+        rows.append(f"{number}\t{answer}")
     return f"{test.name}.tsv", "\n".join(["index\tprediction", *rows]) + "\n"
 
 

@@ -6,7 +6,7 @@ import json
 import zipfile
 from pathlib import Path
 
-from ernie_paddle.benchmarks.submission import Answered, unanswered, write_submission
+from ernie_paddle.benchmarks.submission import Answered, glue_file, unanswered, write_submission
 from ernie_paddle.benchmarks.suite import load_suite
 
 
@@ -47,6 +47,17 @@ def test_glue_files(tmp_path: Path) -> None:
     before = path.read_bytes()
     write_submission(path, "glue", [rte, quora, similar])
     assert path.read_bytes() == before
+
+
+def test_similarities_beyond_the_scale(tmp_path: Path) -> None:
+    """Those of the rows lie in 0 to 5, and an unusable row gets one of them."""
+    given = [5.2, 5.2, -0.1, 0.0, 4.75]
+    answers: list[dict[str, object]] = [{"line": line, "prediction": found} for line, found in enumerate(given, 2)]
+    answers.append({"line": 7, "problem": "text_a is empty"})
+    rows = "".join(f"{number}\ta\tb\n" for number in range(6))
+    test = answered(tmp_path, "STS-B", "STS-B", f"index\tsentence1\tsentence2\n{rows}", answers)
+    wanted = ["index\tprediction", "0\t5.0", "1\t5.0", "2\t0.0", "3\t0.0", "4\t4.75", "5\t5.0"]
+    assert glue_file(test) == ("STS-B.tsv", "".join(line + "\n" for line in wanted))
 
 
 def test_the_server_gets_all_names_of_glue() -> None:
