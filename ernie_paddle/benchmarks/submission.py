@@ -15,6 +15,7 @@ from ernie_paddle.benchmarks.plan import Run, SuitePlan
 from ernie_paddle.benchmarks.suite import Suite
 from ernie_paddle.benchmarks.superglue import superglue_file
 from ernie_paddle.jobs.job import Result
+from reader.errors import DataError
 from reader.questions import read_questions
 from reader.table import open_table
 
@@ -81,32 +82,46 @@ def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: P
                 missing.append(name)
             else:
                 answered.append(Answered(task, name, table, plan.folder(run) / f"{name}.jsonl"))
-    if not answered:
-        print(f"no submission: no test is answered; {', '.join(missing)} are not there", file=sys.stderr)
-        return
-    write_submission(path, suite.submission, answered)
+    unusable = write_submission(path, suite.submission, answered) if answered else {}
+    for name, reason in unusable.items():
+        print(f"{name}: not in the submission: {reason}", file=sys.stderr)
+    written = [test for test in answered if test.name not in unusable]
     instead = "an empty answer" if suite.submission == "answers" else "the commonest answer"
-    for test in answered:
+    for test in written:
         rows = unanswered(test)
         if rows:
             print(
                 f"{test.name}: {rows} rows of {test.table} cannot be used; they get {instead}",
                 file=sys.stderr,
             )
-    print(
-        f"submission: {path}, {len(answered)} of {len(answered) + len(missing)} files"
-        + (f"; missing: {', '.join(missing)}" if missing else "")
-    )
+    absent = {"missing": missing, "unusable": list(unusable)}
+    gaps = "".join(f"; {why}: {', '.join(names)}" for why, names in absent.items() if names)
+    if written:
+        print(f"submission: {path}, {len(written)} of {len(answered) + len(missing)} files{gaps}")
+    else:
+        print(f"no submission: no test is answered{gaps}", file=sys.stderr)
 
 
-def write_submission(path: Path, style: str, tests: Sequence[Answered]) -> None:
-    """Write the zip (the same bytes for the same answers)."""
-    aside = path.with_name(f".tmp-{path.name}")
-    with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
-        for test in tests:
+def write_submission(path: Path, style: str, tests: Sequence[Answered]) -> dict[str, str]:
+    """Write the zip (the same bytes for the same answers), unless no test has a file.
+
+    Returns:
+        by name, why tests have no file, for their tables cannot be read.
+    """
+    files, unusable = {}, {}
+    for test in tests:
+        try:
             name, content = WRITERS[style](test)
-            archive.writestr(zipfile.ZipInfo(name), content.encode("utf-8"), zipfile.ZIP_DEFLATED)
-    aside.replace(path)
+            files[name] = content.encode("utf-8")
+        except (DataError, OSError) as error:
+            unusable[test.name] = str(error)
+    if files:
+        aside = path.with_name(f".tmp-{path.name}")
+        with zipfile.ZipFile(aside, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, packed in files.items():
+                archive.writestr(zipfile.ZipInfo(name), packed, zipfile.ZIP_DEFLATED)
+        aside.replace(path)
+    return unusable
 
 
 def unanswered(test: Answered) -> int:

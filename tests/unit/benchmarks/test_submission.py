@@ -6,7 +6,11 @@ import json
 import zipfile
 from pathlib import Path
 
-from ernie_paddle.benchmarks.submission import Answered, glue_file, unanswered, write_submission
+import pytest
+
+from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.starting import StartingPoint
+from ernie_paddle.benchmarks.submission import Answered, glue_file, submit, unanswered, write_submission
 from ernie_paddle.benchmarks.suite import load_suite
 
 
@@ -58,6 +62,35 @@ def test_similarities_beyond_the_scale(tmp_path: Path) -> None:
     test = answered(tmp_path, "STS-B", "STS-B", f"index\tsentence1\tsentence2\n{rows}", answers)
     wanted = ["index\tprediction", "0\t5.0", "1\t5.0", "2\t0.0", "3\t0.0", "4\t4.75", "5\t5.0"]
     assert glue_file(test) == ("STS-B.tsv", "".join(line + "\n" for line in wanted))
+
+
+def test_a_table_without_ids_does_not_cost_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`idx` where GLUE says `index`: the file is named with the reason, and the others are written."""
+    data, output = tmp_path / "data", tmp_path / "out"
+    for task, column in (("RTE", "idx"), ("WNLI", "index")):
+        answers = output / "runs" / task / "answers"
+        for folder in (data / task, answers):
+            folder.mkdir(parents=True)
+        (data / task / "test.tsv").write_text(f"{column}\tsentence1\tsentence2\n3\ta\tb\n")
+        (answers / f"{task}.jsonl").write_text('{"line": 2, "prediction": "0"}\n')
+    suite = load_suite("glue")
+    tasks = [TaskPlan(suite.benchmarks[task], "bert", [{}], range(1)) for task in ("RTE", "WNLI")]
+    plan = SuitePlan(tasks, data, output, StartingPoint({}, "sha256:0", "base", "a model", False))
+    results: dict[Run, dict[str, object]] = {Run("RTE"): {}, Run("WNLI"): {}}
+    submit(suite, plan, results, output / "submission.zip")
+    said = capsys.readouterr()
+    assert f"RTE: not in the submission: {data}/RTE/test.tsv:1: there is no column 'index'" in said.err
+    assert "1 of 11 files; missing: CoLA," in said.out
+    assert said.out.endswith("; unusable: RTE\n")
+    with zipfile.ZipFile(output / "submission.zip") as archive:
+        assert archive.namelist() == ["WNLI.tsv"]
+
+    # Nothing is left: no zip.
+    (output / "submission.zip").unlink()
+    del results[Run("WNLI")]
+    submit(suite, plan, results, output / "submission.zip")
+    assert "no submission: no test is answered; missing: CoLA," in capsys.readouterr().err
+    assert [path.name for path in output.iterdir()] == ["runs"]
 
 
 def test_the_server_gets_all_names_of_glue() -> None:
