@@ -63,7 +63,7 @@ WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file, "super
 
 
 def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: Path) -> None:
-    """Write the submission of all tests that are answered, and say which are not.
+    """Write the submission of all tests that are answered, and say which are not: no table, no answers, or no use.
 
     Args:
         suite: one that has a submission.
@@ -72,17 +72,18 @@ def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: P
         path: of the zip.
     """
     assert suite.submission is not None
-    answered, missing = [], []
-    tables = {task.benchmark.name: task.benchmark.tests(plan.data_dir) for task in plan.tasks}
+    answered: list[Answered] = []
+    missing, failed = [], []
     for task in suite.benchmarks.values():
         run = Run(task.name)
-        for name in task.test:
-            table = tables.get(task.name, {}).get(name)
-            if table is None or run not in results:
+        for name, table in task.tests(plan.data_dir).items():
+            if table is None:
                 missing.append(name)
+            elif run not in results:
+                failed.append(name)
             else:
                 answered.append(Answered(task, name, table, plan.folder(run) / f"{name}.jsonl"))
-    unusable = write_submission(path, suite.submission, answered) if answered else {}
+    unusable = write_submission(path, suite.submission, answered)
     for name, reason in unusable.items():
         print(f"{name}: not in the submission: {reason}", file=sys.stderr)
     written = [test for test in answered if test.name not in unusable]
@@ -94,10 +95,10 @@ def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: P
                 f"{test.name}: {rows} rows of {test.table} cannot be used; they get {instead}",
                 file=sys.stderr,
             )
-    absent = {"missing": missing, "unusable": list(unusable)}
+    absent = {"missing": missing, "not answered (failed, or not asked for)": failed, "unusable": list(unusable)}
     gaps = "".join(f"; {why}: {', '.join(names)}" for why, names in absent.items() if names)
     if written:
-        print(f"submission: {path}, {len(written)} of {len(answered) + len(missing)} files{gaps}")
+        print(f"submission: {path}, {len(written)} of {len(answered) + len(missing) + len(failed)} files{gaps}")
     else:
         print(f"no submission: no test is answered{gaps}", file=sys.stderr)
 

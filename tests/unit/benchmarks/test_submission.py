@@ -85,11 +85,12 @@ def test_a_table_without_ids_does_not_cost_the_others(tmp_path: Path, capsys: py
     with zipfile.ZipFile(output / "submission.zip") as archive:
         assert archive.namelist() == ["WNLI.tsv"]
 
-    # Nothing is left: no zip.
+    # Nothing is left: no zip, and a table that is there is not called missing.
     (output / "submission.zip").unlink()
-    del results[Run("WNLI")]
-    submit(suite, plan, results, output / "submission.zip")
-    assert "no submission: no test is answered; missing: CoLA," in capsys.readouterr().err
+    submit(suite, plan, {}, output / "submission.zip")
+    names = "missing: CoLA, SST-2, MRPC, STS-B, QQP, MNLI-m, MNLI-mm, AX, QNLI"
+    failed = "not answered (failed, or not asked for): RTE, WNLI"
+    assert capsys.readouterr().err == f"no submission: no test is answered; {names}; {failed}\n"
     assert [path.name for path in output.iterdir()] == ["runs"]
 
 
