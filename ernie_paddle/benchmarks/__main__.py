@@ -6,15 +6,15 @@ is not done again. Tasks whose files are not there are named and left out.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.benchmarks import report
-from ernie_paddle.benchmarks.benchmark import Benchmark
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, earlier_results, task_plan
+from ernie_paddle.benchmarks.earlier import earlier_tasks, remember
+from ernie_paddle.benchmarks.plan import Run, SuitePlan, task_plan
 from ernie_paddle.benchmarks.starting import (
     present_tasks,
     random_start,
@@ -88,7 +88,10 @@ def run(argv: Sequence[str]) -> int:
     suite = load_suite(name)
     args = build_parser(name).parse_args(with_underscores(list(argv[1:])))
     output = args.output_dir or Path("runs") / name
+    if args.tasks == []:
+        raise UserError("--tasks is empty; name tasks, or leave it out for all that are in --data_dir")
     wanted = suite.find(args.tasks, "--tasks") if args.tasks else list(suite.benchmarks.values())
+    suite.check_recipe(args.recipe)
     changes, devices = recipe_changes(args.set or []), task_devices(args.gpus)
     if args.model is not None and args.vocab is not None:
         raise UserError("--vocab is for random weights; --model has its own vocabulary")
@@ -97,31 +100,35 @@ def run(argv: Sequence[str]) -> int:
     if args.model is not None:
         start = starting_model(args.model, args.size)
     else:
-        start = random_start(args.size or "tiny", args.vocab, found, args.data_dir, output)
+        start = random_start(args.size or "tiny", args.vocab, suite.benchmarks.values(), args.data_dir, output)
 
-    def planned(tasks: Sequence[Benchmark]) -> SuitePlan:
-        plans = [task_plan(suite, task, start, args.recipe, changes, args.seeds) for task in tasks]
-        return SuitePlan(plans, args.data_dir, output, start)
-
-    plan = planned(found)
-    output.mkdir(parents=True, exist_ok=True)
+    tasks = []
+    for task in found:
+        try:
+            tasks.append(task_plan(suite, task, start, args.recipe, changes, args.seeds))
+        except UserError as error:
+            left_out.append(str(error))
+            print(f"left out: {error}", file=sys.stderr)
+    if not tasks:
+        raise UserError(
+            f"there is no recipe of {name} for size {start.size} and these tasks (what each lacks is said above)"
+        )
+    plan = SuitePlan(tasks, args.data_dir, output, start)
     runner = JobRunner(plan.groups, output, _said(suite), devices=devices)
-    # What an earlier command finished for other tasks with these settings stays in the report and the submission.
-    earlier: dict[Run, Result] = {}
-    for task in suite.benchmarks.values():
-        if task not in found and (output / "runs" / task.name).is_dir():
-            # Without its tables or a recipe for it, what is there was made by another command.
-            with contextlib.suppress(UserError):
-                earlier |= earlier_results(planned([task]))
-    done = {run.task for run in earlier}
-    shown = planned([task for task in suite.benchmarks.values() if task in found or task.name in done])
+    remember(plan)
+    earlier = earlier_tasks(suite, plan)
+    for reason in earlier.passed_over:
+        print(f"left out: {reason}", file=sys.stderr)
+    left_out += earlier.passed_over
+    by_name = {task.benchmark.name: task for task in [*tasks, *earlier.tasks]}
+    shown = replace(plan, tasks=[by_name[task] for task in suite.benchmarks if task in by_name])
     made_by = f"bash run.sh {shlex.join(argv)}"
 
     def write() -> str:
         text = report.markdown(
             suite,
             shown,
-            {**earlier, **runner.results},
+            {**earlier.results, **runner.results},
             runner.failures,
             started=start.title,
             size=start.size,
@@ -135,7 +142,7 @@ def run(argv: Sequence[str]) -> int:
     def at_end() -> None:
         print(f"report: {output / REPORT}")
         if suite.submission:
-            submit(suite, shown, {**earlier, **runner.results}, output / SUBMISSION)
+            submit(suite, shown, {**earlier.results, **runner.results}, output / SUBMISSION)
 
     return do_jobs(runner, write, at_end)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import Suite, variants
 from ernie_paddle.jobs.job import Group, Job, Result
-from ernie_paddle.jobs.runner import JobRunner
 from propeller.checkpoint import sha256_file
 
 ANSWERS = "answers"
@@ -101,6 +100,10 @@ class SuitePlan:
         """The jobs, a group for each task."""
         return [self._group(task) for task in self.tasks]
 
+    def task_folder(self, task: Benchmark) -> Path:
+        """The folder of all runs of a task."""
+        return self.output / "runs" / task.name
+
     def folder(self, run: Run) -> Path:
         """The folder of a run."""
         place = ANSWERS if run.seed is None else f"variant-{run.variant}/seed-{run.seed}"
@@ -115,7 +118,7 @@ class SuitePlan:
         tests = {name: path for name, path in task.tests(self.data_dir).items() if path}
         if tests:
             jobs.append(self._answering(plan, runs, tests))
-        return Group(self.output / "runs" / task.name, jobs)
+        return Group(self.task_folder(task), jobs)
 
     def _tuning(self, plan: TaskPlan, run: Run, runs: Sequence[Run], data: Mapping[str, str]) -> Job[Run]:
         task, options = plan.benchmark, plan.variants[run.variant]
@@ -166,12 +169,6 @@ class SuitePlan:
             arguments=lambda: arguments,
             renewed=True,
         )
-
-
-def earlier_results(plan: SuitePlan) -> dict[Run, Result]:
-    """The results in the output folder that were made with the settings of the plan; others are passed over."""
-    groups = [Group(group.folder, [replace(job, renewed=True) for job in group.jobs]) for group in plan.groups]
-    return JobRunner(groups, plan.output, lambda job, result: "").results
 
 
 def _fingerprints(tables: Mapping[str, Path]) -> dict[str, str]:

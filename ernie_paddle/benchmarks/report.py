@@ -115,7 +115,7 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
     lines.append(_row(["answer without looking", *_baseline(shown, found), _DASH]))
     for row in published:
         known = [_published(row.scores.get(task.name, {}), task, metric) for task, metric in shown]
-        average = f"{row.average:.1f} (all tasks)" if row.average is not None else _DASH
+        average = f"{row.average:.1f} ({row.average_of})" if row.average is not None else _DASH
         lines.append(_row([f"{row.model}, {row.split}", *known, average]))
     return lines
 

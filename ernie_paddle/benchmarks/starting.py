@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,14 @@ from ernie_paddle.benchmarks.suite import recipe_size, size_of
 from ernie_paddle.benchmarks.vocabulary import train_vocabulary
 from propeller.errors import UserError
 from propeller.settings import unknown_name
+
+# fmt: off
+_OWN_OPTIONS = {
+    "task", "data_dir", "recipe", "train", "dev", "type", "metric",
+    "model", "size", "vocab", "seed", "output", "overwrite", "no_overwrite",
+}
+# fmt: on
+"""Options of `ernie finetune` that a suite decides for every run."""
 
 
 @dataclass(frozen=True)
@@ -77,12 +85,12 @@ def starting_model(model: Path, size: str | None) -> StartingPoint:
 
 
 def random_start(
-    size: str, vocab: Path | None, tasks: Sequence[Benchmark], data_dir: Path, output: Path
+    size: str, vocab: Path | None, tasks: Iterable[Benchmark], data_dir: Path, output: Path
 ) -> StartingPoint:
-    """Random weights, said loudly; without a vocabulary one is trained on the tasks' text, unless `output` has it.
+    """Random weights, said loudly; without a vocabulary one is trained on the text of all tasks that are there.
 
     Raises:
-        UserError: no such size.
+        UserError: no such size, or `output` has a vocabulary of another text.
         DataError: no such vocabulary, or a table cannot be read.
     """
     from ernie_paddle.finetune.start import architecture
@@ -95,7 +103,6 @@ def random_start(
         file=sys.stderr,
     )
     if vocab is None:
-        output.mkdir(parents=True, exist_ok=True)
         vocab = train_vocabulary(output, tasks, data_dir, suits)
     identity = f"random:{size}:{load_tokenizer(vocab).vocab.sha256[:16]}"
     options = {"size": size, "vocab": vocab}
@@ -106,22 +113,34 @@ def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
     """The options that `--set` replaces.
 
     Raises:
-        UserError: not written as name=value, or there is no such option.
+        UserError: not written as name=value, no such option, one that the suite sets itself, or an impossible value.
     """
     from ernie_paddle.cli.main import build_parser
 
-    known = {name.removeprefix("--") for name in build_parser("finetune").option_names()}
-    changes = {}
+    parser = build_parser("finetune")
+    known = {name.removeprefix("--") for name in parser.option_names()} - _OWN_OPTIONS
+    changes: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not equals:
             raise UserError(f"--set {text}: write it as name=value, for example epochs=1")
+        if name in _OWN_OPTIONS:
+            raise UserError(f"--set {text}: {name} is what the suite itself sets for every run; leave it out")
         if name not in known:
             raise unknown_name("option of `ernie finetune`", name, known, "--set")
         try:
             changes[name] = yaml.safe_load(value)
         except yaml.YAMLError:
             raise UserError(f"--set {text}: {value!r} is not a value") from None
+        tried = changes[name] if isinstance(changes[name], list) else [changes[name]]
+        if not tried:
+            raise UserError(f"--set {text}: the list is empty")
+        try:
+            for one in tried:
+                if one is not None:  # the option is taken out of the recipes
+                    parser.check(name, one)
+        except UserError as error:
+            raise UserError(f"--set {error}") from None
     return changes
 
 

@@ -52,6 +52,7 @@ class Published:
         split: "dev" or "test".
         scores: by task and metric.
         average: as the paper gives it.
+        average_of: what that is the average of.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Published:
     split: str
     scores: dict[str, dict[str, float]]
     average: float | None = None
+    average_of: str = "all tasks"
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Suite:
     submission: str | None = None
 
     def find(self, names: Iterable[str], where: str) -> list[Benchmark]:
-        """Benchmarks by name; capitals and dashes do not matter.
+        """Benchmarks by name, each once; capitals and dashes do not matter.
 
         Raises:
             UserError: there is no such benchmark; names the nearest.
@@ -89,7 +91,16 @@ class Suite:
         for name in names:
             if plain_name(name) not in plain:
                 raise unknown_name("benchmark", name, self.benchmarks, where)
-        return [plain[plain_name(name)] for name in names]
+        return list(dict.fromkeys(plain[plain_name(name)] for name in names))
+
+    def check_recipe(self, recipe: str | None) -> None:
+        """See whether there is a recipe of this name.
+
+        Raises:
+            UserError: there is none; names the nearest.
+        """
+        if recipe is not None and recipe not in self.recipes:
+            raise unknown_name("recipe", recipe, self.recipes, "--recipe")
 
     def settings(self, task: str, size: str, recipe: str | None = None) -> tuple[str, dict[str, Any]]:
         """The name of a recipe and its options for a task and size: those of `recipe`, or the usual ones.
@@ -97,15 +108,17 @@ class Suite:
         Raises:
             UserError: there is no such recipe, or it says nothing of this task and size.
         """
-        if recipe is not None and recipe not in self.recipes:
-            raise unknown_name("recipe", recipe, self.recipes, "--recipe")
+        self.check_recipe(recipe)
         for name in [recipe] if recipe else self.recipes:
             found = self.recipes[name].settings(task, size)
             if found is not None:
                 return name, found
-        books = [self.recipes[recipe]] if recipe else self.recipes.values()
-        known = sorted({given for book in books for given in book.sizes})
-        raise UserError(f"{task}: {recipe or 'no recipe'} has no settings for size {size}; sizes: {', '.join(known)}")
+        books = [self.recipes[recipe]] if recipe else list(self.recipes.values())
+        known = [given for given in SIZES if any(book.settings(task, given) for book in books)]
+        raise UserError(
+            f"{task}: {f'the recipe {recipe}' if recipe else 'no recipe'} has no settings for size {size}; sizes: "
+            f"{', '.join(known) or 'none'}"
+        )
 
 
 def plain_name(name: str) -> str:

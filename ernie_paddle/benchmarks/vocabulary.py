@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.verbs import ernie
+from propeller.checkpoint import sha256_file
+from propeller.errors import UserError
+from propeller.run_folder import FolderLock
+from reader.errors import DataError
 from reader.questions import read_questions
 from reader.table import open_table
 from reader.tagged import open_tagged
@@ -15,25 +23,71 @@ from reader.where import Selection, Where
 
 _PIECES = {"tiny": 4000, "small": 8000}
 _USUAL_PIECES = 30522
+_ORIGIN = "trained_on.json"
 
 
-def train_vocabulary(output: Path, tasks: Sequence[Benchmark], data_dir: Path, size: str) -> Path:
+def train_vocabulary(output: Path, tasks: Iterable[Benchmark], data_dir: Path, size: str) -> Path:
     """Train a WordPiece vocabulary in `output`/vocab, unless it is there.
 
+    Args:
+        output: folder of everything.
+        tasks: whose text it is trained on, as far as their tables are there: all of a suite, whichever are run, so that
+            all runs have one vocabulary.
+        data_dir: folder of the benchmarks.
+        size: of the model.
+
     Raises:
-        DataError: a table cannot be read.
+        DataError: no table has text.
+        UserError: a vocabulary is there which was trained on other text, or another process works in the folder.
         VerbFailedError: the vocabulary could not be trained; the verb has said why.
     """
-    folder = output / "vocab"
-    if not folder.is_dir():
-        text = output / "vocab_text.txt"
+    folder, pieces = output / "vocab", _PIECES.get(size, _USUAL_PIECES)
+    tables = dict(_training_tables(tasks, data_dir))
+    wanted = {"pieces": pieces, "tables": {task.name: sha256_file(path)[:16] for task, path in tables.items()}}
+    with FolderLock(output):
+        if folder.is_dir():
+            _check_origin(folder, wanted)
+            return folder
+        text, aside = output / "vocab_text.txt", output / ".tmp-vocab"
         with open(text, "w", encoding="utf-8") as lines:
-            for task in tasks:
-                for found in texts_of(task, task.tables(data_dir)[0]):
-                    lines.write(" ".join(found.split()) + "\n")
-        ernie("vocab", text, "--size", str(_PIECES.get(size, _USUAL_PIECES)), "--output", folder)
+            for task, table in tables.items():
+                try:
+                    for found in texts_of(task, table):
+                        lines.write(" ".join(found.split()) + "\n")
+                except DataError as error:
+                    print(f"the vocabulary lacks text of {task.name}: {error}", file=sys.stderr)
+        if not text.stat().st_size:
+            raise DataError(f"no table in {data_dir} has text to train a vocabulary on; the lines above say why")
+        shutil.rmtree(aside, ignore_errors=True)
+        ernie("vocab", text, "--size", str(pieces), "--output", aside)
+        (aside / _ORIGIN).write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
         text.unlink()
+        aside.rename(folder)
     return folder
+
+
+def _training_tables(tasks: Iterable[Benchmark], data_dir: Path) -> Iterator[tuple[Benchmark, Path]]:
+    for task in tasks:
+        with contextlib.suppress(UserError):  # not there: said where the task is wanted
+            yield task, task.tables(data_dir)[0]
+
+
+def _check_origin(folder: Path, wanted: Mapping[str, Any]) -> None:
+    """Refuse a vocabulary of other text or another size.
+
+    Raises:
+        UserError: it is one.
+    """
+    path = folder / _ORIGIN
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if known == wanted:
+        return
+    before, now = known.get("tables", {}), wanted["tables"]
+    other = sorted(task for task in before.keys() | now.keys() if before.get(task) != now.get(task))
+    why = f"other text ({', '.join(other)})" if other else f"{known['pieces']} pieces, not {wanted['pieces']}"
+    raise UserError(
+        f"{folder} was made from {why}; to use it all the same give --vocab {folder}, or choose another output folder"
+    )
 
 
 def texts_of(task: Benchmark, table: Path) -> Iterator[str]:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from propeller.errors import UserError
+
 _T = TypeVar("_T")
 _TYPE_NAMES: dict[Any, str] = {int: "int", float: "number", str: "text", Path: "path"}
 
@@ -32,6 +34,22 @@ class Parser(argparse.ArgumentParser):
     def option_names(self) -> list[str]:
         """All names of options, with their dashes."""
         return list(self._option_string_actions)
+
+    def check(self, name: str, value: Any) -> None:
+        """See whether an option (without its dashes) could have this value, a flag true or false.
+
+        Raises:
+            UserError: it could not; says what it can be.
+        """
+        action = self._option_string_actions[f"--{name}"]
+        if isinstance(action, _YesNo) != isinstance(value, bool):
+            raise UserError(f"{name}={value}: it takes {'true or false' if isinstance(action, _YesNo) else 'a value'}")
+        if isinstance(action, _YesNo):
+            return
+        try:
+            self._check_value(action, self._get_value(action, str(value)))
+        except argparse.ArgumentError as error:
+            raise UserError(f"{name}={value}: {error.message}") from None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, but an option that does not exist is reported before others that are missing."""

@@ -41,7 +41,7 @@ def test_median_mean_and_spread() -> None:
     assert cells(text, "**ours, median of 3") == ["**ours, median of 3**", "84.0", "70.0", "75.0"]
     assert cells(text, "ours, mean")[1:] == ["84.7 ± 5.0", "70.0 ± 10.0", "–"]
     assert cells(text, "answer without")[1:] == ["80.0", "70.0", "–"]
-    assert cells(text, "ERNIE 2.0 base, test")[1:] == ["89.9", "86.1", "80.6 (all tasks)"]
+    assert cells(text, "ERNIE 2.0 base, test")[1:] == ["89.9", "86.1", "80.6 (official GLUE score)"]
     assert "ERNIE 2.0 large" not in text
     assert "- RTE: not there" in text
     assert "Not finished" not in text

@@ -116,10 +116,13 @@ def test_names_and_sizes() -> None:
         find_benchmark("colla", "--task")
     with pytest.raises(UserError, match="say which: glue/RTE, superglue/RTE"):
         find_benchmark("rte", "--task")
-    with pytest.raises(UserError, match="ours has no settings for size base; sizes: small, tiny"):
+    with pytest.raises(UserError, match="the recipe ours has no settings for size base; sizes: tiny, small"):
         load_suite("glue").settings("CoLA", "base", "ours")
     with pytest.raises(UserError, match="unknown recipe 'brt'; did you mean 'bert'"):
         load_suite("glue").settings("CoLA", "base", "brt")
+    with pytest.raises(UserError, match="DuReader: the recipe ernie2 has no settings for size base; sizes: none"):
+        load_suite("chinese").settings("DuReader", "base", "ernie2")
+    assert [task.name for task in load_suite("glue").find(["rte", "RTE", "cola"], "--tasks")] == ["RTE", "CoLA"]
     for hidden, size in ((1024, "large"), (768, "base"), (256, "small"), (128, "tiny")):
         assert size_of(ErnieConfig(vocab_size=100, hidden_size=hidden, num_attention_heads=4)) == size
     for name, size in (("tiny", "tiny"), ("large", "large"), ("ernie2_mini_en", "tiny"), ("bert_large_en", "large")):
