@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ernie_paddle.benchmarks.answer_files import Answered
 from reader.table import open_table
-
-if TYPE_CHECKING:
-    from ernie_paddle.benchmarks.submission import Answered
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
 """The cells of a row, and its answer as `ernie predict` gives it."""

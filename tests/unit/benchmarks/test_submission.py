@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ernie_paddle.benchmarks.answer_files import Answered, glue_file, unanswered
 from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
 from ernie_paddle.benchmarks.starting import StartingPoint
-from ernie_paddle.benchmarks.submission import Answered, glue_file, submit, unanswered, write_submission
+from ernie_paddle.benchmarks.submission import submit, write_submission
 from ernie_paddle.benchmarks.suite import load_suite
 
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from superglue_files import write_superglue
 
+from ernie_paddle.benchmarks.answer_files import Answered
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
-from ernie_paddle.benchmarks.submission import WRITERS, Answered
+from ernie_paddle.benchmarks.submission import WRITERS
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.benchmarks.vocabulary import texts_of
 from ernie_paddle.cli.columns import add_column_options, with_columns
