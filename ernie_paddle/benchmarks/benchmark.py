@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from propeller.errors import UserError
+from reader.errors import DataError
+from reader.table import Row, open_table
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Benchmark:
     Attributes:
         name: of the benchmark.
         options: options of `ernie finetune` that say what is in the tables.
+        headerless: those that hold instead where the tables' first rows name no columns, as some copies come; empty:
+            `options` fit all copies.
         metrics: what is reported; the first one decides which checkpoint is best.
         folders: names that its folder goes by.
         train: names that the training table goes by, in the folder; each may end in .gz as well.
@@ -48,6 +52,7 @@ class Benchmark:
     options: dict[str, Any]
     metrics: list[str]
     folders: list[str]
+    headerless: dict[str, Any] = field(default_factory=dict)
     train: list[str] = field(default_factory=lambda: ["train.tsv"])
     dev: dict[str, list[str]] = field(default_factory=lambda: {"dev": ["dev.tsv"]})
     average_all: bool = False
@@ -64,6 +69,23 @@ class Benchmark:
     def header(self) -> bool:
         """Whether the tables' first rows name the columns."""
         return bool(self.options.get("header", True))
+
+    def as_in(self, table: Path) -> Benchmark:
+        """This benchmark with the options that fit a copy, of which a table tells whether its first row names columns.
+
+        A table that cannot be read changes nothing: who reads it in earnest says what is wrong.
+        """
+        if not self.headerless or not table.is_file():
+            return self
+        try:
+            with open_table(table, str(self.options.get("format", "auto")), header=False) as opened:
+                first = next(opened.rows, Row(1))
+        except DataError:
+            return self
+        known = {str(self.options[option]) for option in self.headerless}
+        if not first.cells or known.intersection(first.cells.values()):
+            return self
+        return replace(self, options={**self.options, **self.headerless, "header": False})
 
     def arguments(self) -> list[str]:
         """The options of `ernie finetune` that say what is in the tables, and which metric decides."""

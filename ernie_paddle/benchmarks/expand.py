@@ -25,15 +25,16 @@ def expand_task(argv: Sequence[str]) -> list[str]:
     if given.task is None:
         return list(argv)
     suite, benchmark = find_benchmark(given.task, "--task")
-    words = benchmark.arguments()
+    train, tables = given.train, []
     if given.train is None or given.dev is None:
         if given.data_dir is None:
             raise UserError(
                 f"--task {given.task}: give --data_dir, the folder that holds {benchmark.folders[0]}/ with "
                 f"{benchmark.layout()}; or --train and --dev"
             )
-        train, dev = benchmark.tables(given.data_dir)
-        words += ["--train", str(train), "--dev", str(dev)]
+        found, dev = benchmark.tables(given.data_dir)
+        train, tables = train or found, ["--train", str(found), "--dev", str(dev)]
+    words = benchmark.as_in(Path(train)).arguments()
     size, has_task_ids = _size(given)
     recipe, settings = suite.settings(benchmark.name, size, given.recipe)
     if not has_task_ids:
@@ -45,7 +46,7 @@ def expand_task(argv: Sequence[str]) -> list[str]:
     if tried:
         said = f"that recipe tries several values of {', '.join(tried)}, of which these are the first"
         print(f"{said}; `run.sh` with the suite's name tries all", file=sys.stderr)
-    return [*words, *option_words(settings), *argv]
+    return [*words, *tables, *option_words(settings), *argv]
 
 
 def _given(argv: Sequence[str]) -> argparse.Namespace:

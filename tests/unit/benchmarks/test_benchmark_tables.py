@@ -90,6 +90,10 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "CoLA" / "train.tsv").write_text("a\t1\t\tYes.\n")
     with pytest.raises(UserError, match=r"CoLA: dev\.tsv not found; the folder .*CoLA is to hold train\.tsv, dev\.tsv"):
         GLUE["CoLA"].tables(tmp_path)
+    (tmp_path / "MRPC").mkdir()
+    (tmp_path / "MRPC" / "msr_paraphrase_train.txt").touch()
+    with pytest.raises(UserError, match=r"MRPC: .* the rows whose two ids stand in dev_ids\.tsv are dev\.tsv"):
+        GLUE["MRPC"].tables(tmp_path)
     with pytest.raises(UserError, match="did you mean 'STS-B'"):
         load_suite("glue").find(["STS-BB"], "--tasks")
     assert load_suite("glue").find(["stsb", "sst2", "cola"], "--tasks") == [GLUE[n] for n in ("STS-B", "SST-2", "CoLA")]

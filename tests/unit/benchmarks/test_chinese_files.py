@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
@@ -117,6 +118,49 @@ def test_msra_ner_in_both_layouts(tmp_path: Path, tokenizer: Tokenizer) -> None:
         assert [data.tokens for data in found] == [[list(text), ["海"]], [list(text)]]
         assert found[0].labels[: len(text) + 2].tolist() == found[1].labels.tolist()
     assert list(texts_of(MSRA, columns)) == [" ".join(text), "海"]
+
+
+@pytest.mark.parametrize("name", ["LCQMC", "BQ"])
+@pytest.mark.parametrize("ending", ["tsv", "txt"])
+@pytest.mark.parametrize("header", [True, False])
+def test_pairs_with_and_without_a_header(
+    tmp_path: Path, tokenizer: Tokenizer, name: str, ending: str, header: bool
+) -> None:
+    """The first row counts where it names no columns, even if its two texts are the same."""
+    rows = ["海里有盐\t海里有盐\t1", "海里有盐\t他在北京\t0"]
+    lines = ["text_a\ttext_b\tlabel", *rows] if header else rows
+    benchmark = CHINESE[name]
+    folder = tmp_path / benchmark.folders[-1]
+    train, dev = (write(folder / f"{part}.{ending}", *lines) for part in ("train", "dev"))
+    assert benchmark.tables(tmp_path) == (train, dev)
+    found = benchmark.as_in(train)
+    data = task_of(found, train).read(dev, tokenizer, labelled=True, strict=True)
+    pieces, _, labels = data.content()
+    assert labels.tolist() == [1, 0]
+    wanted = ["[CLS]", *"海里有盐", "[SEP]", *"海里有盐", "[SEP]", "[CLS]", *"海里有盐", "[SEP]", *"他在北京", "[SEP]"]
+    assert pieces.tolist() == list(map(tokenizer.vocab.id, wanted))
+    assert list(texts_of(found, train)) == ["海里有盐", "海里有盐", "他在北京"]
+
+
+def test_questions_without_a_header_are_their_groups(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = ["他在北京\t他在海里\t0", "他在北京\t他在北京\t1", "海里有盐\t有\t1", "海里有盐\t在\t0"]
+    train, dev = (write(tmp_path / "nlpcc-dbqa" / f"{part}.txt", *rows) for part in ("train", "dev"))
+    benchmark = CHINESE["NLPCC-DBQA"]
+    assert benchmark.tables(tmp_path) == (train, dev)
+    task = task_of(benchmark.as_in(train), train)
+    data = task.read(dev, tokenizer, labelled=True, strict=True)
+    # The right answer comes second to the first question, and first to the other.
+    logits = np.array([[0, 3], [0, 2], [0, 1], [0, 0]], np.float32)
+    assert task.score({"logits": logits}, data)["mrr"] == (1 / 2 + 1) / 2
+
+
+def test_a_table_that_says_nothing_keeps_the_usual_columns(tmp_path: Path) -> None:
+    lcqmc = CHINESE["LCQMC"]
+    tables = [tmp_path / "nowhere.tsv", tmp_path / "empty.tsv", tmp_path / "utf16.tsv"]
+    tables[1].touch()
+    tables[2].write_bytes("海\t里\t1\n".encode("utf-16"))
+    assert all(lcqmc.as_in(table) is lcqmc for table in tables)
+    assert XNLI.as_in(write(tmp_path / "xnli.tsv", "a\tb\tneutral")) is XNLI
 
 
 def test_dureader_as_published(tmp_path: Path, tokenizer: Tokenizer) -> None:

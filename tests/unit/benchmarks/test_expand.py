@@ -45,6 +45,18 @@ def test_own_tables_need_no_folder() -> None:
     assert words[-4:] == ["--train", "a.tsv", "--dev", "b.tsv"]
 
 
+def test_tables_without_a_header(tmp_path: Path) -> None:
+    """In the folder, and one's own."""
+    (tmp_path / "lcqmc").mkdir()
+    for name in ("train.txt", "dev.txt"):
+        (tmp_path / "lcqmc" / name).write_text("盐\t盐\t1\n")
+    for given in (["--data_dir", str(tmp_path)], ["--train", f"{tmp_path}/lcqmc/train.txt", "--dev", "b.tsv"]):
+        words = expand_task(["--task", "LCQMC", *given, "--output", "o"])
+        parsed = build_parser("finetune").parse_args(words)
+        assert (parsed.header, parsed.text_a, parsed.text_b, parsed.label) == (False, "1", "2", "3")
+        assert parsed.train == f"{tmp_path}/lcqmc/train.txt"
+
+
 def test_without_a_task_nothing_changes() -> None:
     assert expand_task(["--train", "a.tsv", "--lr"]) == ["--train", "a.tsv", "--lr"]
 
