@@ -1,4 +1,4 @@
-"""Rows of a table with one value in a column, as those of one language in a table of several."""
+"""The rows of a table that are meant: those with one value in a column, as one of several languages, and a label."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from reader.cells import UnusableCellError, label_name
 from reader.errors import DataError
 from reader.table import Row
 
@@ -49,13 +50,40 @@ class Where:
                 yield Row(row.line, problem=problem, part=row.part)
 
 
-class Selection:
-    """Rows with those passed over that a condition does not mean (None: it means all); counts while it is read."""
+@dataclass(frozen=True)
+class NoLabel:
+    """Labels that say that a row has none, as `-` where annotators did not agree."""
 
-    def __init__(self, rows: Iterable[Row], where: Where | None) -> None:
+    column: str
+    names: tuple[str, ...]
+
+    def means(self, row: Row) -> bool:
+        """Whether this row has none; a row that cannot be used, or whose label is missing, is not one of them."""
+        try:
+            return not row.problem and bool(self.names) and label_name(row.cells.get(self.column)) in self.names
+        except UnusableCellError:
+            return False
+
+
+class Selection:
+    """Rows without those that are not meant; counts them while it is read.
+
+    Args:
+        rows: of a table.
+        where: the condition that rows are to meet; None: none.
+        no_label: how a row says that it has no label; None: rows are taken with or without.
+    """
+
+    def __init__(self, rows: Iterable[Row], where: Where | None, no_label: NoLabel | None = None) -> None:
         self._rows = rows
         self._where = where
-        self._taken = self._passed_over = self._without = 0
+        self._no_label = no_label
+        self._taken = self._passed_over = self._without = self._unlabelled = 0
+
+    @property
+    def unlabelled(self) -> int:
+        """How many rows that meet the condition were left out, because they have no label."""
+        return self._unlabelled
 
     def __iter__(self) -> Iterator[Row]:
         """The rows that are meant; a row without the column is one of them."""
@@ -63,28 +91,35 @@ class Selection:
             if self._where is not None and self._where.other(row) is not None:
                 self._passed_over += 1
                 continue
+            if self._no_label is not None and self._no_label.means(row):
+                self._unlabelled += 1
+                continue
             self._taken += 1
             self._without += self._where is not None and not row.problem and self._where.column not in row.cells
             yield row
 
     def describe(self) -> str:
-        """What was passed over, and whether rows were taken because they lack the column, in brackets; or nothing."""
-        if self._where is None:
-            return ""
+        """What was left out, and whether rows were taken because they lack the column, in brackets; or nothing."""
         said = []
-        if self._passed_over or not self._without:
-            said.append(f"{self._passed_over:,} passed over: {self._where.column} is not {self._where.value}")
-        if self._without:
-            which = f"{self._without:,} rows" if self._passed_over or self._without < self._taken else "taken whole"
-            said.append(f"{which}: no column {self._where.column}")
-        return f" ({'; '.join(said)})"
+        if self._where is not None:
+            if self._passed_over or not self._without:
+                said.append(f"{self._passed_over:,} passed over: {self._where.column} is not {self._where.value}")
+            if self._without:
+                which = f"{self._without:,} rows" if self._passed_over or self._without < self._taken else "taken whole"
+                said.append(f"{which}: no column {self._where.column}")
+        if self._no_label is not None and self._unlabelled:
+            said.append(f"{self._unlabelled:,} left out: their label is {' or '.join(self._no_label.names)}")
+        return f" ({'; '.join(said)})" if said else ""
 
     def require_any(self, name: str) -> None:
         """Refuse a table of which no row is meant.
 
         Raises:
-            DataError: all rows were passed over.
+            DataError: all rows were passed over or left out.
         """
+        if self._no_label is not None and self._unlabelled and not self._taken:
+            names = ", ".join(self._no_label.names)
+            raise DataError(f"{name}: none of its rows has a label: {self._unlabelled:,} have {names} (--no_label)")
         if self._where is not None and self._passed_over and not self._taken:
             raise DataError(
                 f"{name}: none of its {self._passed_over:,} rows has {self._where.value!r} in the column "

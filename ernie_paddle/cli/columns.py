@@ -12,6 +12,13 @@ from propeller.errors import UserError
 _T = TypeVar("_T")
 _NAMES = ("text_a", "text_b")
 _WHERE = "where"
+_NO_LABEL = "no_label"
+
+
+def add_label_options(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of verbs that read labels: `--no_label`."""
+    meaning = "labels that say that a row has none, as - in OCNLI; such rows are left out and counted"
+    opt.option(parser, f"--{_NO_LABEL}", opt.comma_list, None, meaning, shown_default="as in training")
 
 
 def add_column_options(parser: argparse.ArgumentParser) -> None:
@@ -32,6 +39,8 @@ def with_columns(task: _T, args: argparse.Namespace) -> _T:
     """
     given: dict[str, Any] = {name: getattr(args, name) for name in (*_NAMES, _WHERE, "header")}
     given = {name: value for name, value in given.items() if value is not None}
+    if getattr(args, _NO_LABEL, None) is not None:
+        given[_NO_LABEL] = tuple(args.no_label)
     for name in given:
         if not hasattr(task, name):
             raise UserError(f"--{name} has no meaning here: the model's task has no such setting")

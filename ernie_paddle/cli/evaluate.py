@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.cli.columns import add_column_options, with_columns
+from ernie_paddle.cli.columns import add_column_options, add_label_options, with_columns
 from ernie_paddle.finetune.answer_metrics import SCORINGS
-from ernie_paddle.finetune.results import result_table
-from ernie_paddle.finetune.task_type import FORMATS
+from ernie_paddle.finetune.results import left_out_line, result_table
+from ernie_paddle.finetune.task_type import FORMATS, require_some
 from propeller.errors import UserError
 
 
@@ -24,6 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(parser, "--data", str, opt.REQUIRED, "labelled table with the columns of the training table")
     opt.option(parser, "--format", str, "auto", "format of the table; auto goes by the extension", choices=FORMATS)
     add_column_options(parser)
+    add_label_options(parser)
+    opt.flag(parser, "--skip_unusable", False, "leave out rows that cannot be used, and say how many")
     opt.option(
         parser,
         "--scoring",
@@ -51,16 +54,20 @@ def run(args: argparse.Namespace) -> int:
         if not isinstance(task, QuestionAnswering):
             raise UserError(f"--scoring is for question answering; the task of {model.path} is {task.type}")
         task = replace(task, scoring=args.scoring)
-    data = task.read(args.data, model.tokenizer, labelled=True, strict=True, format=args.format)
+    strict = not args.skip_unusable
+    data = task.read(args.data, model.tokenizer, labelled=True, strict=strict, format=args.format)
+    require_some(data, task.counted)
     distributed.init()
     rank, world = distributed.rank(), distributed.world_size()
     scores = task.score(run_dataset(model_runner(model), task, data, args.batch, rank=rank, world=world), data)
     if rank != 0:
         return 0
     baseline = task.baseline(data)
+    if said := left_out_line(data.source, data.mistakes, task.counted):
+        print(said, file=sys.stderr)
     print(f"{model.path} ({model.kind}) on {data.describe()} of {args.data}")
     print(result_table({"baseline": baseline, "model": scores}))
     if args.output is not None:
-        report = {"model": scores, "baseline": baseline, "rows": data.examples}
+        report = {"model": scores, "baseline": baseline, "rows": data.examples, "left_out": data.uncounted}
         args.output.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return 0

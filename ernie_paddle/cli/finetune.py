@@ -12,12 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.cli.finetune_options import add_arguments, check_task_options
-from ernie_paddle.finetune.results import RESULTS, result_table
-from ernie_paddle.finetune.task_type import task_class
+from ernie_paddle.finetune.results import RESULTS, left_out_line, result_table
+from ernie_paddle.finetune.task_type import TaskType, require_some, task_class
 from propeller.errors import UserError
 from reader.table import STDIN
 
 __all__ = ["add_arguments", "expand", "run"]
+
+NOT_AGREED = "-"
+"""What tables that are made by several annotators have where most did not agree, as SNLI, OCNLI and CMNLI."""
 
 
 def expand(argv: list[str]) -> list[str]:
@@ -54,14 +57,16 @@ def run(args: argparse.Namespace) -> int:
     task = chosen.from_options(args)
     strict = not args.skip_unusable
     train = task.read(args.train, start.tokenizer, labelled=True, strict=strict, format=args.format)
-    left_out, train = train.problems, train.for_training()
+    require_some(train, task.counted)
+    said, train = left_out_line(train.source, train.problems, task.counted), train.for_training()
     if not len(train):
         raise UserError(f"{args.train}: nothing in it can be trained on")
-    dev = task.read(args.dev, start.tokenizer, labelled=True, strict=True, format=args.format)
+    dev = task.read(args.dev, start.tokenizer, labelled=True, strict=strict, format=args.format)
+    require_some(dev, task.counted)
     if chief:
-        if left_out:
-            line, reason = left_out[0]
-            _say(f"{args.train}: {len(left_out):,} unusable left out, the first in {task.counted} {line}: {reason}")
+        lines = (said, left_out_line(dev.source, dev.mistakes, task.counted), _suspicious_label(task, args))
+        for line in filter(None, lines):
+            _say(line)
         _say(f"to train on: {train.describe()}; to evaluate on: {dev.describe()}")
         if isinstance(task, QuestionAnswering) and args.scoring == "auto":
             _say(f"--scoring auto: answers are scored as in {task.scoring}, which fits the training data")
@@ -103,11 +108,22 @@ def run(args: argparse.Namespace) -> int:
         print(result_table(rows))
         print(f"best checkpoint: {outcome.best}")
         best = next((found.metrics for found in outcome.evaluations if found.step == best_step), {})
-        report = {"step": best_step, "best": best, "baseline": baseline, "rows": dev.examples, "steps": outcome.step}
+        report = {"step": best_step, "best": best, "baseline": baseline, "rows": dev.examples}
+        report |= {"left_out": dev.uncounted, "steps": outcome.step}
         (args.output / RESULTS).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     elif chief:
         _say(f"stopped after step {outcome.step}; run the same command again to continue")
     return outcome.exit_code
+
+
+def _suspicious_label(task: TaskType, args: argparse.Namespace) -> str | None:
+    """A warning where a label that was found in the training table may well be none."""
+    if args.labels or not hasattr(task, "no_label") or NOT_AGREED not in getattr(task, "labels", ()):
+        return None
+    return (
+        f"WARNING: {args.train}: {NOT_AGREED!r} is taken for a label; if it says that a row has none, give "
+        f"--no_label {NOT_AGREED}"
+    )
 
 
 def discard_run(folder: Path) -> None:

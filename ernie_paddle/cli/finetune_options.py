@@ -24,6 +24,7 @@ _ROW_OPTIONS = {
     "spans": ("span_classification",),
     "features": ("labelling",),
     "where": ("classification", "multiple_choice", "regression", "span_classification"),
+    "no_label": ("classification", "multiple_choice", "regression", "span_classification"),
 }
 """The task types that an option is for."""
 
@@ -96,7 +97,14 @@ def _add_data_arguments(parser: argparse.ArgumentParser) -> None:
     )
     opt.option(data, "--format", str, "auto", "format of the tables; auto goes by the extension", choices=FORMATS)
     opt.flag(data, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
-    opt.flag(data, "--skip_unusable", False, "leave out training rows that cannot be used, and say how many")
+    opt.option(
+        data,
+        "--no_label",
+        opt.comma_list,
+        None,
+        "labels that say that a row has none, as - in OCNLI; such rows are left out and counted",
+    )
+    opt.flag(data, "--skip_unusable", False, "leave out rows that cannot be used, and say how many")
 
 
 def _add_window_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -21,7 +21,7 @@ from propeller.losses import LossTerm
 from reader.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.errors import DataError
 from reader.table import no_rows, open_table, refusal
-from reader.where import Selection, Where
+from reader.where import NoLabel, Selection, Where
 
 LABEL_WEIGHTS = "label_weights"
 IGNORE = -100
@@ -54,6 +54,8 @@ class Classification(TextTask):
             raise UserError(f"classification needs at least two labels, found {', '.join(self.labels) or 'none'}")
         if len(set(self.labels)) < len(self.labels):
             raise UserError(f"a label is named twice: {', '.join(self.labels)}")
+        if both := set(self.labels) & set(self.no_label):
+            raise UserError(f"--no_label {sorted(both)[0]}: this is one of the labels; take it out of one of the two")
         if self.group and len(self.labels) != 2:
             raise UserError(f"--group needs two labels, wrong and right; found {', '.join(self.labels)}")
         if self.candidate is not None and not self.group:
@@ -72,6 +74,7 @@ class Classification(TextTask):
             (common["text_a"], options.text_b),
             skip_unusable=options.skip_unusable,
             where=None if options.where is None else Where.parse(options.where),
+            no_label=common["no_label"],
         )
         return cls(
             labels=tuple(dict.fromkeys(aliases.get(label, label) for label in labels)),
@@ -199,6 +202,7 @@ def discover_labels(
     *,
     skip_unusable: bool = False,
     where: Where | None = None,
+    no_label: Sequence[str] = (),
 ) -> list[str]:
     """All labels of a table, in the order of `sorted_labels`.
 
@@ -210,6 +214,7 @@ def discover_labels(
         texts: the text columns, checked too, so that the first unusable row of the table is the one reported.
         skip_unusable: pass over unusable rows.
         where: which rows are meant; None: all.
+        no_label: labels that say that a row has none.
 
     Raises:
         DataError: an unusable row, no rows, none that is meant, fewer than two labels, or so many that the column
@@ -219,7 +224,7 @@ def discover_labels(
     problems: list[tuple[int, str]] = []
     with open_table(path, format, header) as table:
         table = table.choose(*(texts or ()), column)
-        rows = Selection(table.rows, where)
+        rows = Selection(table.rows, where, NoLabel(column, tuple(no_label)))
         for row in rows:
             problem = row.problem or (text_problem(row, *texts) if texts else "")
             if not problem:

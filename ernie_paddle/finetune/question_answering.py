@@ -125,19 +125,16 @@ class QuestionAnswering:
         without a reference answer, which take no part.
 
         Raises:
-            DataError: not a file of questions; with `strict` also a question that cannot be used, or none.
+            DataError: not a file of questions, or without any; with `strict` also a question that cannot be used.
         """
         data = self._dataset(path, read_questions(path, format, labelled=labelled), tokenizer, labelled)
-        blank = {question.number for question in data.unasked}
-        known = blank.union(data.left_out)
-        mistakes = [(number, reason) for number, reason in data.problems if number not in known]
-        if strict and mistakes:
-            number, reason = mistakes[0]
-            others = len(mistakes) - 1
+        if strict and data.mistakes:
+            number, reason = data.mistakes[0]
+            others = len(data.mistakes) - 1
             more = f" (and {others:,} more question{'s' if others > 1 else ''})" if others else ""
             raise DataError(f"{data.source}: question {number}: {reason}{more}")
-        if strict and not len(data):
-            raise DataError(f"{data.source}: no questions" + (" that can be asked" if blank else ""))
+        if not len(data) and (strict or not data.mistakes):
+            raise DataError(f"{data.source}: no questions" + (" that can be asked" if data.unasked else ""))
         return data
 
     def stream(

@@ -81,6 +81,17 @@ class QuestionDataset:
         return len(self.questions) + len(self.unasked)
 
     @property
+    def mistakes(self) -> list[tuple[int, str]]:
+        """Those of `problems` that published sets do not have: neither blank questions nor those of `left_out`."""
+        known = {question.number for question in self.unasked}.union(self.left_out)
+        return [(number, reason) for number, reason in self.problems if number not in known]
+
+    @property
+    def uncounted(self) -> int:
+        """The questions that cannot be used, but for those of `unasked`."""
+        return len(self.problems) - len(self.unasked)
+
+    @property
     def answerable(self) -> NDArray[np.bool_]:
         """Whether each question has an answer: bool [Q], behind them those of `unasked`."""
         return np.array([bool(question.answers) for question in (*self.questions, *self.unasked)], dtype=np.bool_)

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 RESULTS = "results.json"
 """File in the folder of a finished run: the metrics of its best checkpoint, and what they are of."""
+
+
+def left_out_line(source: str, problems: Sequence[tuple[int, str]], counted: str) -> str | None:
+    """How many unusable examples a file was read without, and why the first; None where there are none.
+
+    Args:
+        source: name of the file.
+        problems: (number, reason) of the unusable examples.
+        counted: what the numbers count.
+    """
+    if not problems:
+        return None
+    number, reason = problems[0]
+    return f"{source}: {len(problems):,} unusable left out, the first in {counted} {number}: {reason}"
 
 
 def result_table(rows: dict[str, dict[str, float]]) -> str:

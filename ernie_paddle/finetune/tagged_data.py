@@ -68,6 +68,16 @@ class TaggedDataset:
         return self.encoded.lengths
 
     @property
+    def mistakes(self) -> list[tuple[int, str]]:
+        """All of `problems`."""
+        return self.problems
+
+    @property
+    def uncounted(self) -> int:
+        """The unusable sentences."""
+        return len(self.problems)
+
+    @property
     def sentences(self) -> NDArray[np.int64]:
         """The sentence of each token: int64 [N]."""
         return np.repeat(np.arange(len(self.tokens)), np.diff(self.token_offsets))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from propeller.errors import UserError
 from propeller.settings import unknown_name
+from reader.errors import DataError
 from reader.table import READABLE, no_rows, refusal
 from reader.tokenizer import Tokenizer
 
@@ -60,6 +61,16 @@ class Dataset(Protocol):
     @property
     def problems(self) -> Sequence[tuple[int, str]]:
         """(line, reason) of the examples that cannot be used."""
+        ...
+
+    @property
+    def mistakes(self) -> Sequence[tuple[int, str]]:
+        """Those of `problems` that strict reading refuses; without it they take no part in a score."""
+        ...
+
+    @property
+    def uncounted(self) -> int:
+        """How many examples of the file take no part in a score."""
         ...
 
     def __len__(self) -> int:
@@ -176,6 +187,23 @@ def require_usable(data: Dataset) -> None:
     """
     if data.problems:
         raise refusal(data.source, data.problems)
+    if not len(data):
+        raise no_rows(data.source)
+
+
+def require_some(data: Dataset, counted: str) -> None:
+    """Refuse a table of which nothing is left without the unusable rows.
+
+    Args:
+        data: the table.
+        counted: what the numbers of its problems count.
+
+    Raises:
+        DataError: there is no row; says why the first one is unusable.
+    """
+    if not len(data) and data.problems:
+        number, reason = data.problems[0]
+        raise DataError(f"{data.source}: nothing in it can be used; the first reason, {counted} {number}: {reason}")
     if not len(data):
         raise no_rows(data.source)
 

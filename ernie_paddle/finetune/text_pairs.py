@@ -50,6 +50,16 @@ class PairSet:
         return self.encoded.lengths
 
     @property
+    def mistakes(self) -> list[tuple[int, str]]:
+        """All of `problems`."""
+        return self.problems
+
+    @property
+    def uncounted(self) -> int:
+        """The unusable lines."""
+        return len(self.problems)
+
+    @property
     def examples(self) -> int:
         """The number of pairs."""
         return len(self.pairs)
@@ -97,6 +107,16 @@ class TrainingPairs:
     def problems(self) -> Sequence[tuple[int, str]]:
         """(line, reason) of the lines that cannot be used."""
         return self.of.problems
+
+    @property
+    def mistakes(self) -> Sequence[tuple[int, str]]:
+        """All of `problems`."""
+        return self.of.mistakes
+
+    @property
+    def uncounted(self) -> int:
+        """The unusable lines."""
+        return self.of.uncounted
 
     @property
     def examples(self) -> int:

@@ -22,7 +22,7 @@ from propeller.inputs import Input
 from reader.cells import UnusableCellError, text_problem
 from reader.table import Row, open_table
 from reader.tokenizer import Tokenizer
-from reader.where import Selection, Where
+from reader.where import NoLabel, Selection, Where
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
 LABEL = "labels"
@@ -43,6 +43,7 @@ class TextDataset:
         kept: other columns that the metrics need, with labels only.
         row_inputs: how many inputs of the model a row is; they follow each other in `encoded`.
         selection: which rows of the table these are, in brackets; empty: all.
+        unlabelled: how many rows of the table say that they have no label.
     """
 
     source: str
@@ -55,6 +56,7 @@ class TextDataset:
     kept: dict[str, list[Any]] = field(default_factory=dict)
     row_inputs: int = 1
     selection: str = ""
+    unlabelled: int = 0
 
     def __len__(self) -> int:
         """The number of usable rows."""
@@ -75,6 +77,16 @@ class TextDataset:
     def examples(self) -> int:
         """The number of usable rows."""
         return len(self)
+
+    @property
+    def mistakes(self) -> list[tuple[int, str]]:
+        """All of `problems`."""
+        return self.problems
+
+    @property
+    def uncounted(self) -> int:
+        """The unusable rows, and those without a label."""
+        return len(self.problems) + self.unlabelled
 
     def describe(self) -> str:
         """The number of usable rows, and how many were passed over."""
@@ -104,6 +116,7 @@ class TextTask(ABC):
         metric: the metric that decides which checkpoint is best.
         header: whether tables have a header (otherwise columns are "1", "2", …).
         where: "column=value": which rows of a table are meant, in tables that have this column; None: all.
+        no_label: labels that say that a row has none; such rows are neither learnt nor scored.
     """
 
     type: ClassVar[str]
@@ -119,6 +132,7 @@ class TextTask(ABC):
     metric: str
     header: bool
     where: str | None = field(default=None, kw_only=True)
+    no_label: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         if self.where is not None:
@@ -145,6 +159,7 @@ class TextTask(ABC):
             "metric": options.metric or cls.metrics[0],
             "header": options.header,
             "where": options.where,
+            "no_label": tuple(options.no_label or ()),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -154,7 +169,8 @@ class TextTask(ABC):
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the constructor from what `to_dict` gave."""
-        return {key: value for key, value in plain.items() if key != "type"}
+        known = {key: value for key, value in plain.items() if key != "type"}
+        return {**known, "no_label": tuple(known.get("no_label", ()))}
 
     @property
     def condition(self) -> Where | None:
@@ -213,12 +229,12 @@ class TextTask(ABC):
         """
         with open_table(path, format, self.header) as table:
             table = table.choose(*self.needed_columns, *((self.label, *self.kept_columns) if labelled else ()))
-            rows = Selection(table.rows, self.condition)
+            rows = Selection(table.rows, self.condition, NoLabel(self.label, self.no_label) if labelled else None)
             data = self._dataset(table.name, rows, tokenizer, labelled)
         rows.require_any(table.name)
         if strict:
             require_usable(data)
-        return replace(data, selection=rows.describe())
+        return replace(data, selection=rows.describe(), unlabelled=rows.unlabelled)
 
     def stream(
         self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"

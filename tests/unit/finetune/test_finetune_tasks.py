@@ -95,6 +95,24 @@ def test_labels_are_discovered_in_a_fixed_order(tmp_path: Path) -> None:
         discover_labels(str(path), "label", "auto", True)
 
 
+def test_labels_that_say_that_there_is_none(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    """OCNLI's rows on which annotators did not agree: in no label, no row, no problem."""
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tlabel\nx\tyes\ny\t-\nz\tno\n \t-\n")
+    assert discover_labels(str(path), "label", "auto", True, ("a", None), no_label=["-"]) == ["no", "yes"]
+    task = classification(no_label=("-",))
+    data = task.read(path, tokenizer, labelled=True, strict=True)
+    assert (data.lines, data.unlabelled, data.uncounted, data.problems) == ([2, 4], 2, 2, [])
+    assert data.describe() == "2 rows (2 left out: their label is -)"
+    unlabelled = task.read(path, tokenizer, labelled=False, strict=False)
+    assert (unlabelled.lines, unlabelled.uncounted) == ([2, 3, 4], 1), "without labels every row is answered"
+    scores = regression(no_label=("-",))
+    path.write_text("a\tlabel\nx\t1.5\ny\t-\n")
+    assert scores.read(path, tokenizer, labelled=True, strict=True).lines == [2]
+    with pytest.raises(UserError, match="--no_label no: this is one of the labels"):
+        classification(no_label=("-", "no"))
+
+
 def test_looking_for_labels_reports_the_first_unusable_row(tmp_path: Path) -> None:
     path = tmp_path / "t.tsv"
     for content, message in [
@@ -111,7 +129,8 @@ def test_looking_for_labels_reports_the_first_unusable_row(tmp_path: Path) -> No
 
 
 def test_settings_survive_json() -> None:
-    for task in (classification(text_b="b", labels=("ä", "b", "c")), regression(max_length=77)):
+    changed = classification(text_b="b", labels=("ä", "b", "c"), no_label=("-",))
+    for task in (changed, regression(max_length=77)):
         assert task_from_dict(json.loads(json.dumps(task.to_dict())), "task.json") == task
 
 

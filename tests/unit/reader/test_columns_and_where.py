@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reader.errors import DataError
 from reader.table import Row, open_table
-from reader.where import Selection, Where
+from reader.where import NoLabel, Selection, Where
 
 
 def chosen(path: Path, content: str, *names: str) -> list[object]:
@@ -58,6 +58,29 @@ def test_no_row_is_lost_or_counted_twice(rows: list[Row]) -> None:
     assert ("no column l" in selection.describe()) == (Row(1, {}) in rows)
     assert list(Selection(rows, None)) == rows
     assert Selection(rows, None).describe() == ""
+
+
+@given(st.lists(st.sampled_from(["a", "-", "none", " - ", "", None, 0]), max_size=9))
+def test_rows_without_a_label(labels: list[object]) -> None:
+    """They are counted and not taken; a missing label is another thing, for the reader to refuse."""
+    rows = [Row(line, {} if label is None else {"label": label}) for line, label in enumerate(labels, 2)]
+    selection = Selection(rows, None, NoLabel("label", ("-", "none", "0")))
+    left_out = [row for row in rows if str(row.cells.get("label")).strip() in ("-", "none", "0")]
+    assert list(selection) == [row for row in rows if row not in left_out]
+    assert selection.unlabelled == len(left_out)
+    said = f" ({len(left_out)} left out: their label is - or none or 0)" if left_out else ""
+    assert selection.describe() == said
+
+
+def test_rows_of_another_language_are_not_counted_as_unlabelled() -> None:
+    rows = [Row(2, {"l": "de", "y": "-"}), Row(3, {"l": "zh", "y": "-"}), Row(4, {"l": "zh", "y": "a"})]
+    selection = Selection(rows, Where("l", "zh"), NoLabel("y", ("-",)))
+    assert [row.line for row in selection] == [4]
+    assert selection.describe() == " (1 passed over: l is not zh; 1 left out: their label is -)"
+    selection = Selection(rows[:2], Where("l", "zh"), NoLabel("y", ("-",)))
+    assert list(selection) == []
+    with pytest.raises(DataError, match=r"t.tsv: none of its rows has a label: 1 have - .--no_label"):
+        selection.require_any("t.tsv")
 
 
 def test_values_of_json_and_what_is_said() -> None:
