@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # One entry point: makes .venv, installs what the command needs, runs it. `bash run.sh` lists the commands.
+# It may be called from any folder, and paths in the arguments are those of that folder.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")"
 
-VENV=.venv
+ROOT=$(CDPATH='' cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+VENV=$ROOT/.venv
 VENV_PYTHON=$VENV/bin/python
 # Without byte code on disk every process compiles what it imports anew: with Paddle, three times the time to start.
 unset PYTHONDONTWRITEBYTECODE
@@ -21,6 +22,8 @@ usage: bash run.sh COMMAND [arguments]
   bench [ARGS]       speed and memory as ratios within one run; `bench --vs torch` adds PyTorch's training step
   doctor [ARGS]      report on Python, Paddle, devices and settings, and what to change
   install            only make .venv and install
+
+Paths are those of the folder you are in; for test and bench those of the project's folder.
 
 Environment: PYTHON        interpreter to make .venv with (3.10, 3.11 or 3.12; default: the newest found)
              PADDLE_WHEEL  cpu or gpu (default: gpu where nvidia-smi works)
@@ -81,7 +84,7 @@ install() {
     local kind fingerprint stamp other extras missing=() extra index=()
     make_venv
     kind=$(wheel_kind)
-    fingerprint=$(cat pyproject.toml setup.py constraints.txt | "$VENV_PYTHON" -c \
+    fingerprint=$(cat "$ROOT"/pyproject.toml "$ROOT"/setup.py "$ROOT"/constraints.txt | "$VENV_PYTHON" -c \
         'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
     for extra in "$kind" "$@"; do
         stamp=$VENV/.installed-$extra
@@ -99,14 +102,14 @@ install() {
     fi
     if [[ $kind == gpu ]]; then
         # The default index holds only 2.6.2 of the GPU wheel; 3.x comes from Paddle's own, one address per CUDA version.
-        [[ -n "${PADDLE_INDEX:-}" ]] || PADDLE_INDEX=$("$VENV_PYTHON" -m propeller.doctor --paddle_index)
+        [[ -n "${PADDLE_INDEX:-}" ]] || PADDLE_INDEX=$(cd "$ROOT" && "$VENV_PYTHON" -m propeller.doctor --paddle_index)
         say "GPU wheel from $PADDLE_INDEX"
         index=(--extra-index-url "$PADDLE_INDEX")
     fi
     extras=$(IFS=,; echo "$kind,$*")
     say "installing .[${extras%,}] (the first time this takes some minutes)"
-    "$VENV_PYTHON" -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt ${index[@]+"${index[@]}"} -e ".[${extras%,}]" ||
-        die "installation failed; the lines above say why"
+    (cd "$ROOT" && "$VENV_PYTHON" -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt \
+        ${index[@]+"${index[@]}"} -e ".[${extras%,}]") || die "installation failed; the lines above say why"
     for extra in "${missing[@]}"; do echo "$fingerprint" >"$VENV/.installed-$extra"; done
 }
 
@@ -117,7 +120,11 @@ install_torch() {
         die "PyTorch could not be installed; the lines above say why"
 }
 
+# Run a module from the caller's folder, whose files must not be taken for modules (from Python 3.11 on).
+run_module() { PYTHONSAFEPATH=1 exec "$VENV_PYTHON" -m "$@"; }
+
 run_tests() {
+    cd "$ROOT"
     say "ruff check"
     "$VENV_PYTHON" -m ruff check .
     say "ruff format --check"
@@ -134,15 +141,15 @@ command=${1:-help}
 case $command in
     quickstart)
         install visualdl
-        exec "$VENV_PYTHON" -m ernie_paddle.quickstart "$@"
+        run_module ernie_paddle.quickstart "$@"
         ;;
     tables)
         install
-        exec "$VENV_PYTHON" -m ernie_paddle.tables "$@"
+        run_module ernie_paddle.tables "$@"
         ;;
     glue | superglue | chinese | squad | swag | ner)
         install
-        exec "$VENV_PYTHON" -m ernie_paddle.benchmarks "$command" "$@"
+        run_module ernie_paddle.benchmarks "$command" "$@"
         ;;
     test)
         install dev visualdl
@@ -151,6 +158,7 @@ case $command in
     bench)
         install
         case " $* " in *" --vs torch "* | *" --vs=torch "*) install_torch ;; esac
+        cd "$ROOT"
         exec "$VENV_PYTHON" -m bench "$@"
         ;;
     doctor)
