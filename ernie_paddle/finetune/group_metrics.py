@@ -43,7 +43,8 @@ def group_metrics(
         mrr: 1 / rank of the first right row (NLPCC-DBQA; 0 for a group without one, as ERNIE's release counts it).
         map: mean over the right rows of the share of right rows up to it; 0 for a group without one.
         group_exact: whether all rows are answered rightly (EM of MultiRC).
-        top1: whether the first row is right (accuracy of ReCoRD).
+        top1: whether the first row is right; with `candidates`, whether its text is that of a right one but for
+            capitals, articles and punctuation (EM of ReCoRD: of "US" and "the U.S." only one may be marked as right).
         top1_f1: with `candidates`, how many words the first row's has in common with the best of the right ones
             (F1 of ReCoRD, whose definition is that of SQuAD).
     """
@@ -67,5 +68,7 @@ def group_metrics(
         members = np.split(order, starts_G[1:])
         answers = [[candidates[row] for row in rows[labels[rows] == 1]] for rows in members]
         chosen = [candidates[row] for row in order[starts_G]]
-        found[TOP1_F1] = answer_scores(chosen, answers, "squad")[:, 1].mean()
+        # Without a right row nothing is right, not even a candidate of which the definition leaves nothing.
+        exact_G, f1_G = (answer_scores(chosen, answers, "squad") * (rights_G > 0)[:, None]).T
+        found |= {"top1": exact_G.mean(), TOP1_F1: f1_G.mean()}
     return {name: float(value) for name, value in found.items()}

@@ -12,12 +12,17 @@ from sklearn.metrics import average_precision_score
 
 from ernie_paddle.finetune.group_metrics import group_metrics, group_numbers
 
-WORDS = ("oslo", "the oslo", "Reed", "Tom Reed", "Ann")
+WORDS = ("oslo", "the oslo", "Oslo.", "Reed", "Tom Reed", "Ann", "the")
+
+
+def words(text: str) -> list[str]:
+    """What SQuAD's definition compares of these texts."""
+    return [word for word in text.lower().replace(".", "").split() if word != "the"]
 
 
 def f1(found: str, wanted: str) -> float:
-    """F1 of words as SQuAD has it, for texts without punctuation."""
-    a, b = ([word for word in text.lower().split() if word != "the"] for text in (found, wanted))
+    """F1 of words as SQuAD has it."""
+    a, b = words(found), words(wanted)
     same = sum((Counter(a) & Counter(b)).values())
     return 0.0 if same == 0 else 2 * same / (len(a) + len(b))
 
@@ -41,12 +46,23 @@ def test_all_equal_a_loop_over_questions(rows: list[tuple[str, int, float, str]]
         wanted["mrr"].append(1 / places[0] if places else 0)
         wanted["map"].append(sum(n / place for n, place in enumerate(places, 1)) / len(places) if places else 0)
         wanted["group_exact"].append(all((row[2] > 0) == bool(row[1]) for row in own))
-        wanted["top1"].append(ranked[0][1])
+        wanted["top1"].append(any(words(ranked[0][3]) == words(row[3]) for row in own if row[1]))
         wanted["top1_f1"].append(max((f1(ranked[0][3], row[3]) for row in own if row[1]), default=0))
     questions, labels, scores, candidates = zip(*rows, strict=True)
     groups = group_numbers([questions])
     found = group_metrics(groups, np.array(labels), np.array(scores), candidates)
     assert found == pytest.approx({name: np.mean(values) for name, values in wanted.items()})
+    rows_right = [
+        sorted((-row[2], n, row[1]) for n, row in enumerate(rows) if row[0] == q)[0][2] for q in set(questions)
+    ]
+    assert group_metrics(groups, np.array(labels), np.array(scores))["top1"] == pytest.approx(np.mean(rows_right))
+
+
+def test_another_name_of_the_answer_is_the_answer() -> None:
+    """As the published script of ReCoRD has it: the marked row is `US`, and the model chooses `the U.S.`."""
+    found = group_metrics(np.zeros(2, np.int64), np.array([0, 1]), np.array([1.0, 0.0]), ["the U.S.", "US"])
+    assert (found["top1"], found["top1_f1"]) == (1, 1)
+    assert group_metrics(np.zeros(2, np.int64), np.array([0, 1]), np.array([1.0, 0.0]))["top1"] == 0
 
 
 def test_map_is_the_average_precision_of_scikit_learn() -> None:
