@@ -23,7 +23,7 @@ from ernie_paddle.benchmarks.starting import (
     task_devices,
 )
 from ernie_paddle.benchmarks.submission import submit
-from ernie_paddle.benchmarks.suite import Suite, load_suite, suite_names
+from ernie_paddle.benchmarks.suite import Suite, load_suite, recipe_size, suite_names
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.main import with_underscores
 from ernie_paddle.jobs.command import do_jobs, exit_code
@@ -97,22 +97,11 @@ def run(argv: Sequence[str]) -> int:
         raise UserError("--vocab is for random weights; --model has its own vocabulary")
     found, left_out = present_tasks(wanted, args.data_dir, name)
 
-    if args.model is not None:
-        start = starting_model(args.model, args.size)
-    else:
-        start = random_start(args.size or "tiny", args.vocab, suite.benchmarks.values(), args.data_dir, output)
-
-    tasks = []
-    for task in found:
-        try:
-            tasks.append(task_plan(suite, task, start, args.recipe, changes, args.seeds))
-        except UserError as error:
-            left_out.append(str(error))
-            print(f"left out: {error}", file=sys.stderr)
-    if not tasks:
-        raise UserError(
-            f"there is no recipe of {name} for size {start.size} and these tasks (what each lacks is said above)"
-        )
+    size = args.size or "tiny"
+    start = None if args.model is None else starting_model(args.model, args.size)
+    found = suite.with_recipe(found, start.size if start else recipe_size(size), args.recipe, left_out)
+    start = start or random_start(size, args.vocab, suite.benchmarks.values(), args.data_dir, output)
+    tasks = [task_plan(suite, task, start, args.recipe, changes, args.seeds) for task in found]
     plan = SuitePlan(tasks, args.data_dir, output, start)
     runner = JobRunner(plan.groups, output, _said(suite), devices=devices)
     remember(plan)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -101,6 +102,26 @@ class Suite:
         """
         if recipe is not None and recipe not in self.recipes:
             raise unknown_name("recipe", recipe, self.recipes, "--recipe")
+
+    def with_recipe(
+        self, tasks: Iterable[Benchmark], size: str, recipe: str | None, left_out: list[str]
+    ) -> list[Benchmark]:
+        """Those tasks that there are settings for; why others have none is said, and added to `left_out`.
+
+        Raises:
+            UserError: there is none.
+        """
+        found = []
+        for task in tasks:
+            try:
+                self.settings(task.name, size, recipe)
+                found.append(task)
+            except UserError as error:
+                left_out.append(str(error))
+                print(f"left out: {error}", file=sys.stderr)
+        if not found:
+            raise UserError(f"no recipe fits these tasks and size {size} (what each lacks is said above)")
+        return found
 
     def settings(self, task: str, size: str, recipe: str | None = None) -> tuple[str, dict[str, Any]]:
         """The name of a recipe and its options for a task and size: those of `recipe`, or the usual ones.

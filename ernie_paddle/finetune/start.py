@@ -24,6 +24,7 @@ from propeller.settings import unknown_name
 from reader.tokenizer import Tokenizer, load_tokenizer
 
 SIZES = {"tiny": "tiny", "small": "ernie2_small_en", "base": "ernie2_base_en", "large": "ernie2_large_en"}
+_USUAL_PIECES = 30522
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,12 @@ def _start_from_release(path: Path) -> Start:
     return Start(weights.config, weights.tokenizer, weights.arrays, f"sha256:{weights.digest()[:16]}", said + notes)
 
 
-def architecture(size: str) -> ErnieConfig:
+def architecture(size: str, vocab_size: int | None = None) -> ErnieConfig:
     """The architecture of a size: tiny, small, base, large, or the name of a file in configs/arch.
+
+    Args:
+        size: its name.
+        vocab_size: of the vocabulary that it is for; None: what the file says, if it does.
 
     Raises:
         UserError: no such size.
@@ -94,7 +99,9 @@ def architecture(size: str) -> ErnieConfig:
     path = folder / f"{SIZES.get(size, size)}.yaml"
     if not path.is_file():
         raise unknown_name("size", size, [*SIZES, *(file.stem for file in folder.glob("*.yaml"))], "--size")
-    return ErnieConfig.from_dict(yaml.safe_load(path.read_text(encoding="utf-8")), str(path))
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    pieces = vocab_size or values["vocab_size"] or _USUAL_PIECES
+    return ErnieConfig.from_dict({**values, "vocab_size": pieces}, str(path))
 
 
 def start_at_random(size: str, vocab: str | Path | None) -> Start:
@@ -105,9 +112,8 @@ def start_at_random(size: str, vocab: str | Path | None) -> Start:
     """
     if vocab is None:
         raise UserError("without --model, --vocab is needed: a vocabulary file, or a folder that holds a tokenizer")
-    config = architecture(size)
     tokenizer = load_tokenizer(Path(vocab))
-    config = dataclasses.replace(config, vocab_size=tokenizer.vocab.size, pad_token_id=tokenizer.vocab.pad)
+    config = dataclasses.replace(architecture(size, tokenizer.vocab.size), pad_token_id=tokenizer.vocab.pad)
     said = f"WARNING: no --model given: the encoder starts from RANDOM weights of size {size!r}; it is not pre-trained"
     return Start(config, tokenizer, None, f"random:{size}", said)
 

@@ -126,7 +126,7 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         ("--data_dir", "data", "--set", "seed=5"): "--set seed=5: seed is what the suite itself sets for every run",
         ("--data_dir", "data", "--tasks", ","): "--tasks is empty",
         ("--data_dir", "data", "--recipe", "brt"): "unknown recipe 'brt'; did you mean 'bert'",
-        ("--data_dir", "data", "--size", "base", "--recipe", "ours"): "there is no recipe of glue for size base",
+        ("--data_dir", "data", "--size", "base", "--recipe", "ours"): "no recipe fits these tasks and size base",
         ("--data_dir", "data", "--gpus", "0-1"): "--gpus 0-1: device 0 is not visible; visible: none",
         ("--data_dir", "data", "--model", "nowhere"): "nowhere",
     }.items():
