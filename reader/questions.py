@@ -49,7 +49,7 @@ class Question:
 
     `problem` says why it cannot be used. `blank`: only because its text or its context is empty, as happens in
     published sets; its answers are kept then. `left_out`: only because its set has no reference answer to it.
-    `learnt`: what to learn, where the answers say only how to score.
+    `learnt`: what to learn, where the answers say only how to score. `repeated`: an earlier question has the same id.
     """
 
     number: int
@@ -61,6 +61,7 @@ class Question:
     blank: bool = False
     left_out: bool = False
     learnt: Answer | None = None
+    repeated: bool = False
 
     def usable_answer(self) -> Answer | None:
         """What is to be learnt: the first answer that stands in the context where it says."""
@@ -70,6 +71,8 @@ class Question:
 
 def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) -> Iterator[Question]:
     """The questions of a file, in order; those that cannot be used carry the reason.
+
+    A second question with the same id cannot be answered, for the answers are told apart by it; it can be learnt from.
 
     Args:
         path: a file, also .gz, or "-" for standard input.
@@ -115,7 +118,8 @@ def _questions(records: Iterable[dict[str, Any] | DuReaderQuestion | str], label
         else:
             question = _question(number, record, labelled)
         if question.id in seen and not question.problem:
-            question = Question(number, question.id, problem="an earlier question has the same id")
+            problem = "" if labelled else "an earlier question has the same id"
+            question = replace(question, problem=problem, repeated=True)
         seen.add(question.id)
         yield question
 

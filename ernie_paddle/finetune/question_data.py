@@ -105,6 +105,11 @@ class QuestionDataset:
                 f", and {len(self.unasked):,} that cannot be asked and count as wrong (the first: question "
                 f"{first.number}, {first.id}: {first.problem})"
             )
+        if repeated := [question for question in self.questions if question.repeated]:
+            first = repeated[0]
+            said += (
+                f", {len(repeated):,} with the id of an earlier one (the first: question {first.number}, {first.id})"
+            )
         if self.left_out:
             said += f", {len(self.left_out):,} without a reference answer left out"
         if self.starts is None:

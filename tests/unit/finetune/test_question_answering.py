@@ -313,6 +313,14 @@ def test_a_context_without_pieces_has_no_answer(tmp_path: Path, tokenizer: Token
         assert (found[1]["prediction"], found[1]["start"], found[2]["prediction"]) == ("", -1, "w1")
 
 
+def test_a_repeated_id_is_counted_and_learnt_and_scored(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    rows = [{**row("w0", "w1 w2", ("w1", 0)), "id": "a"}, {**row("w0", "w2 w1", ("w1", 3)), "id": "a"}]
+    data = answering().read(write(tmp_path / "q.jsonl", rows), tokenizer, labelled=True, strict=True)
+    assert (data.examples, data.problems, len(data.for_training())) == (2, [], 2)
+    said = "2 questions in 2 windows, 1 with the id of an earlier one (the first: question 2, a)"
+    assert data.describe() == data.for_training().describe() == said
+
+
 def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> None:
     good = write(tmp_path / "good.jsonl", [row("w0", "w1", ("w1", 0))])
     unlabelled = {"question": "w0", "context": "w1"}

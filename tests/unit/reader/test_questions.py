@@ -84,13 +84,24 @@ def test_is_impossible_goes_before_answers(tmp_path: Path) -> None:
         ),
         ({"question": "?", "answers": [{"text": "", "answer_start": 0}]}, "an answer is empty"),
         ({"question": "?", "answers": {"text": ["Anna"], "answer_start": []}}, "'answers' must be a list of objects"),
-        ({"id": "a", "question": "?", "answers": []}, "an earlier question has the same id"),
     ],
 )
 def test_a_question_that_cannot_be_used_says_why(tmp_path: Path, row: dict[str, Any], message: str) -> None:
     found = read(tmp_path / "q.jsonl", lines([ROWS[0], row, ROWS[2]]))
     assert [(q.number, bool(q.problem)) for q in found] == [(1, False), (2, True), (3, False)]
     assert message in found[1].problem
+
+
+def test_an_id_that_occurs_twice_matters_to_answers_only(tmp_path: Path) -> None:
+    rows = [{**ROWS[0], "id": "a"}, {**ROWS[2], "id": "a"}, {**ROWS[2], "id": "b"}]
+    found = read(tmp_path / "q.jsonl", lines(rows))
+    assert [(q.problem, q.repeated, bool(q.text)) for q in found] == [
+        ("", False, True),
+        ("", True, True),
+        ("", False, True),
+    ]
+    found = read(tmp_path / "q.jsonl", lines(rows), labelled=False)
+    assert [q.problem for q in found] == ["", "an earlier question has the same id", ""]
 
 
 def test_a_blank_question_keeps_its_answers_and_says_that_nothing_else_is_wrong(tmp_path: Path) -> None:
