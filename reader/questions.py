@@ -27,6 +27,7 @@ from reader.table import open_bytes, shown_name
 SQUAD = "squad"
 FORMATS = ("auto", SQUAD, "jsonl")
 _DUREADER = re.compile(rb'"documents"\s*:')
+_SHOWN = 60
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _CMRC_LAYOUT = (
     'expected [{"context_text": …, "qas": [{"query_id": …, "query_text": …, "answers": [texts]}]}], or SQuAD\'s '
@@ -67,6 +68,19 @@ class Question:
         """What is to be learnt: the first answer that stands in the context where it says."""
         answers = self.answers if self.learnt is None else (self.learnt,)
         return next((a for a in answers if a.start >= 0 and self.context.startswith(a.text, a.start)), None)
+
+    def misplaced(self) -> str:
+        """Why there is an answer but none to learn: of the first one, where it is said to stand and where it does."""
+        wanted = self.learnt or self.answers[0]
+        shown = repr(wanted.text if len(wanted.text) <= _SHOWN else wanted.text[:_SHOWN] + "…")
+        place = self.context.find(wanted.text)
+        if self.usable_answer() is not None:
+            return f"of the answer {shown} the vocabulary leaves nothing"
+        if place < 0:
+            return f"the answer {shown} does not occur in the context"
+        if wanted.start < 0:
+            return f"the answer {shown} has no place in the context, where it would be at character {place}"
+        return f"the answer {shown} is not at character {wanted.start} of the context, but at {place}"
 
 
 def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) -> Iterator[Question]:

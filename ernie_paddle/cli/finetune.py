@@ -58,9 +58,10 @@ def run(args: argparse.Namespace) -> int:
     strict = not args.skip_unusable
     train = task.read(args.train, start.tokenizer, labelled=True, strict=strict, format=args.format)
     require_some(train, task.counted)
-    said, train = left_out_line(train.source, train.problems, task.counted), train.for_training()
+    said, described = left_out_line(train.source, train.problems, task.counted), train.describe()
+    train = train.for_training()
     if not len(train):
-        raise UserError(f"{args.train}: nothing in it can be trained on")
+        raise UserError(f"{args.train}: nothing in it can be trained on: {described}")
     dev = task.read(args.dev, start.tokenizer, labelled=True, strict=strict, format=args.format)
     require_some(dev, task.counted)
     if chief:

@@ -114,8 +114,12 @@ class QuestionDataset:
             said += f", {len(self.left_out):,} without a reference answer left out"
         if self.starts is None:
             return said
-        wrong = len(self.questions) - len(np.unique(self.windows.texts[self.starts != IGNORE]))
-        return f"{said} ({wrong:,} have no answer that stands where it says: not trained on)" if wrong else said
+        wrong = np.setdiff1d(np.arange(len(self.questions)), self.windows.texts[self.starts != IGNORE])
+        if not len(wrong):
+            return said
+        first = self.questions[wrong[0]]
+        which = f"the first: question {first.number}, {first.id}: {first.misplaced()}"
+        return f"{said} ({len(wrong):,} have no answer that stands where it says: not trained on; {which})"
 
     def for_training(self) -> QuestionDataset:
         """Without the rows of questions whose answers do not stand where they say, and without `unasked`."""

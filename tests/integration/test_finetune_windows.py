@@ -80,7 +80,7 @@ def test_planted_answers_are_learnt_and_a_wrong_one_is_kept_out(answerer: Traine
     assert answerer.results["rows"] == 61
     assert "to train on: 301 questions in " in answerer.said
     assert "--scoring auto: answers are scored as in squad2, which fits the training data" in answerer.said
-    assert "(1 have no answer that stands where it says: not trained on); to evaluate" in answerer.said
+    assert "(1 have no answer that stands where it says: not trained on; the first: question " in answerer.said
 
 
 @pytest.mark.parametrize("kind", ["tagger", "answerer"])
@@ -233,7 +233,8 @@ def test_the_loss_is_the_mean_over_what_is_labelled(type: str, tmp_path: Path) -
         (
             "answerer",
             ["--type", "question_answering", "--train", "{tmp}/wrong.json"],
-            "nothing in it can be trained on",
+            "nothing in it can be trained on: 1 questions in 1 windows (1 have no answer that stands where it says: "
+            "not trained on; the first: question 1, wrong: the answer 'w0' is not at character 1 of the context, but ",
         ),
         ("answerer", ["--type", "question_answering", "--dev", "{tmp}/latin.json"], "latin.json:2: not UTF-8"),
     ],

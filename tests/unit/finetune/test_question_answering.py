@@ -258,7 +258,10 @@ def test_answers_at_wrong_places_are_counted_and_kept_out(tmp_path: Path, tokeni
     assert data.starts.tolist() == [4, -100, 5, -100, -100]
     for each in (data, data.for_training()):
         assert "5 questions" in each.describe()
-        assert "(3 have no answer that stands where it says: not trained on)" in each.describe()
+        assert (
+            "(3 have no answer that stands where it says: not trained on; the first: question 2, 2: " in each.describe()
+        )
+        assert "the answer 'w2' is not at character 4 of the context, but at 3)" in each.describe()
     assert data.for_training().lines == [1, 3]
     # In evaluation they count like all others: only the text of the answer matters there.
     data_scores = task.score(pointing(data), data)

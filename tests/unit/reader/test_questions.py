@@ -61,6 +61,19 @@ def test_the_answer_that_stands_where_it_says(tmp_path: Path) -> None:
     assert read(tmp_path / "w.jsonl", lines([wrong]))[0].usable_answer() is None
 
 
+def test_why_an_answer_cannot_be_learnt() -> None:
+    for text, start, reason in [
+        ("Anna", 7, "the answer 'Anna' is not at character 7 of the context, but at 0"),
+        ("Anna", -1, "the answer 'Anna' has no place in the context, where it would be at character 0"),
+        ("1888", 4, "the answer '1888' does not occur in the context"),
+        ("x" * 70, 4, f"the answer '{'x' * 60}…' does not occur in the context"),
+        ("Anna", 0, "of the answer 'Anna' the vocabulary leaves nothing"),
+    ]:
+        assert Question(1, "a", "?", CONTEXT, (Answer(text, start),)).misplaced() == reason
+    learnt = Question(1, "a", "?", CONTEXT, (Answer("Anna", -1),), learnt=Answer("Anna", 2))
+    assert "is not at character 2" in learnt.misplaced()
+
+
 def test_is_impossible_goes_before_answers(tmp_path: Path) -> None:
     row = {**ROWS[0], "is_impossible": True}
     assert read(tmp_path / "q.json", json.dumps(squad([row])))[0].answers == ()
