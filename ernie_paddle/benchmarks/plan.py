@@ -139,7 +139,7 @@ class SuitePlan:
     ) -> Callable[[], dict[str, Any]]:
         def arguments() -> dict[str, Any]:
             train, dev = task.tables(self.data_dir)
-            words = ["finetune", *task.arguments(), "--train", str(train), "--dev", str(dev)]
+            words = ["finetune", *task.as_in(train).arguments(), "--train", str(train), "--dev", str(dev)]
             words += option_words({**self.start.options, **options, "seed": run.seed, "output": self.folder(run)})
             return {
                 "arguments": words,

@@ -52,7 +52,7 @@ def train_vocabulary(output: Path, tasks: Iterable[Benchmark], data_dir: Path, s
         with open(text, "w", encoding="utf-8") as lines:
             for task, table in tables.items():
                 try:
-                    for found in texts_of(task, table):
+                    for found in texts_of(task.as_in(table), table):
                         lines.write(" ".join(found.split()) + "\n")
                 except DataError as error:
                     print(f"the vocabulary lacks text of {task.name}: {error}", file=sys.stderr)

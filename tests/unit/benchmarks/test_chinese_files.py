@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
+from ernie_paddle.benchmarks.plan import SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import load_suite
-from ernie_paddle.benchmarks.vocabulary import texts_of
+from ernie_paddle.benchmarks.vocabulary import texts_of, train_vocabulary
 from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class, task_from_dict
 from propeller.errors import UserError
@@ -140,6 +142,20 @@ def test_pairs_with_and_without_a_header(
     wanted = ["[CLS]", *"海里有盐", "[SEP]", *"海里有盐", "[SEP]", "[CLS]", *"海里有盐", "[SEP]", *"他在北京", "[SEP]"]
     assert pieces.tolist() == list(map(tokenizer.vocab.id, wanted))
     assert list(texts_of(found, train)) == ["海里有盐", "海里有盐", "他在北京"]
+
+
+def test_a_suite_reads_tables_without_a_header(tmp_path: Path) -> None:
+    """Its runs and its vocabulary."""
+    for part in ("train", "dev"):
+        write(tmp_path / "lcqmc" / f"{part}.txt", *["海里有盐\t他在北京\t0"] * 5)
+    lcqmc, output = CHINESE["LCQMC"], tmp_path / "out"
+    start = StartingPoint({}, "sha256:0", "tiny", "a model", False)
+    plan = SuitePlan([TaskPlan(lcqmc, "ours", [{}], range(1))], tmp_path, output, start)
+    words = plan.groups[0].jobs[0].arguments()["arguments"]
+    assert "--no_header" in words
+    assert words[words.index("--text_b") + 1] == "2"
+    vocabulary = load_tokenizer(train_vocabulary(output, [lcqmc], tmp_path, "tiny"))
+    assert vocabulary.encode_batch(["海里有盐", "他在北京"]).ids.min() > vocabulary.vocab.id("[UNK]")
 
 
 def test_questions_without_a_header_are_their_groups(tmp_path: Path, tokenizer: Tokenizer) -> None:
