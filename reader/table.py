@@ -42,6 +42,7 @@ _BY_SUFFIX = {
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_FIELD = 16 * 2**20
 _DEEPEST_NAME = 8
+_LONGEST_NAME, _MOST_NAMES = 30, 20
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,9 @@ class Table:
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise DataError(
                 f"{self.name}:1: there is no column {' or '.join(map(repr, alternatives))}; "
-                f"{hint}columns: {', '.join(self.columns)}"
+                f"{hint}columns: {_shown(self.columns)}"
                 + ("; the first row must name the columns" if self.header else "")
+                + ("; its lines end in carriage returns alone, make them line feeds" if _old_ends(self.columns) else "")
                 + ("; if this is CSV, give --format csv" if _may_be_csv(self) else "")
             )
 
@@ -118,6 +120,17 @@ def _with_chosen(rows: Iterator[Row], several: Sequence[str]) -> Iterator[Row]:
         yield row
 
 
+def _shown(columns: Sequence[str]) -> str:
+    """The names of columns for a message; what is no header may be whole sentences, or the whole file."""
+    names = [f"{name[:_LONGEST_NAME]}…" if len(name) > _LONGEST_NAME else name for name in columns[:_MOST_NAMES]]
+    return ", ".join(names) + (f", … ({len(columns)} in all)" if len(columns) > _MOST_NAMES else "")
+
+
+def _old_ends(columns: Sequence[str]) -> bool:
+    """Whether lines seem to end as they did on old Macs, so that the whole file is one line."""
+    return any("\r" in name for name in columns)
+
+
 def _may_be_csv(table: Table) -> bool:
     """Whether what was read as TSV is one column that holds commas, or whose cells nobody has looked at."""
     return (
@@ -133,7 +146,15 @@ def refusal(name: str, problems: Sequence[tuple[int, str]]) -> DataError:
     line, reason = problems[0]
     others = len(problems) - 1
     more = f" (and {others:,} more row{'s' if others > 1 else ''} that cannot be used)" if others else ""
-    return DataError(f"{name}:{line}: {reason}{more}")
+    return DataError(f"{name}:{line}: {reason}{more}; mend the table, or leave such rows out with --skip_unusable")
+
+
+def none_usable(name: str, problems: Sequence[tuple[int, str]], counted: str = "line") -> DataError:
+    """The error for a file without a usable row; `problems` as in `refusal`, `counted`: what their numbers count."""
+    if not problems:
+        return no_rows(name)
+    number, reason = problems[0]
+    return DataError(f"{name}: nothing in it can be used; the first reason, {counted} {number}: {reason}")
 
 
 def no_rows(name: str) -> DataError:
@@ -183,7 +204,7 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
             raise DataError(f"{name}:1: the header is {not_utf8(' '.join(columns))}")
         if len(set(columns)) < len(columns):
             twice = next(column for column in columns if columns.count(column) > 1)
-            raise DataError(f"{name}:1: the header names the column {twice!r} twice")
+            raise DataError(f"{name}:1: the header names the column '{_shown([twice])}' twice")
         if not header:
             records = itertools.chain([first_record], records)
         yield Table(name, format, columns, _checked(_as_rows(records, columns, header)), header)

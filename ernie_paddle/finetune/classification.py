@@ -20,7 +20,7 @@ from propeller.inputs import Input
 from propeller.losses import LossTerm
 from reader.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.errors import DataError
-from reader.table import no_rows, open_table, refusal
+from reader.table import none_usable, open_table, refusal
 from reader.where import NoLabel, Selection, Where
 
 LABEL_WEIGHTS = "label_weights"
@@ -110,7 +110,9 @@ class Classification(TextTask):
             return self.labels.index(name)
         except ValueError:
             shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
-            raise UnusableCellError(f"unknown label {name!r}; the labels are {shown}") from None
+            raise UnusableCellError(
+                f"unknown label {name!r}; the labels are {shown} (as --labels says, or else the training table)"
+            ) from None
 
     @property
     def label_input(self) -> Input:
@@ -240,7 +242,7 @@ def discover_labels(
     if problems and not skip_unusable:
         raise refusal(table.name, problems)
     if not found:
-        raise no_rows(table.name)
+        raise none_usable(table.name, problems)
     if len(found) < 2:
         raise DataError(f"{path}: column {column!r} holds {len(found)} label(s); classification needs at least two")
     return sorted_labels(found)

@@ -28,7 +28,8 @@ from propeller.inputs import Input
 from propeller.losses import LossTerm
 from reader import tags as T
 from reader.cells import UnusableCellError, sorted_labels
-from reader.table import no_rows, refusal, shown_name
+from reader.errors import DataError
+from reader.table import none_usable, refusal, shown_name
 from reader.tagged import Tagged, open_tagged
 from reader.tokenizer import Tokenizer
 
@@ -327,9 +328,11 @@ def discover_tags(
                 problems.append((sentence.line, sentence.problem))
             found.update(sentence.tags)
             if len(found) > _MOST_TYPES:
-                raise refusal(path, [(sentence.line, f"more than {_MOST_TYPES:,} different tags; choose with --label")])
-    if problems and (not skip_unusable or not found):
+                raise DataError(
+                    f"{path}:{sentence.line}: more than {_MOST_TYPES:,} different tags; choose with --label"
+                )
+    if problems and not skip_unusable:
         raise refusal(path, problems)
     if not found:
-        raise no_rows(path)
+        raise none_usable(path, problems)
     return sorted_labels(found)

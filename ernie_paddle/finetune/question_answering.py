@@ -132,7 +132,8 @@ class QuestionAnswering:
             number, reason = data.mistakes[0]
             others = len(data.mistakes) - 1
             more = f" (and {others:,} more question{'s' if others > 1 else ''})" if others else ""
-            raise DataError(f"{data.source}: question {number}: {reason}{more}")
+            advice = "mend the file, or leave such questions out with --skip_unusable"
+            raise DataError(f"{data.source}: question {number}: {reason}{more}; {advice}")
         if not len(data) and (strict or not data.mistakes):
             raise DataError(f"{data.source}: no questions" + (" that can be asked" if data.unasked else ""))
         return data

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 
 from propeller.errors import UserError
 from propeller.settings import unknown_name
-from reader.errors import DataError
-from reader.table import READABLE, no_rows, refusal
+from reader.table import READABLE, no_rows, none_usable, refusal
 from reader.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -201,11 +200,8 @@ def require_some(data: Dataset, counted: str) -> None:
     Raises:
         DataError: there is no row; says why the first one is unusable.
     """
-    if not len(data) and data.problems:
-        number, reason = data.problems[0]
-        raise DataError(f"{data.source}: nothing in it can be used; the first reason, {counted} {number}: {reason}")
     if not len(data):
-        raise no_rows(data.source)
+        raise none_usable(data.source, data.problems, counted)
 
 
 def task_class(name: str) -> type[TaskType]:

@@ -113,6 +113,23 @@ def test_missing_column_names_the_nearest(tmp_path: Path) -> None:
         table.require("sentense")
 
 
+def test_what_is_no_header_is_shown_in_part(tmp_path: Path) -> None:
+    """Sentences instead of names, a file that is one line to us, and more columns than anyone reads."""
+    path = tmp_path / "a.tsv"
+    for content, shown in [
+        ("It " * 50 + "\tyes\nx\tno\n", "columns: " + "It " * 10 + "…, yes; the first row must name the columns"),
+        ("a\tlabel\rx\tyes\ry\tno\r", "the columns; its lines end in carriage returns alone, make them line feeds"),
+        ("text\rx" + "\ry" * 999, "columns: text\rx" + "\ry" * 12 + "…; the first row"),
+        ("\t".join(map(str, range(33))) + "\n", "columns: 0, 1, 2, 3"),
+    ]:
+        write(path, content)
+        with open_table(path) as table, pytest.raises(DataError, match="no column 'sentence'") as error:
+            table.require("sentence")
+        assert shown in str(error.value)
+        assert len(str(error.value)) - len(str(path)) < 240
+    assert "18, 19, … (33 in all); the first row" in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("content", "header", "wanted", "csv"),
     [

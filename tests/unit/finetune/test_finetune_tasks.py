@@ -37,7 +37,13 @@ def regression(**changes: object) -> Regression:
 @pytest.mark.parametrize(
     ("task", "content", "line", "message"),
     [
-        (classification(), "a\tlabel\nx\tyes\nx\tmaybe\n", 3, "unknown label 'maybe'; the labels are no, yes"),
+        (
+            classification(),
+            "a\tlabel\nx\tyes\nx\tmaybe\n",
+            3,
+            "unknown label 'maybe'; the labels are no, yes .as --labels",
+        ),
+        (classification(), "a\tlabel\nx\tyes\n\nx\tno\n", 3, "empty line"),
         (classification(), "a\tlabel\nx\t\n", 2, "the label is missing"),
         (classification(), "a\tlabel\n \tyes\n", 2, "text_a .'a'. is empty"),
         (classification(), "a\tlabel\nx\tyes\nx\n", 3, "1 columns where the header has 2"),
@@ -57,6 +63,7 @@ def test_bad_rows_are_refused_with_file_and_line(
     with pytest.raises(DataError, match=message) as error:
         task.read(path, tokenizer, labelled=True, strict=True)
     assert str(error.value).startswith(f"{path}:{line}: ")
+    assert str(error.value).endswith("; mend the table, or leave such rows out with --skip_unusable")
 
 
 def test_other_unusable_tables(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -126,6 +133,9 @@ def test_looking_for_labels_reports_the_first_unusable_row(tmp_path: Path) -> No
         path.write_bytes(content)
         with pytest.raises(DataError, match=message):
             discover_labels(str(path), "label", "auto", True, ("a", None))
+    path.write_text("a\tlabel\nx\n\tyes\n")
+    with pytest.raises(DataError, match=r": nothing in it can be used; the first reason, line 2: 1 columns where"):
+        discover_labels(str(path), "label", "auto", True, ("a", None), skip_unusable=True)
 
 
 def test_settings_survive_json() -> None:

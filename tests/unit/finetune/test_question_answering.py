@@ -328,7 +328,10 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     good = write(tmp_path / "good.jsonl", [row("w0", "w1", ("w1", 0))])
     unlabelled = {"question": "w0", "context": "w1"}
     bad = write(tmp_path / "bad.jsonl", [row("w0", "w1", ("w1", 0)), {"question": "w0"}, row("", "w1"), unlabelled])
-    with pytest.raises(DataError, match=r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.$"):
+    said = (
+        r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.; .*leave .* out with --skip_unusable$"
+    )
+    with pytest.raises(DataError, match=said):
         answering().read(bad, tokenizer, labelled=True, strict=True)
     data = answering().read(bad, tokenizer, labelled=True, strict=False)
     # The blank question counts as wrong.
