@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.columns import add_column_options, add_label_options, with_columns
+from ernie_paddle.cli.output_file import check_output
 from ernie_paddle.finetune.answer_metrics import SCORINGS
 from ernie_paddle.finetune.results import left_out_line, result_table
 from ernie_paddle.finetune.task_type import FORMATS, require_some
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.model_dir import open_model_dir
     from propeller import distributed
 
+    check_output(args.output)
     model = open_model_dir(args.model)
     task = with_columns(model.require_task(), args)
     if args.scoring is not None:

@@ -20,9 +20,9 @@ from typing import Any, TextIO
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.columns import add_column_options, with_columns
+from ernie_paddle.cli.output_file import check_output
 from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.task_type import FORMATS
-from propeller.errors import UserError
 from reader.errors import DataError
 from reader.table import FORMATS as TABLE_FORMATS
 from reader.table import STDIN
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.finetune.runner import model_runner
     from ernie_paddle.model_dir import open_model_dir
 
-    _check_output(args.output)
+    check_output(args.output)
     model = open_model_dir(args.model)
     task = with_columns(model.require_task(), args)
     columns = [task.counted, *task.answer_columns(), "problem"]
@@ -97,20 +97,6 @@ def _output_format(args: argparse.Namespace) -> str:
     if args.output_format != "auto":
         return str(args.output_format)
     return "tsv" if args.output is None else _SUFFIXES.get(args.output.suffix, "tsv")
-
-
-def _check_output(path: Path | None) -> None:
-    """Refuse, before the work, a place where no file can be.
-
-    Raises:
-        UserError: it is a folder, or in a folder that does not exist.
-    """
-    if path is None:
-        return
-    if path.is_dir():
-        raise UserError(f"--output {path}: this is a folder; name a file in it")
-    if not path.parent.is_dir():
-        raise UserError(f"--output {path}: there is no folder {path.parent}; make it first")
 
 
 @contextmanager

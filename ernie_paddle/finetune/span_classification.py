@@ -31,6 +31,21 @@ from reader.tokenizer import SpanBatch, Tokenizer
 SPAN_WEIGHTS = "span_weights"
 
 
+def parse_spans(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """The two columns of each span, from `start:end` each.
+
+    Raises:
+        UserError: a span is not two columns.
+    """
+    found = []
+    for text in texts:
+        start, colon, end = (part.strip() for part in text.partition(":"))
+        if not (start and colon and end) or ":" in end:
+            raise UserError(f"--spans {text}: a span is two columns with a colon between, as start1:end1")
+        found.append((start, end))
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class SpanDataset(TextDataset):
     """Rows with spans: `spans` int64 [R, S, 2], first position of each in its row and the one after its last.
@@ -84,11 +99,8 @@ class SpanClassification(Classification):
         Raises:
             UserError: a span is not two columns.
         """
-        spans = [tuple(part.strip() for part in text.split(":")) for text in options.spans or ()]
-        for span in spans:
-            if len(span) != 2 or not all(span):
-                raise UserError(f"--spans {':'.join(span)}: a span is two columns with a colon between, as start1:end1")
-        return {**super().common_options(options), "spans": tuple(spans), "span_unit": options.span_unit}
+        spans = parse_spans(options.spans or ())
+        return {**super().common_options(options), "spans": spans, "span_unit": options.span_unit}
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,6 +90,16 @@ CASES: dict[str, tuple[Any, str, int, str, float]] = {
 }
 
 
+RENAMED = {
+    "choices": ({"ending": "option", "label": "gold"}, "--choices option0,option1,option2,option3"),
+    "marked": (
+        {"span1": "first", "span2": "second", "label": "gold"},
+        "--spans target.first_index:target.first_text,target.second_index:target.second_text",
+    ),
+}
+"""Other names of columns, and the options that say so."""
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_learnt_evaluated_exported_and_predicted(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write, suffix, rows, options, least = CASES[name]
@@ -130,6 +140,23 @@ def test_learnt_evaluated_exported_and_predicted(name: str, tmp_path: Path, caps
                 for answer in question["answers"]
             ]
             assert [int(row["line"]) for row in tables[0]] == [line for line in range(1, 24) for _ in range(6)]
+    if name in RENAMED:
+        names, columns = RENAMED[name]
+        text = dev.read_text()
+        for old, new in names.items():
+            text = text.replace(old, new)
+        other = tmp_path / f"other.{suffix}"
+        other.write_text(text)
+        arguments = ["--model", str(exported), *columns.split()]
+        evaluate = ["evaluate", "--data", str(other), "--label", "gold", "--output", str(tmp_path / "other.json")]
+        assert main([*evaluate, *arguments]) == 0
+        assert json.loads((tmp_path / "other.json").read_text()) == json.loads((tmp_path / "report.json").read_text())
+        capsys.readouterr()
+        assert main(["predict", "--input", str(other), *arguments]) == 0
+        assert list(csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")) == tables[1]
+        fewer = [*arguments[:-1], arguments[-1].rpartition(",")[0]]
+        assert main(["predict", "--input", str(other), *fewer]) == 2
+        assert f"names {fewer[-1].count(',') + 1}, but the model was trained with" in capsys.readouterr().err
     right = np.mean([row["prediction"] == label for row, label in zip(tables[0], labels, strict=True)])
     assert right == pytest.approx(results["best"]["accuracy"])
 

@@ -84,6 +84,25 @@ def test_evaluate_gives_the_metrics_of_training_on_both_kinds(trained: Trained, 
         assert found["model"] == pytest.approx(best, abs=1e-5)
 
 
+def test_evaluate_looks_at_its_output_first_and_takes_a_label_of_another_name(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate = ["evaluate", "--model", str(trained.run), "--data"]
+    for place, message in ((tmp_path / "no" / "x.json", "there is no folder"), (tmp_path, "this is a folder")):
+        assert main([*evaluate, "absent.tsv", "--output", str(place)]) == 2
+        assert message in capsys.readouterr().err
+    report, renamed = tmp_path / "x.json", tmp_path / "renamed.tsv"
+    renamed.write_text(trained.dev.read_text().replace("label", "gold", 1))
+    assert main([*evaluate, str(renamed)]) == 2
+    assert "there is no column 'label'" in capsys.readouterr().err
+    assert main([*evaluate, str(renamed), "--label", "gold", "--output", str(report)]) == 0
+    best = json.loads((trained.run / "results.json").read_text())["best"]
+    assert json.loads(report.read_text())["model"] == pytest.approx(best, abs=1e-5)
+    for option in ("choices", "spans"):
+        assert main([*evaluate, str(renamed), f"--{option}", "a:b,c:d"]) == 2
+        assert f"--{option} has no meaning here: the model's task has no such setting" in capsys.readouterr().err
+
+
 def test_predictions_of_checkpoint_and_export_agree(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:
     labels = [line.split("\t")[2] for line in trained.dev.read_text().splitlines()[1:]]
     tables = []

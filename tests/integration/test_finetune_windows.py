@@ -74,6 +74,18 @@ def test_planted_entities_are_learnt(tagger: Trained) -> None:
     assert "windows" in tagger.said
 
 
+def test_tokens_and_tags_in_other_columns(tagger: Trained, tmp_path: Path) -> None:
+    """The model was trained without naming them: the first column and the last."""
+    other = tmp_path / "other.conll"
+    lines = [line.split(" ") for line in tagger.dev.read_text().splitlines()]
+    other.write_text("".join(f"x {' '.join(fields)} y\n" if len(fields) == 2 else "\n" for fields in lines))
+    arguments = ["--model", str(tagger.run), "--data", str(other), "--output", str(tmp_path / "report.json")]
+    assert main(["evaluate", *arguments, "--text_a", "2", "--label", "3"]) == 0
+    assert json.loads((tmp_path / "report.json").read_text())["model"] == pytest.approx(
+        tagger.results["best"], abs=1e-5
+    )
+
+
 def test_planted_answers_are_learnt_and_a_wrong_one_is_kept_out(answerer: Trained) -> None:
     assert answerer.results["baseline"]["exact_match"] < 40
     assert answerer.results["best"]["exact_match"] > 80
