@@ -156,7 +156,7 @@ def _not_evaluated(plan: SuitePlan, results: Mapping[Run, Result]) -> list[str]:
 
 
 def _runs(tasks: Sequence[TaskPlan], results: Mapping[Run, Result]) -> list[str]:
-    lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "minutes"]), _row(["---"] * 6)]
+    lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "left out", "minutes"]), _row(["---"] * 7)]
     for task in tasks:
         variant = task.best_variant(results)
         every = [results[run] for number in range(len(task.variants)) for run in task.runs(number) if run in results]
@@ -165,8 +165,15 @@ def _runs(tasks: Sequence[TaskPlan], results: Mapping[Run, Result]) -> list[str]
         minutes = sum(result["seconds"] for result in every) / 60
         seeds = ", ".join(map(str, task.seeds))
         rows = f"{every[0]['rows']:,}"
-        lines.append(_row([task.benchmark.name, task.recipe, f"`{options}`{tried}", seeds, rows, f"{minutes:.1f}"]))
+        shown = [f"`{options}`{tried}", seeds, rows, _left_out(every[0]), f"{minutes:.1f}"]
+        lines.append(_row([task.benchmark.name, task.recipe, *shown]))
     return lines
+
+
+def _left_out(run: Result) -> str:
+    """How many rows of the tables were unusable."""
+    counts = {"to train": run.get("left_out_of_training", 0), "to evaluate": run.get("left_out", 0)}
+    return ", ".join(f"{count:,} {of}" for of, count in counts.items() if count) or _DASH
 
 
 def _best(task: TaskPlan, results: Mapping[Run, Result]) -> list[Result]:

@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     train = task.read(args.train, start.tokenizer, labelled=True, strict=strict, format=args.format)
     require_some(train, task.counted)
     said, described = left_out_line(train.source, train.problems, task.counted), train.describe()
-    train = train.for_training()
+    left_out_of_training, train = train.uncounted, train.for_training()
     if not len(train):
         raise UserError(f"{args.train}: nothing in it can be trained on: {described}")
     dev = task.read(args.dev, start.tokenizer, labelled=True, strict=strict, format=args.format)
@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"best checkpoint: {outcome.best}")
         best = next((found.metrics for found in outcome.evaluations if found.step == best_step), {})
         report = {"step": best_step, "best": best, "baseline": baseline, "rows": dev.examples}
-        report |= {"left_out": dev.uncounted, "steps": outcome.step}
+        report |= {"left_out": dev.uncounted, "left_out_of_training": left_out_of_training, "steps": outcome.step}
         (args.output / RESULTS).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     elif chief:
         _say(f"stopped after step {outcome.step}; run the same command again to continue")

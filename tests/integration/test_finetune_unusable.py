@@ -44,6 +44,7 @@ def test_rows_without_a_label_are_left_out_everywhere(
     assert "WARNING: " not in said
     clean, marked = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("clean", "marked"))
     assert (clean.pop("left_out"), marked.pop("left_out")) == (0, 3)
+    assert (clean.pop("left_out_of_training"), marked.pop("left_out_of_training")) == (0, 3)
     assert clean == marked
     found = []
     for run, data, *more in (("marked", "dev_marked"), ("clean", "dev_marked", "--no_label", "-"), ("clean", "dev")):
@@ -73,7 +74,8 @@ def test_unusable_rows_of_every_table_are_refused_or_counted(
     said = capsys.readouterr().err
     for table, line in (("train_broken", 69), ("dev_broken", 42)):
         assert f"{table}.tsv: 2 unusable left out, the first in line {line}: text_a ('a') is empty" in said
-    assert json.loads((tmp_path / "run" / "results.json").read_text())["left_out"] == 5
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert (results["left_out"], results["left_out_of_training"]) == (5, 5)
     arguments = ["evaluate", "--model", str(tmp_path / "run"), "--data", str(folder / "dev_broken.tsv")]
     assert main(arguments) == 2
     capsys.readouterr()

@@ -45,6 +45,9 @@ def test_median_mean_and_spread() -> None:
     assert "ERNIE 2.0 large" not in text
     assert "- RTE: not there" in text
     assert "Not finished" not in text
+    assert cells(text, "MRPC | bert")[4:] == ["408", "–", "3.0"]
+    results[Run("MRPC", 0, 0)] |= {"left_out_of_training": 1200, "left_out": 3}
+    assert cells(report(made, results), "MRPC | bert")[5] == "1,200 to train, 3 to evaluate"
     assert "ERNIE 2.0 large, dev, median of 5 | – | 89.7" in report(made, results, "large")
     assert "ERNIE 2.0 base, test" in report(made, results, "tiny")
 
