@@ -104,7 +104,6 @@ def run(argv: Sequence[str]) -> int:
     tasks = [task_plan(suite, task, start, args.recipe, changes, args.seeds) for task in found]
     plan = SuitePlan(tasks, args.data_dir, output, start)
     runner = JobRunner(plan.groups, output, _said(suite), devices=devices)
-    remember(plan)
     earlier = earlier_tasks(suite, plan)
     for reason in earlier.passed_over:
         print(f"left out: {reason}", file=sys.stderr)
@@ -114,6 +113,8 @@ def run(argv: Sequence[str]) -> int:
     made_by = f"bash run.sh {shlex.join(argv)}"
 
     def write() -> str:
+        # Not before: until then another process may be at work in the folder.
+        remember(plan)
         text = report.markdown(
             suite,
             shown,
