@@ -1,7 +1,8 @@
 """Answer the rows of a table with a fine-tuned checkpoint or an exported model.
 
-Every row of the input gives one row of output, in order: its line number, the prediction, probabilities, and for a
-row that cannot be used the reason instead. The exit code is 0 even if some rows could not be used, 2 if none could or
+Every row of the input gives one row of output, in order: its line number (and which part of the line it is, in formats
+with several rows in a line), the prediction, probabilities, and for a row that cannot be used the reason instead. The
+exit code is 0 even if some rows could not be used, 2 if none could or
 on a mistake in options or files.
 """
 
@@ -24,9 +25,12 @@ from ernie_paddle.cli.output_file import check_output
 from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.task_type import FORMATS
 from reader.errors import DataError
+from reader.nested import NESTED
 from reader.table import FORMATS as TABLE_FORMATS
 from reader.table import STDIN
 
+PART = "part"
+"""Column that says which row of its line an answer is of, counted from 0, where lines hold several."""
 _CHUNK_ROWS = 4096
 _SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "tsv"}
 
@@ -55,12 +59,14 @@ def run(args: argparse.Namespace) -> int:
     """Predict, write one answer for each row, and report unusable rows on stderr."""
     from ernie_paddle.finetune.inference import run_dataset
     from ernie_paddle.finetune.runner import model_runner
+    from ernie_paddle.finetune.text_task import TextDataset
     from ernie_paddle.model_dir import open_model_dir
 
     check_output(args.output)
     model = open_model_dir(args.model)
     task = with_columns(model.require_task(), args)
-    columns = [task.counted, *task.answer_columns(), "problem"]
+    several = args.format in NESTED
+    columns = [task.counted, *((PART,) if several else ()), *task.answer_columns(), "problem"]
     rows = 0
     problems: list[tuple[int, str]] = []
 
@@ -72,12 +78,16 @@ def run(args: argparse.Namespace) -> int:
             if len(data):
                 runner = runner or model_runner(model)
                 answers = task.answers(run_dataset(runner, task, data, args.batch), data)
+            parts = data.problem_parts if isinstance(data, TextDataset) else itertools.repeat(0)
             by_place = {
-                **{(line, 0): {"problem": reason} for line, reason in data.problems},
+                **{(line, part): {"problem": why} for (line, why), part in zip(data.problems, parts, strict=False)},
                 **{place if isinstance(place, tuple) else (place, 0): answer for place, answer in answers.items()},
             }
             problems.extend(data.problems)
-            yield [{task.counted: place[0], **by_place[place]} for place in sorted(by_place)]
+            yield [
+                {task.counted: line, **({PART: part} if several else {}), **by_place[line, part]}
+                for line, part in sorted(by_place)
+            ]
 
     chunks = answered()
     first = next(chunks, None)  # before any output: a model or table that is no use leaves none

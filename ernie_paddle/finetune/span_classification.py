@@ -156,8 +156,8 @@ class SpanClassification(Classification):
         return 0 if self.text_b is None else span
 
     def _dataset(self, source: str, rows: Iterable[Row], tokenizer: Tokenizer, labelled: bool) -> SpanDataset:
-        problems: list[tuple[int, str]] = []
-        used = list(self.usable_rows(rows, labelled, problems))
+        refused: list[tuple[Row, str]] = []
+        used = list(self.usable_rows(rows, labelled, refused))
         pieces = [tokenizer.encode_spans([row.cells[column] for row, _ in used]) for column in self.text_columns]
         encoded, kept_RX = self._joined(tokenizer, pieces)
         good, spans, doubtful = [], [], []
@@ -165,21 +165,23 @@ class SpanClassification(Classification):
             marks = self._marks(row)
             problem, places = self._positions(number, marks, pieces, kept_RX[number].tolist())
             if problem:
-                problems.append((row.line, problem))
+                refused.append((row, problem))
                 continue
             good.append(number)
             spans.append(places)
             if not all(mark.agrees for mark in marks):
                 doubtful.append(row.line)
+        refused.sort(key=lambda found: (found[0].line, found[0].part))
         return SpanDataset(
             source=source,
             lines=[used[number][0].line for number in good],
             encoded=encoded.take(np.array(good, np.int64)),
             labels=np.array([used[number][1] for number in good], self.label_input.dtype) if labelled else None,
-            problems=sorted(problems),
+            problems=[(row.line, problem) for row, problem in refused],
             pad_id=tokenizer.vocab.pad,
             parts=[used[number][0].part for number in good],
             kept={name: [used[number][0].cells[name] for number in good] for name in self.kept_columns if labelled},
+            problem_parts=[row.part for row, _ in refused],
             spans=np.array(spans, np.int64).reshape(-1, len(self.spans), 2),
             doubtful=tuple(doubtful),
         )

@@ -44,6 +44,7 @@ class TextDataset:
         row_inputs: how many inputs of the model a row is; they follow each other in `encoded`.
         selection: which rows of the table these are, in brackets; empty: all.
         unlabelled: how many rows of the table say that they have no label.
+        problem_parts: of each of `problems`, what `parts` is of the usable rows.
     """
 
     source: str
@@ -57,6 +58,7 @@ class TextDataset:
     row_inputs: int = 1
     selection: str = ""
     unlabelled: int = 0
+    problem_parts: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         """The number of usable rows."""
@@ -262,9 +264,9 @@ class TextTask(ABC):
         return arrays
 
     def usable_rows(
-        self, rows: Iterable[Row], labelled: bool, problems: list[tuple[int, str]]
+        self, rows: Iterable[Row], labelled: bool, refused: list[tuple[Row, str]]
     ) -> Iterator[tuple[Row, float]]:
-        """The rows that can be used with the numbers of their labels (0 without); the others go to `problems`."""
+        """The rows that can be used with the numbers of their labels (0 without); the others go to `refused`."""
         for row in rows:
             problem, number = row.problem or self.row_problem(row), 0.0
             if not problem and labelled:
@@ -275,7 +277,7 @@ class TextTask(ABC):
                 except UnusableCellError as error:
                     problem = f"column {self.label!r}: {error}"
             if problem:
-                problems.append((row.line, problem))
+                refused.append((row, problem))
             else:
                 yield row, number
 
@@ -285,8 +287,8 @@ class TextTask(ABC):
         labels: list[float] = []
         lines: list[int] = []
         parts: list[int] = []
-        problems: list[tuple[int, str]] = []
-        for row, label in self.usable_rows(rows, labelled, problems):
+        refused: list[tuple[Row, str]] = []
+        for row, label in self.usable_rows(rows, labelled, refused):
             labels.append(label)
             lines.append(row.line)
             parts.append(row.part)
@@ -295,7 +297,18 @@ class TextTask(ABC):
         encoded = self._encoded(texts, tokenizer)
         numbers = np.asarray(labels, self.label_input.dtype) if labelled else None
         per_row = len(encoded) // max(1, len(lines))
-        return TextDataset(source, lines, encoded, numbers, problems, tokenizer.vocab.pad, parts, kept, per_row or 1)
+        return TextDataset(
+            source=source,
+            lines=lines,
+            encoded=encoded,
+            labels=numbers,
+            problems=[(row.line, problem) for row, problem in refused],
+            pad_id=tokenizer.vocab.pad,
+            parts=parts,
+            kept=kept,
+            row_inputs=per_row or 1,
+            problem_parts=[row.part for row, _ in refused],
+        )
 
     def _encoded(self, texts: Sequence[Sequence[str]], tokenizer: Tokenizer) -> Encoded:
         """The rows of these texts, one list for each of `text_columns`."""

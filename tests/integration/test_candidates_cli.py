@@ -139,7 +139,9 @@ def test_learnt_evaluated_exported_and_predicted(name: str, tmp_path: Path, caps
                 for question in passage["questions"]
                 for answer in question["answers"]
             ]
-            assert [int(row["line"]) for row in tables[0]] == [line for line in range(1, 24) for _ in range(6)]
+            assert [(int(row["line"]), int(row["part"])) for row in tables[0]] == [
+                (line, part) for line in range(1, 24) for part in range(6)
+            ]
     if name in RENAMED:
         names, columns = RENAMED[name]
         text = dev.read_text()
@@ -159,6 +161,27 @@ def test_learnt_evaluated_exported_and_predicted(name: str, tmp_path: Path, caps
         assert f"names {fewer[-1].count(',') + 1}, but the model was trained with" in capsys.readouterr().err
     right = np.mean([row["prediction"] == label for row, label in zip(tables[0], labels, strict=True)])
     assert right == pytest.approx(results["best"]["accuracy"])
+
+
+def test_a_row_in_a_line_of_several_that_cannot_be_used_keeps_its_place(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty answer, which MultiRC has: no row of the line is lost, and the reason stands at the right one."""
+    start, train = write_pretrained(tmp_path / "start"), write_questions(tmp_path / "train.jsonl", 8, 0)
+    arguments = ["--format", "multirc", "--text_a", "passage", "--text_b", "question_answer", "--epochs", "1"]
+    tables = ["--train", str(train), "--dev", str(train), "--output", str(tmp_path / "run")]
+    assert main(["finetune", "--model", str(start), *arguments, *tables]) == 0
+    lines = [json.loads(line) for line in train.read_text().splitlines()[:2]]
+    lines[1]["passage"]["questions"][1]["answers"][0]["text"] = ""
+    table = tmp_path / "table.jsonl"
+    table.write_text("".join(json.dumps(line) + "\n" for line in lines) + "no json\n")
+    capsys.readouterr()
+    predict = ["predict", "--model", str(tmp_path / "run"), "--input", str(table), "--format", "multirc"]
+    assert main([*predict, "--text_b", "answer"]) == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t"))
+    places = [(line, part) for line in "12" for part in "012345"]
+    assert [(row["line"], row["part"]) for row in rows] == [*places, ("3", "0")]
+    assert [place for place, row in zip(places, rows, strict=False) if row["problem"]] == [("2", "3")]
 
 
 def test_the_choices_of_a_row_stay_together_in_micro_batches(tmp_path: Path) -> None:
