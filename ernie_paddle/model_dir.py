@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from ernie_paddle.checkpoints.detect import foreign_layout
+from ernie_paddle.checkpoints.origin import read_origin
 from ernie_paddle.finetune.task_type import TaskType, task_from_dict
 from ernie_paddle.models.config import ErnieConfig
 from propeller import checkpoint
@@ -49,9 +50,15 @@ class ModelDir:
         """The task of a fine-tuned model.
 
         Raises:
-            UserError: the model was never fine-tuned.
+            UserError: the model was never fine-tuned, or in another project, so that its task is not known.
         """
         if self.task is None:
+            origin = read_origin(self.path)
+            if origin is not None and (origin[1].head is not None or origin[1].only_ours is not None):
+                raise UserError(
+                    f"{self.path}: this converted model has a classifier, but what it answers is not known (no {TASK}: "
+                    "neither labels nor columns); run `ernie finetune` on it first, or take the model it was made from"
+                )
             raise UserError(
                 f"{self.path}: this model is pre-trained only (no {TASK}); run `ernie finetune` on it first"
             )

@@ -45,12 +45,15 @@ def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table."""
     from ernie_paddle.finetune.inference import run_dataset
     from ernie_paddle.finetune.question_answering import QuestionAnswering
+    from ernie_paddle.finetune.rebuilt import rebuilt_task
     from ernie_paddle.finetune.runner import model_runner
     from ernie_paddle.model_dir import open_model_dir
     from propeller import distributed
 
     check_output(args.output)
     model = open_model_dir(args.model)
+    if model.task is None:
+        model = replace(model, task=rebuilt_task(model, args))
     task = with_columns(model.require_task(), args)
     if args.scoring is not None:
         if not isinstance(task, QuestionAnswering):

@@ -16,6 +16,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -58,12 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Predict, write one answer for each row, and report unusable rows on stderr."""
     from ernie_paddle.finetune.inference import run_dataset
+    from ernie_paddle.finetune.rebuilt import rebuilt_task
     from ernie_paddle.finetune.runner import model_runner
     from ernie_paddle.finetune.text_task import TextDataset
     from ernie_paddle.model_dir import open_model_dir
 
     check_output(args.output)
     model = open_model_dir(args.model)
+    if model.task is None:
+        model = replace(model, task=rebuilt_task(model, args))
     task = with_columns(model.require_task(), args)
     several = args.format in NESTED
     columns = [task.counted, *((PART,) if several else ()), *task.answer_columns(), "problem"]
