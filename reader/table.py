@@ -42,7 +42,7 @@ _BY_SUFFIX = {
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _LONGEST_FIELD = 16 * 2**20
 _DEEPEST_NAME = 8
-_LONGEST_NAME, _MOST_NAMES = 30, 20
+_LONGEST_NAME, _MOST_NAMES, _MOST_SHOWN = 30, 20, 80
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Table:
                 f"{self.name}:1: there is no column {' or '.join(map(repr, alternatives))}; "
                 f"{hint}columns: {_shown(self.columns)}"
                 + ("; the first row must name the columns" if self.header else "")
-                + ("; its lines end in carriage returns alone, make them line feeds" if _old_ends(self.columns) else "")
+                + _old_ends(self.columns)
                 + ("; if this is CSV, give --format csv" if _may_be_csv(self) else "")
             )
 
@@ -122,13 +122,16 @@ def _with_chosen(rows: Iterator[Row], several: Sequence[str]) -> Iterator[Row]:
 
 def _shown(columns: Sequence[str]) -> str:
     """The names of columns for a message; what is no header may be whole sentences, or the whole file."""
-    names = [f"{name[:_LONGEST_NAME]}…" if len(name) > _LONGEST_NAME else name for name in columns[:_MOST_NAMES]]
-    return ", ".join(names) + (f", … ({len(columns)} in all)" if len(columns) > _MOST_NAMES else "")
+    said = ", ".join(columns[:_MOST_NAMES])
+    if any(len(name) > _LONGEST_NAME for name in columns) and len(said) > _MOST_SHOWN:
+        return f"{said[:_MOST_SHOWN]}…"
+    return said + (f", … ({len(columns)} in all)" if len(columns) > _MOST_NAMES else "")
 
 
-def _old_ends(columns: Sequence[str]) -> bool:
-    """Whether lines seem to end as they did on old Macs, so that the whole file is one line."""
-    return any("\r" in name for name in columns)
+def _old_ends(columns: Sequence[str]) -> str:
+    """Advice where lines seem to end as they did on old Macs, so that the whole file is one line."""
+    ended = any("\r" in name for name in columns)
+    return "; its lines end in carriage returns alone, make them line feeds" if ended else ""
 
 
 def _may_be_csv(table: Table) -> bool:
@@ -204,7 +207,7 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
             raise DataError(f"{name}:1: the header is {not_utf8(' '.join(columns))}")
         if len(set(columns)) < len(columns):
             twice = next(column for column in columns if columns.count(column) > 1)
-            raise DataError(f"{name}:1: the header names the column '{_shown([twice])}' twice")
+            raise DataError(f"{name}:1: the header names the column {_shown([twice])!r} twice{_old_ends(columns)}")
         if not header:
             records = itertools.chain([first_record], records)
         yield Table(name, format, columns, _checked(_as_rows(records, columns, header)), header)

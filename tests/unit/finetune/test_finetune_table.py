@@ -96,9 +96,23 @@ def test_latin1_is_reported_on_its_line_only(tmp_path: Path, name: str) -> None:
         ("a.tsv", "", "the file is empty"),
         ("a.jsonl", "", "the file is empty"),
         ("a.xyz", "a\tb\n", "cannot tell the format"),
-        ("a.tsv", "a\ta\n1\t2\n", "names the column 'a' twice"),
+        ("a.tsv", "a\ta\n1\t2\n", "names the column 'a' twice$"),
+        (
+            "a.tsv",
+            "a\tl\rx\t1\rx\t1\rx\t1\r",
+            r"names the column '1\\rx' twice; its lines end in carriage returns alone",
+        ),
     ],
-    ids=["utf-16", "damaged-gzip", "open-quote", "empty-tsv", "empty-jsonl", "unknown-extension", "column-twice"],
+    ids=[
+        "utf-16",
+        "damaged-gzip",
+        "open-quote",
+        "empty-tsv",
+        "empty-jsonl",
+        "unknown-extension",
+        "column-twice",
+        "carriage-returns",
+    ],
 )
 def test_unusable_files(tmp_path: Path, name: str, content: str | bytes, message: str) -> None:
     path = write(tmp_path / name, content)
@@ -117,9 +131,13 @@ def test_what_is_no_header_is_shown_in_part(tmp_path: Path) -> None:
     """Sentences instead of names, a file that is one line to us, and more columns than anyone reads."""
     path = tmp_path / "a.tsv"
     for content, shown in [
-        ("It " * 50 + "\tyes\nx\tno\n", "columns: " + "It " * 10 + "…, yes; the first row must name the columns"),
+        ("It " * 50 + "\tyes\nx\tno\n", "columns: " + "It " * 26 + "It…; the first row must name the columns"),
+        (
+            "a\tlabel\r" + "".join(f"{'x ' * 20}\t{row}\r" for row in range(90)),
+            f"columns: a, label\r{'x ' * 20}, 0\r{'x ' * 13}x…; the first row",
+        ),
         ("a\tlabel\rx\tyes\ry\tno\r", "the columns; its lines end in carriage returns alone, make them line feeds"),
-        ("text\rx" + "\ry" * 999, "columns: text\rx" + "\ry" * 12 + "…; the first row"),
+        ("text\rx" + "\ry" * 999, "columns: text\rx" + "\ry" * 37 + "…; the first row"),
         ("\t".join(map(str, range(33))) + "\n", "columns: 0, 1, 2, 3"),
     ]:
         write(path, content)
