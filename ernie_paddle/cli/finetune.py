@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     train = task.read(args.train, start.tokenizer, labelled=True, strict=strict, format=args.format)
     require_some(train, task.counted)
     said, described = left_out_line(train.source, train.problems, task.counted), train.describe()
-    left_out_of_training, train = train.uncounted, train.for_training()
+    train = train.for_training()
+    left_out_of_training = train.uncounted  # of training only: a blank question counts in a score
     if not len(train):
         raise UserError(f"{args.train}: nothing in it can be trained on: {described}")
     dev = task.read(args.dev, start.tokenizer, labelled=True, strict=strict, format=args.format)

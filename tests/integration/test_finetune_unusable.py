@@ -93,6 +93,9 @@ def test_unusable_rows_of_every_table_are_refused_or_counted(
 def test_questions_that_cannot_be_used(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A question without a text is a mistake, one with a blank text counts as wrong."""
     train = write_questions(tmp_path / "train.json", 6, 0)
+    document = json.loads(train.read_text())
+    document["data"][0]["paragraphs"][0]["qas"].append({"id": "blank", "question": " ", "answers": []})
+    train.write_text(json.dumps(document))
     questions = [{"question": text, "context": "w5 w0", "answers": []} for text in ("w3", "", None)]
     dev = tmp_path / "dev.jsonl"
     dev.write_text("".join(json.dumps(question) + "\n" for question in questions))
@@ -104,4 +107,4 @@ def test_questions_that_cannot_be_used(folder: Path, tmp_path: Path, capsys: pyt
     assert main([*arguments, "--skip_unusable"]) == 0
     assert "dev.jsonl: 1 unusable left out, the first in question 3" in capsys.readouterr().err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
-    assert (results["rows"], results["left_out"]) == (2, 1)
+    assert (results["rows"], results["left_out"], results["left_out_of_training"]) == (2, 1, 1)
