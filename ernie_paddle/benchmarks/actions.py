@@ -12,6 +12,8 @@ from ernie_paddle.jobs.job import RESULT
 from ernie_paddle.verbs import VerbFailedError, run_verb
 from propeller.errors import UserError
 
+_SKIPPING = ("--skip_unusable", "--no_skip_unusable")
+
 
 def finetune(
     folder: Path, arguments: Sequence[str], more_dev: Mapping[str, str], metric: str, rivals: Sequence[str]
@@ -37,10 +39,12 @@ def finetune(
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     found["not_evaluated"] = []
+    # What holds for unusable rows of the first development table holds for the others.
+    skipping = [word for word in arguments if word in _SKIPPING][-1:]
     for name, table in more_dev.items():
         report = folder / f"{name}.json"
         try:
-            run_verb("evaluate", "--model", str(folder), "--data", table, "--output", str(report))
+            run_verb("evaluate", "--model", str(folder), "--data", table, "--output", str(report), *skipping)
         except VerbFailedError:
             # The run itself is good; the log has the reason.
             found["not_evaluated"].append(name)
