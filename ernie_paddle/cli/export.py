@@ -30,8 +30,10 @@ def run(args: argparse.Namespace) -> int:
     model = open_model_dir(args.model)
     parameters = model.parameters()
     if model.task is not None:
-        task = answer_task(model.task, model.config)
+        task, what = answer_task(model.task, model.config), model.task.type
     else:
+        heads = sorted({name.partition(".")[0] for name in parameters} - {"ernie"})
+        what = "the encoder" + (f", without {', '.join(heads)}" if heads else "")
         task = encoder_task(model.config, with_pooled="ernie.pooler.dense.weight" in parameters)
     with tokenizer_files(model.tokenizer) as files:
         export_program(
@@ -43,5 +45,5 @@ def run(args: argparse.Namespace) -> int:
             files=files,
         )
     size = sum(path.stat().st_size for path in args.output.iterdir())
-    print(f"exported {model.path} to {args.output} ({size / 1e6:.1f} MB)")
+    print(f"exported {model.path} ({what}) to {args.output} ({size / 1e6:.1f} MB)")
     return 0

@@ -283,7 +283,9 @@ def test_regression(tmp_path: Path) -> None:
     assert results["best"]["loss"] < 0.3 * results["baseline"]["loss"]
 
 
-def test_a_pretrained_model_exports_as_an_encoder(trained: Trained, tmp_path: Path) -> None:
+def test_a_pretrained_model_exports_as_an_encoder(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     from ernie_paddle.finetune.encoder_task import encoder_task
     from ernie_paddle.model_dir import open_model_dir
     from propeller.learner import Learner
@@ -291,6 +293,8 @@ def test_a_pretrained_model_exports_as_an_encoder(trained: Trained, tmp_path: Pa
     from propeller.predictor import Predictor
 
     assert main(["export", "--model", str(trained.start), "--output", str(tmp_path / "encoder")]) == 0
+    assert f"exported {trained.start} (the encoder, without cls) to" in capsys.readouterr().out
+    assert f"exported {trained.run / 'checkpoints' / 'step-'}" in trained.printed
     model = open_model_dir(trained.start)
     learner = Learner(OptimizerConfig(), seed=0)
     learner.add(encoder_task(model.config, with_pooled=True))
