@@ -89,7 +89,12 @@ PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01\x08\x02\0\0\0"
     "raw", [b"", b"\n", b"text\0\tlabel\n", CHINESE.encode(), f"{CHINESE * 99}\0".encode(), PICTURE]
 )
 def test_what_is_not_utf16_is_not_called_so(raw: bytes) -> None:
-    refuse_utf16(raw, "x")
+    refused = ""
+    try:
+        refuse_utf16(raw, "x")
+    except DataError as error:
+        refused = str(error)
+    assert not refused
 
 
 def test_rows_of_utf16_whose_first_line_does_not_show_it() -> None:
