@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.benchmarks import report
+from ernie_paddle.benchmarks.diagnostics import diagnosed
 from ernie_paddle.benchmarks.earlier import earlier_tasks, remember
 from ernie_paddle.benchmarks.plan import Run, SuitePlan, task_plan
 from ernie_paddle.benchmarks.starting import (
@@ -115,16 +116,18 @@ def run(argv: Sequence[str]) -> int:
     def write() -> str:
         # Not before: until then another process may be at work in the folder.
         remember(plan)
+        results = {**earlier.results, **runner.results}
         text = report.markdown(
             suite,
             shown,
-            {**earlier.results, **runner.results},
+            results,
             runner.failures,
             started=start.title,
             size=start.size,
             made_by=made_by,
             left_out=left_out,
             unfinished=len(runner.jobs) - len(runner.results) - len(runner.failures),
+            diagnoses=diagnosed(suite, shown, results),
         )
         (output / REPORT).write_text(text, encoding="utf-8")
         return text

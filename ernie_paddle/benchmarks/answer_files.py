@@ -41,7 +41,7 @@ def answers_file(test: Answered) -> tuple[str, str]:
     """SQuAD: `NAME.json`, an object from question to answer, which is empty where a question cannot be asked."""
     found: dict[str, str] = {}
     asked = read_questions(test.table, str(test.benchmark.options.get("format", "auto")), labelled=False)
-    for question, row in zip(asked, _answers(test), strict=True):
+    for question, row in zip(asked, read_answers(test), strict=True):
         # The first of those with one id has the answer.
         found.setdefault(question.id, row.get("prediction", ""))
     return f"{test.name}.json", json.dumps(found, ensure_ascii=False)
@@ -49,13 +49,13 @@ def answers_file(test: Answered) -> tuple[str, str]:
 
 def unanswered(test: Answered) -> int:
     """How many rows of a test could not be answered."""
-    return sum("prediction" not in row for row in _answers(test))
+    return sum("prediction" not in row for row in read_answers(test))
 
 
 def _rows(test: Answered) -> list[tuple[Any, str]]:
     """(id, answer) of every row of the table."""
     config = test.benchmark.test[test.name]
-    rows = _answers(test)
+    rows = read_answers(test)
     given = [str(row["prediction"]) for row in rows if "prediction" in row]
     commonest = max(set(given), key=lambda answer: (given.count(answer), answer)) if given else ""
     ids = _ids(test.table, config.options, config.id)
@@ -66,7 +66,8 @@ def _rows(test: Answered) -> list[tuple[Any, str]]:
     return found
 
 
-def _answers(test: Answered) -> list[Mapping[str, Any]]:
+def read_answers(test: Answered) -> list[Mapping[str, Any]]:
+    """The rows of `ernie predict`, in the order of the table."""
     with open(test.answers, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
 

@@ -20,6 +20,7 @@ class TestTable:
         files: names that it goes by, as in `Benchmark.train`.
         options: options of `ernie predict`, where the columns differ from those of the training table.
         id: column that tells the rows apart; None: rows are numbered from 0.
+        scores: metrics to report, where the table comes with labels (a diagnostic set).
     """
 
     __test__ = False  # no test, whatever pytest thinks of the name
@@ -27,6 +28,7 @@ class TestTable:
     files: list[str]
     options: dict[str, Any] = field(default_factory=dict)
     id: str | None = "index"
+    scores: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
+from ernie_paddle.benchmarks.diagnostics import GENDER_PARITY, Diagnosed
 from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
 from ernie_paddle.benchmarks.suite import Published, Suite
 from ernie_paddle.jobs.job import Result
@@ -22,6 +23,7 @@ _NAMES = {
     "group_exact": "EM",
     "top1": "acc.",
     "top1_f1": "F1",
+    GENDER_PARITY: "gender parity",
 }
 Mean = Callable[[Sequence[float]], float]
 """A mean of the figures of several seeds: the median or the arithmetic mean."""
@@ -42,6 +44,7 @@ def markdown(
     made_by: str,
     left_out: Sequence[str],
     unfinished: int,
+    diagnoses: Sequence[Diagnosed] = (),
 ) -> str:
     """The whole report.
 
@@ -55,6 +58,7 @@ def markdown(
         made_by: the command.
         left_out: why tasks are missing.
         unfinished: how many runs are still to do.
+        diagnoses: scores of diagnostic sets.
     """
     tasks = [task for task in plan.tasks if _best(task, results)]
     lines = [f"# {suite.title}", "", f"Made by `{made_by}`, from {started}.", ""]
@@ -67,6 +71,7 @@ def markdown(
             "Figures are in percent. Ours are those of the best checkpoint of each run, on the development set or on "
             "the table named in brackets; a paper's row says which set it is. Averages are over the tasks shown.",
         ]
+        lines += _diagnostics(diagnoses)
         lines += ["", "## Runs", "", *_runs(tasks, results)]
     if unfinished:
         lines += ["", f"Not finished: {unfinished} runs are still to do."]
@@ -117,6 +122,18 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
         known = [_published(row.scores.get(task.name, {}), task, metric) for task, metric in shown]
         average = f"{row.average:.1f} ({row.average_of})" if row.average is not None else _DASH
         lines.append(_row([f"{row.model}, {row.split}", *known, average]))
+    return lines
+
+
+def _diagnostics(diagnoses: Sequence[Diagnosed]) -> list[str]:
+    if not diagnoses:
+        return []
+    head = ["set", "answered by", "rows", "left out", "scores"]
+    lines = ["", "## Diagnostic sets", "", _row(head), _row(["---"] * len(head))]
+    for found in diagnoses:
+        scores = ", ".join(f"{_title(name)} {100 * value:.1f}" for name, value in found.scores.items())
+        left_out = f"{found.left_out:,}" if found.left_out else _DASH
+        lines.append(_row([found.name, f"the best run of {found.task}", f"{found.rows:,}", left_out, scores]))
     return lines
 
 

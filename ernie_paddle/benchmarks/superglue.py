@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ernie_paddle.benchmarks.answer_files import Answered
+from ernie_paddle.benchmarks.answer_files import Answered, read_answers
 from reader.table import open_table
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -27,8 +27,7 @@ def superglue_file(test: Answered) -> tuple[str, str]:
 
 def _answered(test: Answered, form: str) -> list[Pair]:
     """All rows of the table that hold anything, with their answers."""
-    with open(test.answers, encoding="utf-8") as lines:
-        answers = [json.loads(line) for line in lines]
+    answers = read_answers(test)
     given = Counter(str(answer["prediction"]) for answer in answers if "prediction" in answer)
     commonest = max(given, key=lambda label: (given[label], label)) if given else ""
     with open_table(test.table, form) as table:

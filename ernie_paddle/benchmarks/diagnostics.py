@@ -1,0 +1,88 @@
+"""Diagnostic sets: tests that come with their labels, as AX-b and AX-g of SuperGLUE, so that they are scored here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ernie_paddle.benchmarks.answer_files import Answered, read_answers
+from ernie_paddle.benchmarks.plan import Run, SuitePlan
+from ernie_paddle.benchmarks.suite import Suite
+from ernie_paddle.finetune.metrics import classification_metrics
+from ernie_paddle.jobs.job import Result
+from reader.errors import DataError
+from reader.table import open_table
+
+GENDER_PARITY = "gender_parity"
+
+
+@dataclass(frozen=True)
+class Diagnosed:
+    """A diagnostic set with its scores.
+
+    Attributes:
+        name: of the set.
+        task: whose model answered it.
+        rows: how many rows were scored, those that have a label and an answer.
+        left_out: how many have not.
+        scores: fractions of 1 by metric, those that the suite names.
+    """
+
+    name: str
+    task: str
+    rows: int
+    left_out: int
+    scores: Mapping[str, float]
+
+
+def diagnosed(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result]) -> list[Diagnosed]:
+    """The scores of all diagnostic sets that are answered and have labels.
+
+    A table that cannot be read has none: its submission says why.
+    """
+    found = []
+    for benchmark in suite.benchmarks.values():
+        run = Run(benchmark.name)
+        for name, table in benchmark.tests(plan.data_dir).items():
+            if not benchmark.test[name].scores or table is None or run not in results:
+                continue
+            try:
+                scored = _score(Answered(benchmark, name, table, plan.folder(run) / f"{name}.jsonl"))
+            except (DataError, OSError):
+                continue
+            if scored.rows:
+                found.append(scored)
+    return found
+
+
+def _score(test: Answered) -> Diagnosed:
+    table = test.benchmark.test[test.name]
+    labels: list[str] = [str(label) for label in test.benchmark.options["labels"]]
+    column = str(table.options.get("label", test.benchmark.options["label"]))
+    with open_table(test.table, str(table.options.get("format", "auto"))) as opened:
+        given = {row.line: str(row.cells.get(column)) for row in opened.rows}
+    answers = read_answers(test)
+    truth = [given.get(answer["line"]) for answer in answers]
+    # Class numbers, -1 where a row has no label or no answer.
+    right = np.array([labels.index(label) if label in labels else -1 for label in truth], np.int64)
+    found = np.array([labels.index(row["prediction"]) if "prediction" in row else -1 for row in answers], np.int64)
+    both = (right >= 0) & (found >= 0)
+    scores = {}
+    if both.any():
+        scores = {**classification_metrics(right[both], found[both], len(labels)), GENDER_PARITY: gender_parity(found)}
+    shown = {name: scores[name] for name in table.scores if name in scores}
+    return Diagnosed(test.name, test.benchmark.name, int(both.sum()), int((~both).sum()), shown)
+
+
+def gender_parity(answers: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
+    """Share of pairs that get the same answer (Winogender, Rudinger et al. 2018; SuperGLUE 3.3).
+
+    Args:
+        answers: of the rows as the table has them, in which two neighbours are a pair: one sentence with a pronoun of
+            either gender. A pair of which a row is unanswered (-1) is left out.
+    """
+    pairs = np.asarray(answers)[: len(answers) // 2 * 2].reshape(-1, 2)
+    pairs = pairs[(pairs >= 0).all(axis=1)]
+    return float((pairs[:, 0] == pairs[:, 1]).mean()) if len(pairs) else 0.0
