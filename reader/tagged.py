@@ -6,19 +6,23 @@ are lists of texts.
 
 from __future__ import annotations
 
+import io
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from reader.encodings import not_utf8
 from reader.errors import DataError
-from reader.table import FORMATS, OR, Row, decoded_lines, open_bytes, open_table, shown_name, table_format
+from reader.table import FORMATS, OR, STDIN, Row, decoded_lines, open_bytes, open_table, shown_name, table_format
 
 CONLL = "conll"
 SEPARATOR = "\x02"
+_TOKENS = "tokens"
+_NUMBER = re.compile(r"-?[1-9]\d*")
 _DOCUMENT = "-DOCSTART-"
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANKS = re.compile("[ \t]+")
@@ -38,8 +42,11 @@ class Tagged:
     problem: str = ""
 
 
-def tagged_format(path: str | Path, format: str) -> str:
+def tagged_format(path: str | Path, format: str, tokens: str | None = None) -> str:
     """The format of a file: tables are known by their extension, everything else is CoNLL columns.
+
+    What comes on standard input is known by its first line, which stays unread: an object is one of JSON lines, and a
+    header that has the column `tokens` (None: "tokens") is one of a TSV.
 
     Raises:
         DataError: `format` is neither "auto" nor one that holds tagged sentences.
@@ -48,6 +55,13 @@ def tagged_format(path: str | Path, format: str) -> str:
         if format != CONLL and format not in FORMATS:
             raise DataError(f"format {format!r} holds no tagged sentences; give {', '.join((*FORMATS, CONLL))}")
         return format
+    if str(path) == STDIN:
+        peeked = cast(io.BufferedReader, sys.stdin.buffer).peek(1).removeprefix(b"\xef\xbb\xbf").lstrip()
+        if peeked.startswith(b"{"):
+            return "jsonl"
+        header = peeked.split(b"\n", 1)[0].decode("utf-8", errors="replace").rstrip("\r").split("\t")
+        names = {name for name in (tokens or _TOKENS).split(OR) if not _NUMBER.fullmatch(name)}
+        return "tsv" if names.intersection(header) else CONLL
     suffixes = [suffix.lower() for suffix in Path(path).suffixes if suffix != ".gz"]
     return table_format(path) if suffixes and suffixes[-1] in _TABLES else CONLL
 
@@ -70,12 +84,13 @@ def open_tagged(
     Raises:
         DataError: an unusable file, or a column that does not exist.
     """
-    if tagged_format(path, format) == CONLL:
+    format = tagged_format(path, format, tokens)
+    if format == CONLL:
         numbers = _column_number(tokens or "1"), _column_number(tags or "-1")
         with open_bytes(path) as stream:
             yield _without_empty_tags(_conll_sentences(decoded_lines(stream, shown_name(path)), *numbers, labelled))
         return
-    tokens, tags = tokens or "tokens", tags or "label"
+    tokens, tags = tokens or _TOKENS, tags or "label"
     with open_table(path, format, header) as table:
         table = table.choose(tokens, tags if labelled else None)
         yield _without_empty_tags(_from_row(row, tokens, tags if labelled else None) for row in table.rows)
@@ -93,7 +108,7 @@ def _without_empty_tags(sentences: Iterable[Tagged]) -> Iterator[Tagged]:
 
 def _column_number(text: str) -> int:
     """A column counted from 1 or, negative, from the end, as an index of Python."""
-    number = next((int(name) for name in text.split(OR) if re.fullmatch(r"-?[1-9]\d*", name)), None)
+    number = next((int(name) for name in text.split(OR) if _NUMBER.fullmatch(name)), None)
     if number is None:
         raise DataError(f"column {text!r}: the columns of CoNLL files are numbers, 1, 2, … or -1, -2, … from the end")
     return number - 1 if number > 0 else number

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -108,12 +110,31 @@ def test_a_table_without_the_column(tmp_path: Path) -> None:
 
 
 def test_formats_by_name() -> None:
-    assert [tagged_format(name, "auto") for name in ("-", "a.tsv.gz", "a.json", "eng.testa", "a.iob.gz", "a.txt")] == [
-        "conll", "tsv", "jsonl", "conll", "conll", "conll"
-    ]  # fmt: skip
+    names = ("a.tsv.gz", "a.json", "eng.testa", "a.iob.gz", "a.txt")
+    assert [tagged_format(name, "auto") for name in names] == ["tsv", "jsonl", "conll", "conll", "conll"]
     assert tagged_format("a.tsv", "conll") == "conll"
     with pytest.raises(DataError, match="format 'squad' holds no tagged sentences"):
         tagged_format("a.tsv", "squad")
+
+
+@pytest.mark.parametrize(
+    ("content", "tokens"),
+    [
+        ('{"tokens": ["Ann", "left"], "label": ["B-PER", "O"]}\n', None),
+        ('\ufeff{"words": ["Ann", "left"], "label": ["B-PER", "O"]}\n', "words"),
+        ("label\ttokens\r\nB-PER O\tAnn left\r\n", None),
+        ("words\tlabel\nAnn left\tB-PER O\n", "1|words"),
+        ("Ann B-PER\nleft O\n", None),
+        ("Ann\tB-PER\nleft\tO\n", "1|tokens"),
+    ],
+)
+def test_standard_input_is_known_by_its_first_line(
+    content: str, tokens: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BufferedReader(io.BytesIO(content.encode()))))
+    with open_tagged("-", "auto", True, tokens, "label|2", labelled=True) as sentences:
+        found = [(sentence.tokens, sentence.tags, sentence.problem) for sentence in sentences]
+    assert found == [(["Ann", "left"], ["B-PER", "O"], "")]
 
 
 def test_published_files_are_read_whole(shared_data: Path) -> None:
