@@ -55,6 +55,11 @@ def with_columns(task: _T, args: argparse.Namespace) -> _T:
     return dataclasses.replace(task, **given) if given else task  # type: ignore[type-var]
 
 
+def format_for(task: Any, given: str) -> str:
+    """The format of a table: as `--format` says; where that is "auto", the task's own if no extension tells it."""
+    return getattr(task, "nested", None) or given if given == "auto" else given
+
+
 def _converted(name: str, value: Any) -> Any:
     """The value of an option as the task has it."""
     if name == "spans":

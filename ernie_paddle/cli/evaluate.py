@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.cli.columns import add_column_options, add_label_options, with_columns
+from ernie_paddle.cli.columns import add_column_options, add_label_options, format_for, with_columns
 from ernie_paddle.cli.output_file import check_output
 from ernie_paddle.finetune.answer_metrics import SCORINGS
 from ernie_paddle.finetune.results import left_out_line, result_table
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.option(parser, "--model", Path, opt.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
     opt.option(parser, "--data", str, opt.REQUIRED, "labelled table with the columns of the training table")
-    opt.option(parser, "--format", str, "auto", "format of the table; auto goes by the extension", choices=FORMATS)
+    opt.option(
+        parser, "--format", str, "auto", "format of the table; auto: as in training, or by extension", choices=FORMATS
+    )
     add_column_options(parser)
     add_label_options(parser)
     opt.flag(parser, "--skip_unusable", False, "leave out rows that cannot be used, and say how many")
@@ -60,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"--scoring is for question answering; the task of {model.path} is {task.type}")
         task = replace(task, scoring=args.scoring)
     strict = not args.skip_unusable
-    data = task.read(args.data, model.tokenizer, labelled=True, strict=strict, format=args.format)
+    form = format_for(task, args.format)
+    data = task.read(args.data, model.tokenizer, labelled=True, strict=strict, format=form)
     require_some(data, task.counted)
     distributed.init()
     rank, world = distributed.rank(), distributed.world_size()

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.cli.columns import add_column_options, with_columns
+from ernie_paddle.cli.columns import add_column_options, format_for, with_columns
 from ernie_paddle.cli.output_file import check_output
 from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.task_type import FORMATS
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(parser, "--model", Path, opt.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
     opt.option(parser, "--input", str, STDIN, "table with the text columns of the training table; - is standard input")
     opt.option(
-        parser, "--format", str, "auto", "format of the input; auto goes by extension or content", choices=FORMATS
+        parser, "--format", str, "auto", "format of the input; auto: as in training, or by extension", choices=FORMATS
     )
     add_column_options(parser)
     opt.option(parser, "--output", Path, None, "file for the answers", shown_default="standard output")
@@ -69,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     if model.task is None:
         model = replace(model, task=rebuilt_task(model, args))
     task = with_columns(model.require_task(), args)
-    several = args.format in NESTED
+    form = format_for(task, args.format)
+    several = form in NESTED
     columns = [task.counted, *((PART,) if several else ()), *task.answer_columns(), "problem"]
     rows = 0
     problems: list[tuple[int, str]] = []
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     def answered() -> Iterator[list[dict[str, Any]]]:
         """The lines of the output, some rows at a time, in order."""
         runner = None
-        for data in task.stream(args.input, model.tokenizer, chunk_rows=_CHUNK_ROWS, format=args.format):
+        for data in task.stream(args.input, model.tokenizer, chunk_rows=_CHUNK_ROWS, format=form):
             answers: Mapping[Any, dict[str, Any]] = {}
             if len(data):
                 runner = runner or model_runner(model)

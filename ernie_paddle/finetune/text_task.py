@@ -20,12 +20,15 @@ from ernie_paddle.finetune.task_type import Arrays, require_usable
 from propeller.errors import UserError
 from propeller.inputs import Input
 from reader.cells import UnusableCellError, text_problem
+from reader.nested import NESTED
 from reader.table import Row, open_table
 from reader.tokenizer import Tokenizer
 from reader.where import NoLabel, Selection, Where
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
 LABEL = "labels"
+IGNORE = -100
+"""The label that means "no label here"."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +122,8 @@ class TextTask(ABC):
         header: whether tables have a header (otherwise columns are "1", "2", …).
         where: "column=value": which rows of a table are meant, in tables that have this column; None: all.
         no_label: labels that say that a row has none; such rows are neither learnt nor scored.
+        nested: format of the training table, if no extension tells it (a key of `reader.nested.NESTED`): that of
+            other tables, too, unless theirs is named; None: the extension tells.
     """
 
     type: ClassVar[str]
@@ -135,6 +140,7 @@ class TextTask(ABC):
     header: bool
     where: str | None = field(default=None, kw_only=True)
     no_label: tuple[str, ...] = field(default=(), kw_only=True)
+    nested: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.where is not None:
@@ -162,6 +168,7 @@ class TextTask(ABC):
             "header": options.header,
             "where": options.where,
             "no_label": tuple(options.no_label or ()),
+            "nested": options.format if options.format in NESTED else None,
         }
 
     def to_dict(self) -> dict[str, Any]:
