@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ernie_paddle.finetune import metrics
 from ernie_paddle.finetune.group_metrics import GROUPED, TOP1_F1, group_metrics, group_numbers
 from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.text_task import IGNORE as IGNORE
 from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
@@ -24,7 +25,6 @@ from reader.table import none_usable, open_table, refusal
 from reader.where import NoLabel, Selection, Where
 
 LABEL_WEIGHTS = "label_weights"
-IGNORE = -100
 _MOST_CLASSES = 10_000
 
 
@@ -156,10 +156,16 @@ class Classification(TextTask):
         return {**self._metrics(logits, data), "loss": float(loss)}
 
     def baseline(self, data: TextDataset) -> dict[str, float]:
-        """The metrics of always answering the most frequent class of these rows."""
+        """For each metric the best that one class for all rows achieves.
+
+        That is the most frequent class but for two classes and a metric of the second, as F1: then it may be the other.
+        """
         assert data.labels is not None
-        majority = np.bincount(data.labels, minlength=len(self.labels)).argmax()
-        return self._metrics(np.tile(np.eye(len(self.labels))[majority], (len(data), 1)), data)
+        n_classes = len(self.labels)
+        majority = int(np.bincount(data.labels, minlength=n_classes).argmax())
+        tried = {majority, 1} if n_classes == 2 else {majority}
+        found = [self._metrics(np.tile(np.eye(n_classes)[label], (len(data), 1)), data) for label in tried]
+        return {name: max(scores[name] for scores in found) for name in found[0]}
 
     def _metrics(self, logits_RK: NDArray[np.float64], data: TextDataset) -> dict[str, float]:
         assert data.labels is not None

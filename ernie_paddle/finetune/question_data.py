@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
+from ernie_paddle.finetune.text_task import IGNORE as IGNORE
 from ernie_paddle.finetune.windows import Windows, cut_windows, widest_context
 from reader.questions import Question
 from reader.tokenizer import SpanBatch, Tokenizer
 
-IGNORE = -100
 _TEXT = np.int64(1) << 32
 
 
@@ -43,6 +43,8 @@ class QuestionDataset:
         unasked: those of the questions that cannot be used which count as wrong in a score, for they are blank.
         left_out: numbers of those that take no part, for nobody knows an answer to score by.
         unusable: all that cannot be used.
+        untrained: how many questions training leaves out, for no answer stands where it says (0 before
+            `for_training`: a score counts them).
     """
 
     source: str
@@ -60,6 +62,7 @@ class QuestionDataset:
     unasked: tuple[Question, ...] = ()
     left_out: tuple[int, ...] = ()
     unusable: tuple[Question, ...] = ()
+    untrained: int = 0
 
     def __len__(self) -> int:
         """The number of rows."""
@@ -88,8 +91,8 @@ class QuestionDataset:
 
     @property
     def uncounted(self) -> int:
-        """The questions that cannot be used, but for those of `unasked`."""
-        return len(self.problems) - len(self.unasked)
+        """The questions that cannot be used, but for those of `unasked`; and those of `untrained`."""
+        return len(self.problems) - len(self.unasked) + self.untrained
 
     @property
     def answerable(self) -> NDArray[np.bool_]:
@@ -112,14 +115,19 @@ class QuestionDataset:
             )
         if self.left_out:
             said += f", {len(self.left_out):,} without a reference answer left out"
-        if self.starts is None:
-            return said
-        wrong = np.setdiff1d(np.arange(len(self.questions)), self.windows.texts[self.starts != IGNORE])
+        wrong = self._misplaced
         if not len(wrong):
             return said
         first = self.questions[wrong[0]]
         which = f"the first: question {first.number}, {first.id}: {first.misplaced()}"
         return f"{said} ({len(wrong):,} have no answer that stands where it says: not trained on; {which})"
+
+    @property
+    def _misplaced(self) -> NDArray[np.int64]:
+        """The questions of whose answers none stands where it says, as numbers in `questions`."""
+        if self.starts is None:
+            return np.zeros(0, np.int64)
+        return np.setdiff1d(np.arange(len(self.questions)), self.windows.texts[self.starts != IGNORE])
 
     def for_training(self) -> QuestionDataset:
         """Without the rows of questions whose answers do not stand where they say, and without `unasked`."""
@@ -139,6 +147,7 @@ class QuestionDataset:
             starts=self.starts[rows],
             ends=self.ends[rows],
             unasked=(),
+            untrained=len(self._misplaced),
         )
 
     def content(self) -> list[NDArray[Any]]:

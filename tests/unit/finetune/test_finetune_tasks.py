@@ -179,6 +179,19 @@ def test_scores_answers_and_baseline(tmp_path: Path, tokenizer: Tokenizer) -> No
     assert regression().baseline(numbers)["loss"] == pytest.approx(np.var([1, 2, 4]))
 
 
+def test_the_baseline_is_the_best_constant_answer_for_each_metric(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    path = tmp_path / "t.tsv"
+    path.write_text("a\tlabel\nx\tno\ny\tno\nz\tyes\n")
+    task = classification()
+    data = task.read(path, tokenizer, labelled=True, strict=True)
+    # "no" everywhere has two of three rows right, "yes" everywhere finds the one yes among three.
+    constant = [task.score({"logits": np.tile(np.eye(2)[label], (3, 1))}, data) for label in (0, 1)]
+    assert [scores["f1"] for scores in constant] == [0, pytest.approx(2 * (1 / 3) / (1 / 3 + 1))]
+    best = {name: max(scores[name] for scores in constant) for name in ("accuracy", "f1", "mcc")}
+    assert task.baseline(data) == best
+    assert best["accuracy"] == pytest.approx(2 / 3)
+
+
 def test_groups_are_scored_beside_the_rows(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = tmp_path / "t.tsv"
     path.write_text("a\tq\tlabel\nx\tone\tno\ny\tone\tyes\nz\ttwo\tyes\nx y\ttwo\tno\nx z\ttwo\tyes\n")
