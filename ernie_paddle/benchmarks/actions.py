@@ -12,11 +12,13 @@ from ernie_paddle.jobs.job import RESULT
 from ernie_paddle.verbs import VerbFailedError, run_verb
 from propeller.errors import UserError
 
+RUN_FOLDERS = "variant-*/seed-*"
+"""Where the runs of a task are, in its folder."""
 _SKIPPING = ("--skip_unusable", "--no_skip_unusable")
 
 
 def finetune(
-    folder: Path, arguments: Sequence[str], more_dev: Mapping[str, str], metric: str, rivals: Sequence[str]
+    folder: Path, arguments: Sequence[str], more_dev: Mapping[str, str], metric: str, like: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Fine-tune and evaluate.
 
@@ -25,7 +27,8 @@ def finetune(
         arguments: of `ernie`.
         more_dev: further labelled tables to evaluate the best checkpoint on, by name.
         metric: the one that decides.
-        rivals: folders of the other runs of this task: of all that are finished only the best keeps its checkpoint.
+        like: settings that this task's runs share with this one if they are its rivals: of all rivals in the folder of
+            the task that are finished only the best keeps its checkpoint.
 
     Returns:
         The report of the run, the metrics of the further tables in `best` as "metric name", and in `not_evaluated` the
@@ -53,25 +56,25 @@ def finetune(
         for key in ("best", "baseline"):
             more = scores["model" if key == "best" else key]
             found[key].update({f"{metric} {name}": value for metric, value in more.items()})
-    _keep_best(folder, found["best"][metric], metric, rivals)
+    _keep_best(folder, found["best"][metric], metric, like)
     return found
 
 
 def answer(
-    folder: Path, runs: Sequence[str], metric: str, tests: Mapping[str, Mapping[str, Any]]
+    folder: Path, like: Mapping[str, Any], metric: str, tests: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Answer tests with the best of some runs.
+    """Answer tests with the best of a task's runs, those of earlier commands with more seeds or values among them.
 
     Args:
         folder: gets a file of answers for each test, as `ernie predict` writes them: NAME.jsonl.
-        runs: folders of finished runs.
+        like: settings of the runs that may answer.
         metric: the one that decides.
         tests: by name the `path` of the table and `options` of `ernie predict`.
 
     Returns:
         `model`: the run that answered; `rows`: by test, how many answers there are.
     """
-    scores = _contenders(runs, metric)
+    scores = _contenders(folder.parent, metric, like)
     if not scores:
         raise UserError("no run of this task came to its end, so nothing can answer its tests")
     best = max(scores, key=scores.__getitem__)
@@ -85,22 +88,23 @@ def answer(
     return {"model": str(best), "rows": rows}
 
 
-def _keep_best(folder: Path, score: float, metric: str, rivals: Sequence[str]) -> None:
+def _keep_best(folder: Path, score: float, metric: str, like: Mapping[str, Any]) -> None:
     """Remove the checkpoints of all finished runs but the best: a suite takes hundreds of them."""
     from propeller.run_folder import CHECKPOINTS
 
-    scores = {**_contenders(rivals, metric), folder: score}
+    scores = {**_contenders(folder.parents[1], metric, like), folder: score}
     best = max(scores, key=scores.__getitem__)
     for loser in scores.keys() - {best}:
         shutil.rmtree(loser / CHECKPOINTS, ignore_errors=True)
 
 
-def _contenders(runs: Sequence[str], metric: str) -> dict[Path, float]:
-    """The deciding metric of those runs that are finished and have their checkpoint."""
+def _contenders(task: Path, metric: str, like: Mapping[str, Any]) -> dict[Path, float]:
+    """The deciding metric of a task's finished runs that have their checkpoint and these settings, by folder."""
     from propeller.run_folder import CHECKPOINTS
 
     found = {}
-    for run in map(Path, runs):
-        if (run / RESULT).is_file() and (run / CHECKPOINTS).is_dir():
-            found[run] = float(json.loads((run / RESULT).read_text(encoding="utf-8"))["best"][metric])
+    for path in sorted(task.glob(f"{RUN_FOLDERS}/{RESULT}")):
+        result = json.loads(path.read_text(encoding="utf-8"))
+        if (path.parent / CHECKPOINTS).is_dir() and all(result["settings"].get(key) == like[key] for key in like):
+            found[path.parent] = float(result["best"][metric])
     return found

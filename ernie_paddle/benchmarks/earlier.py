@@ -37,7 +37,9 @@ def remember(plan: SuitePlan) -> None:
         folder = plan.task_folder(task.benchmark)
         folder.mkdir(parents=True, exist_ok=True)
         done = {"recipe": task.recipe, "variants": [dict(options) for options in task.variants], "seeds": [*task.seeds]}
-        (folder / PLAN).write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+        aside = folder / f".tmp-{PLAN}"
+        aside.write_text(json.dumps(done, indent=1) + "\n", encoding="utf-8")
+        aside.replace(folder / PLAN)
 
 
 def earlier_tasks(suite: Suite, plan: SuitePlan) -> Earlier:
@@ -47,8 +49,12 @@ def earlier_tasks(suite: Suite, plan: SuitePlan) -> Earlier:
         path = plan.task_folder(benchmark) / PLAN
         if benchmark.name in now or not path.is_file():
             continue
-        done: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        task = TaskPlan(benchmark, done["recipe"], done["variants"], done["seeds"])
+        try:
+            done: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            task = TaskPlan(benchmark, done["recipe"], done["variants"], done["seeds"])
+        except (ValueError, KeyError, TypeError):
+            found.passed_over.append(f"{benchmark.name}: what an earlier command did does not count: {path} is damaged")
+            continue
         try:
             results = _results(replace(plan, tasks=[task]))
         except UserError as error:

@@ -114,28 +114,28 @@ class SuitePlan:
         runs = [run for variant in range(len(plan.variants)) for run in plan.runs(variant)]
         train, dev = task.tables(self.data_dir)
         data = _fingerprints({"train": train, "dev": dev, **task.more_dev(self.data_dir)})
-        jobs = [self._tuning(plan, run, runs, data) for run in runs]
+        like = {"start": self.start.identity, "task": task.options, "data": data}
+        jobs = [self._tuning(plan, run, like) for run in runs]
         tests = {name: path for name, path in task.tests(self.data_dir).items() if path}
         if tests:
-            jobs.append(self._answering(plan, runs, tests))
+            jobs.append(self._answering(plan, like, tests))
         return Group(self.task_folder(task), jobs)
 
-    def _tuning(self, plan: TaskPlan, run: Run, runs: Sequence[Run], data: Mapping[str, str]) -> Job[Run]:
+    def _tuning(self, plan: TaskPlan, run: Run, like: Mapping[str, Any]) -> Job[Run]:
         task, options = plan.benchmark, plan.variants[run.variant]
-        settings = {"start": self.start.identity, "recipe": plan.recipe, "options": dict(options), "task": task.options}
         shown = f", {_searched(plan, run.variant)}" if len(plan.variants) > 1 else ""
         return Job(
             key=run,
             title=f"{task.name}{shown}, seed {run.seed}",
             kind=task.name,
             folder=self.folder(run),
-            settings={**settings, "data": dict(data)},
+            settings={**like, "recipe": plan.recipe, "options": dict(options)},
             action=f"{actions.__name__}:{actions.finetune.__name__}",
-            arguments=self._tuning_arguments(task, run, options, runs),
+            arguments=self._tuning_arguments(task, run, options, like),
         )
 
     def _tuning_arguments(
-        self, task: Benchmark, run: Run, options: Mapping[str, Any], runs: Sequence[Run]
+        self, task: Benchmark, run: Run, options: Mapping[str, Any], like: Mapping[str, Any]
     ) -> Callable[[], dict[str, Any]]:
         def arguments() -> dict[str, Any]:
             train, dev = task.tables(self.data_dir)
@@ -145,12 +145,12 @@ class SuitePlan:
                 "arguments": words,
                 "more_dev": {name: str(path) for name, path in task.more_dev(self.data_dir).items()},
                 "metric": task.metrics[0],
-                "rivals": [str(self.folder(other)) for other in runs if other != run],
+                "like": like,
             }
 
         return arguments
 
-    def _answering(self, plan: TaskPlan, runs: Sequence[Run], tests: Mapping[str, Path]) -> Job[Run]:
+    def _answering(self, plan: TaskPlan, like: Mapping[str, Any], tests: Mapping[str, Path]) -> Job[Run]:
         task = plan.benchmark
         run = Run(task.name)
         tables = {
@@ -158,7 +158,7 @@ class SuitePlan:
         }
         settings: dict[str, Any] = {"start": self.start.identity, "recipe": plan.recipe, "tests": _fingerprints(tests)}
         settings |= {"seeds": list(plan.seeds), "options": [dict(options) for options in plan.variants]}
-        arguments = {"runs": [str(self.folder(run)) for run in runs], "metric": task.metrics[0], "tests": tables}
+        arguments = {"like": like, "metric": task.metrics[0], "tests": tables}
         return Job(
             key=run,
             title=f"{task.name}, answers",

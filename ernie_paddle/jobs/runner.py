@@ -166,7 +166,7 @@ class JobRunner(Generic[K]):
                 self._processes.append(process)
             left = self._watch(process, pending)
         if left and not self._stopping.is_set():
-            reason = _last_line(group.folder / LOG) or f"exit code {process.returncode}"
+            reason = _reason(process.returncode, group.folder / LOG)
             self.failures[left[0].key] = reason
             whole = group.folder / LOG
             print(f"FAILED {left[0].title}: {reason} (all of it: {whole})", file=sys.stderr, flush=True)
@@ -221,6 +221,15 @@ class JobRunner(Generic[K]):
 def _spec(job: Job[K]) -> dict[str, Any]:
     plain = {"action": job.action, "folder": str(job.folder), "settings": job.settings}
     return {**plain, "arguments": dict(job.arguments())}
+
+
+def _reason(code: int, log: Path) -> str:
+    """Why a process ended: its last words, unless a signal gave it no time for any."""
+    if code < 0:
+        return f"ended by signal {signal.Signals(-code).name}" + (
+            ": there may be too little memory" if -code == signal.SIGKILL else ""
+        )
+    return _last_line(log) or f"exit code {code}"
 
 
 def _last_line(log: Path) -> str:

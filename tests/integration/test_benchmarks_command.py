@@ -90,6 +90,16 @@ def test_a_suite_from_data_to_submission(
     with zipfile.ZipFile(folder / "out" / "submission.zip") as archive:
         assert set(archive.namelist()) == {"CoLA.tsv", "MNLI-m.tsv", "AX.tsv"}
 
+    plan = folder / "out" / "runs" / "MNLI" / "plan.json"
+    whole = plan.read_text()
+    plan.write_text(whole[:20])
+    capsys.readouterr()
+    assert main(["glue", *cola]) == 0
+    assert f"MNLI: what an earlier command did does not count: {plan.relative_to(folder)} is damaged" in (
+        capsys.readouterr().err
+    )
+    plan.write_text(whole)
+
     # Other settings or other data are other runs; another test table is answered anew.
     assert main(["glue", *usual, "--seeds", "2", "--set", "lr=0.1"]) == 2
     assert "made with other settings (options was" in capsys.readouterr().err

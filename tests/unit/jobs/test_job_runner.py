@@ -33,7 +33,9 @@ for spec in json.loads(Path(sys.argv[1]).read_text()):
         asked.write(f"{folder.relative_to(output / 'runs')}\\n")
     fails = output / "fails.txt"
     if fails.is_file() and fails.read_text() in str(folder):
-        print("ernie: it will not do\\n")
+        print("ernie: it will not do\\n", flush=True)
+        if (output / "killed").is_file():
+            os.kill(os.getpid(), 9)
         sys.exit(2)
     if (output / "slow").is_file():
         (output / "started").touch()
@@ -123,6 +125,12 @@ def test_a_failing_run_is_named_and_others_go_on(
     usual = "its pre-training failed"
     assert failed == {"pre-training": "ernie: it will not do", "CoLA": usual, "RTE": usual}
     asked(output)
+    # What was killed had no time for last words.
+    (output / "killed").touch()
+    killed = runner(output, glue, seeds=2)
+    killed.run(lambda: None)
+    assert "ended by signal SIGKILL: there may be too little memory" in killed.failures.values()
+    (output / "asked.txt").unlink()
     # It is tried again.
     (output / "fails.txt").unlink()
     mended = runner(output, glue, seeds=2)

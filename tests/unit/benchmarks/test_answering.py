@@ -1,0 +1,64 @@
+"""Which of a task's runs answers its tests, and which keep their checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ernie_paddle.benchmarks import actions
+from propeller.errors import UserError
+
+LIKE = {"start": "sha256:0", "task": {"type": "classification"}, "data": {"train": "a"}}
+
+
+def finished(folder: Path, score: float, checkpoint: bool = True, **settings: Any) -> Path:
+    folder.mkdir(parents=True)
+    found = {"settings": {**LIKE, "options": {"lr": 1e-3}, **settings}, "best": {"mcc": score}}
+    (folder / "result.json").write_text(json.dumps(found))
+    if checkpoint:
+        (folder / "checkpoints").mkdir()
+    return folder
+
+
+@pytest.fixture
+def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a task; `ernie` writes one answer."""
+
+    def run_verb(*arguments: str) -> None:
+        output = Path(arguments[arguments.index("--output") + 1])
+        output.write_text('{"line": 2, "prediction": "1"}\n')
+
+    monkeypatch.setattr(actions, "run_verb", run_verb)
+    return tmp_path / "CoLA"
+
+
+def test_runs_of_earlier_commands_may_answer(task: Path) -> None:
+    finished(task / "variant-0" / "seed-0", 0.5, checkpoint=False)
+    # Of a command with more seeds, and of one with another value: what is asked for now has fewer.
+    finished(task / "variant-0" / "seed-4", 0.8)
+    best = finished(task / "variant-1" / "seed-0", 0.9, options={"lr": 3e-4})
+    finished(task / "variant-0" / "seed-1", 0.99, data={"train": "b"})
+    (task / "variant-0" / "seed-2" / "checkpoints").mkdir(parents=True)
+    tests = {"CoLA": {"path": "test.tsv", "options": []}}
+    assert actions.answer(task / "answers", LIKE, "mcc", tests) == {"model": str(best), "rows": {"CoLA": 1}}
+    with pytest.raises(UserError, match="no run of this task came to its end"):
+        actions.answer(task / "answers", {**LIKE, "start": "sha256:1"}, "mcc", tests)
+
+
+@pytest.mark.parametrize(("score", "kept"), [(0.7, "seed-0"), (0.9, "seed-1")])
+def test_the_best_keeps_its_checkpoint(score: float, kept: str, task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(task / "variant-0" / "seed-0", 0.8)
+    finished(task / "variant-0" / "seed-3", 0.1, data={"train": "b"})
+    run = task / "variant-0" / "seed-1"
+
+    def run_verb(*arguments: str) -> None:
+        (run / "checkpoints").mkdir(parents=True)
+        (run / "results.json").write_text(json.dumps({"best": {"mcc": score}, "baseline": {}}))
+
+    monkeypatch.setattr(actions, "run_verb", run_verb)
+    assert actions.finetune(run, ["finetune"], {}, "mcc", LIKE) is not None
+    with_checkpoint = {path.parent.name for path in task.glob("*/*/checkpoints")}
+    assert with_checkpoint == {kept, "seed-3"}, "a run on other data is no rival"
