@@ -21,7 +21,7 @@ from ernie_paddle.finetune import metrics
 from ernie_paddle.finetune.features import pad_flat, pad_rows
 from ernie_paddle.finetune.tagged_data import TaggedDataset, encode_sentences
 from ernie_paddle.finetune.task_type import Arrays, require_usable
-from ernie_paddle.finetune.text_task import LABEL, MODEL_INPUTS
+from ernie_paddle.finetune.text_task import IGNORE, LABEL, MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
@@ -33,7 +33,6 @@ from reader.table import none_usable, refusal, shown_name
 from reader.tagged import Tagged, open_tagged
 from reader.tokenizer import Tokenizer
 
-_IGNORE = -100
 _MOST_TYPES = 1000
 _KINDS = 8
 
@@ -150,7 +149,7 @@ class Labelling:
 
     def inputs(self, labelled: bool) -> Sequence[Input]:
         """`input_ids`, `segment_ids`, `attention_mask` and with `labelled` class numbers, int64 [B, T] all."""
-        label = Input(LABEL, (None, None), "int64", pad=_IGNORE, ignore=_IGNORE)
+        label = Input(LABEL, (None, None), "int64", pad=IGNORE, ignore=IGNORE)
         return (*MODEL_INPUTS, label) if labelled else MODEL_INPUTS
 
     def batch(self, data: TaggedDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
@@ -158,7 +157,7 @@ class Labelling:
         arrays: Arrays = pad_rows(data.encoded, rows, data.pad_id)
         if labelled:
             assert data.labels is not None
-            arrays[LABEL] = pad_flat(data.labels, data.encoded, rows, _IGNORE)
+            arrays[LABEL] = pad_flat(data.labels, data.encoded, rows, IGNORE)
         return arrays
 
     def layer(self, config: ErnieConfig) -> Any:
@@ -177,7 +176,7 @@ class Labelling:
 
         logits_BTK, labels_BT = layer(values), values[LABEL]
         hits = correct_sum(logits_BTK, labels_BT)
-        return [LossTerm("labelling", cross_entropy_sum(logits_BTK, labels_BT, _IGNORE), LABEL, hits=hits)]
+        return [LossTerm("labelling", cross_entropy_sum(logits_BTK, labels_BT, IGNORE), LABEL, hits=hits)]
 
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """`logits` [B, T, K] and their softmax `probabilities` [B, T, K]."""

@@ -10,10 +10,9 @@ from ernie_paddle.checkpoints.heads import SEQUENCE
 from ernie_paddle.checkpoints.origin import read_origin
 from ernie_paddle.finetune.metrics import CLASSIFICATION, REGRESSION
 from ernie_paddle.finetune.task_type import TaskType, task_from_dict
+from ernie_paddle.finetune.text_task import TextTask
 from ernie_paddle.model_dir import ModelDir
 from propeller.errors import UserError
-
-_USUAL_LENGTH = 128
 
 
 def rebuilt_task(model: ModelDir, options: argparse.Namespace) -> TaskType | None:
@@ -45,7 +44,7 @@ def rebuilt_task(model: ModelDir, options: argparse.Namespace) -> TaskType | Non
             f"{model.path}: converted from another project, which does not keep the columns of tables: give --text_a, "
             "for pairs also --text_b (and --label, where labels are read)"
         )
-    max_length = min(_USUAL_LENGTH, model.config.max_length)
+    max_length = min(TextTask.usual_length, model.config.max_length)
     print(
         f"{model.path}: converted; taken for a {own['type']} of {options.text_a}"
         + (f" and {options.text_b}" if options.text_b else "")

@@ -25,7 +25,7 @@ from ernie_paddle.finetune.pooling import POOLINGS, unit
 from ernie_paddle.finetune.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
 from ernie_paddle.finetune.task_type import Arrays, require_usable
 from ernie_paddle.finetune.text_pairs import PairSet, TrainingPairs, encode_pairs
-from ernie_paddle.finetune.text_task import MODEL_INPUTS
+from ernie_paddle.finetune.text_task import IGNORE, MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
@@ -34,7 +34,6 @@ from reader.cells import text_problem
 from reader.table import Row, open_table
 from reader.tokenizer import Tokenizer
 
-_IGNORE = -100
 _LABEL = "partners"
 _TEXT_A, _TEXT_B = "text_numbers_a", "text_numbers_b"
 _SIDE_B = "_b"
@@ -154,7 +153,7 @@ class Retrieval:
             return MODEL_INPUTS
         second = [Input(item.name + _SIDE_B, item.shape, item.dtype) for item in MODEL_INPUTS]
         numbers = [Input(name, (None,), "int64") for name in (_TEXT_A, _TEXT_B)]
-        return (*MODEL_INPUTS, *second, *numbers, Input(_LABEL, (None,), "int64", pad=_IGNORE, ignore=_IGNORE))
+        return (*MODEL_INPUTS, *second, *numbers, Input(_LABEL, (None,), "int64", pad=IGNORE, ignore=IGNORE))
 
     def batch(self, data: PairSet | TrainingPairs, rows: NDArray[np.int64], labelled: bool) -> Arrays:
         """Padded texts; with `labelled` those of pairs."""
@@ -166,7 +165,7 @@ class Retrieval:
         second = pad_rows(data.of.encoded, texts_b, data.of.pad_id)
         arrays |= {name + _SIDE_B: array for name, array in second.items()}
         # A single pair has no other candidates: there is nothing to learn.
-        places = np.arange(len(rows)) if len(rows) > 1 else np.full(1, _IGNORE)
+        places = np.arange(len(rows)) if len(rows) > 1 else np.full(1, IGNORE)
         return {**arrays, _TEXT_A: texts_a, _TEXT_B: texts_b, _LABEL: places}
 
     def layer(self, config: ErnieConfig) -> Any:
@@ -189,7 +188,7 @@ class Retrieval:
         other_BB = _equal(_counted(places_B)).logical_not()
         logits_BB = logits_BB + same_BB.logical_and(other_BB).astype("float32") * _NO_CANDIDATE
         both = [logits_BB, logits_BB.transpose([1, 0])]
-        total = sum(cross_entropy_sum(scores_BB, places_B, _IGNORE) for scores_BB in both) / 2
+        total = sum(cross_entropy_sum(scores_BB, places_B, IGNORE) for scores_BB in both) / 2
         hits = sum(correct_sum(scores_BB, places_B) for scores_BB in both) / 2
         return [LossTerm(self.type, total, _LABEL, hits=hits)]
 

@@ -15,12 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
+from ernie_paddle.finetune.text_task import IGNORE
 from ernie_paddle.finetune.windows import cut_windows, widest_context
 from reader.tagged import Tagged
 from reader.tags import Marked, write_tags
 from reader.tokenizer import Tokenizer
-
-_IGNORE = -100
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ def encode_sentences(
     where_P[ranges(starts_W, windows.lengths)[trusted]] = ranges(encoded.offsets[:-1] + 1, windows.lengths)[trusted]
     labels = None
     if marked is not None:
-        labels = np.full(len(encoded.ids), _IGNORE, np.int64)
+        labels = np.full(len(encoded.ids), IGNORE, np.int64)
         if align == "first":
             labels[where_P[first_N]] = write_tags(marked, scheme)
         else:
