@@ -186,12 +186,12 @@ class Labelling:
         return {"logits": logits_BTK, "probabilities": F.softmax(logits_BTK, axis=-1)}
 
     def score(self, outputs: Arrays, data: TaggedDataset) -> dict[str, float]:
-        """Entity F1, precision and recall, accuracy of the tags, mean cross-entropy of the tokens (nats)."""
+        """Entity F1, precision and recall, accuracy of the tags, mean cross-entropy of first pieces (nats)."""
         assert data.marked is not None
         logits = outputs["logits"][data.places].astype(np.float64)
         logits -= logits.max(axis=-1, keepdims=True)
         log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
-        wanted = T.write_tags(data.marked, self.scheme)
+        wanted = data.first_tags(data.marked, self.scheme)
         loss = -log_probabilities[np.arange(len(wanted)), wanted].mean()
         return {**self._metrics(logits.argmax(axis=-1), data), "loss": float(loss)}
 
@@ -206,16 +206,17 @@ class Labelling:
         return self
 
     def answer_columns(self) -> list[str]:
-        """The tokens, a tag for each, and the probability of that tag."""
+        """The tokens, a tag for each, and its probability: of what the model says at the first piece for that tag."""
         return ["tokens", "prediction", "probability"]
 
     def answers(self, outputs: Arrays, data: TaggedDataset) -> dict[int, dict[str, Any]]:
         """The most probable tags, made a sound sequence of the scheme (an entity in IOB2 begins with B, and so on)."""
         probabilities = outputs["probabilities"][data.places]
         numbers = probabilities.argmax(axis=-1).astype(np.int64)
-        sound = T.write_tags(T.read_classes(numbers, self.scheme, data.sentences), self.scheme)
-        names = np.array(self.labels, dtype=object)[sound]
-        columns = (names, probabilities[np.arange(len(sound)), sound].astype(np.float64))
+        marked = T.read_classes(numbers, self.scheme, data.sentences)
+        names = np.array(self.labels, dtype=object)[T.write_tags(marked, self.scheme)]
+        said = data.first_tags(marked, self.scheme)
+        columns = (names, probabilities[np.arange(len(said)), said].astype(np.float64))
         parts = zip(*(np.split(column, data.token_offsets[1:-1]) for column in columns), strict=True)
         return {
             line: {"tokens": tokens, "prediction": names.tolist(), "probability": values.tolist()}

@@ -35,6 +35,7 @@ class TaggedDataset:
         token_offsets: sentence i is tokens token_offsets[i] to token_offsets[i + 1] - 1; int64.
         places: the position of each token's first piece, in the row to trust; int64 [N], an index into `encoded.ids`.
         labels: class number of each position, -100 for none; int64 [S], None without labels.
+        tagged_pieces: how many pieces of each token, from the first on, get its tag; int64 [N].
         marked: the entities; None without labels.
         problems: (line, reason) of the sentences that cannot be used.
         pad_id: of the vocabulary.
@@ -47,6 +48,7 @@ class TaggedDataset:
     row_sentences: NDArray[np.int64]
     token_offsets: NDArray[np.int64]
     places: NDArray[np.int64]
+    tagged_pieces: NDArray[np.int64]
     labels: NDArray[np.int64] | None
     marked: Marked | None
     problems: list[tuple[int, str]]
@@ -80,6 +82,16 @@ class TaggedDataset:
     def sentences(self) -> NDArray[np.int64]:
         """The sentence of each token: int64 [N]."""
         return np.repeat(np.arange(len(self.tokens)), np.diff(self.token_offsets))
+
+    def first_tags(self, marked: Marked, scheme: str) -> NDArray[np.int64]:
+        """What a model learns to answer at the first piece of each token where these are the entities: int64 [N].
+
+        In IOBES that need not be the token's own tag: where all pieces are tagged, a single token of two pieces is B
+        and E, and not S.
+        """
+        firsts = np.cumsum(self.tagged_pieces) - self.tagged_pieces
+        found: NDArray[np.int64] = _piece_tags(marked, self.tagged_pieces, scheme)[firsts]
+        return found
 
     @property
     def examples(self) -> int:
@@ -129,16 +141,11 @@ def encode_sentences(
     trusted = widest_context(windows)
     where_P = np.zeros(len(ids), np.int64)
     where_P[ranges(starts_W, windows.lengths)[trusted]] = ranges(encoded.offsets[:-1] + 1, windows.lengths)[trusted]
+    tagged_N = np.ones_like(counts_N) if align == "first" else counts_N
     labels = None
     if marked is not None:
         labels = np.full(len(encoded.ids), IGNORE, np.int64)
-        if align == "first":
-            labels[where_P[first_N]] = write_tags(marked, scheme)
-        else:
-            begins_P = np.zeros(len(ids), np.bool_)
-            begins_P[first_N] = marked.begins
-            pieces = Marked(np.repeat(marked.types, counts_N), begins_P, np.repeat(marked.sentences, counts_N))
-            labels[where_P] = write_tags(pieces, scheme)
+        labels[where_P[ranges(first_N, tagged_N)]] = _piece_tags(marked, tagged_N, scheme)
     return TaggedDataset(
         source=source,
         tokens=[sentence.tokens for sentence in sentences],
@@ -147,11 +154,19 @@ def encode_sentences(
         row_sentences=windows.texts,
         token_offsets=token_offsets,
         places=where_P[first_N],
+        tagged_pieces=tagged_N,
         labels=labels,
         marked=marked,
         problems=problems,
         pad_id=tokenizer.vocab.pad,
     )
+
+
+def _piece_tags(marked: Marked, counts_N: NDArray[np.int64], scheme: str) -> NDArray[np.int64]:
+    """The tags of so many pieces of each token, as if the pieces were tokens: int64 [sum of counts]."""
+    begins = np.zeros(counts_N.sum(), np.bool_)
+    begins[np.cumsum(counts_N) - counts_N] = marked.begins
+    return write_tags(Marked(np.repeat(marked.types, counts_N), begins, np.repeat(marked.sentences, counts_N)), scheme)
 
 
 def _pieces(tokenizer: Tokenizer, sentences: Sequence[list[str]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

@@ -167,6 +167,50 @@ def test_predictions_are_sound_tags_with_their_own_probability(tmp_path: Path, t
     assert answer["probability"] == pytest.approx([0.7, 0.3])
 
 
+def by_pieces(sentences: list[list[tuple[str, str]]], align: str) -> list[str]:
+    """IOBES tags that are learnt at first pieces, counted out piece by piece."""
+    found = []
+    for sentence in sentences:
+        kinds: list[str] = []
+        for token, tag in sentence:
+            more = NUMBER_OF_PIECES.get(token, 1) - 1 if align == "all" else 0
+            kinds += [tag, *(["O" if tag == "O" else "I" + tag[1:]] * more)]
+        place = 0
+        for token, _ in sentence:
+            tag, after = kinds[place], [*kinds, "O"][place + 1]
+            ends = after[0] != "I"
+            found.append(tag if tag == "O" else {"B": "BS", "I": "IE"}[tag[0]][ends] + tag[1:])
+            place += NUMBER_OF_PIECES.get(token, 1) if align == "all" else 1
+    return found
+
+
+@pytest.mark.parametrize("align", ["first", "all"])
+def test_a_model_that_says_what_it_learnt_is_sure_and_has_no_loss(
+    tmp_path: Path, tokenizer: Tokenizer, align: str
+) -> None:
+    """Where all pieces are tagged in IOBES, the first piece of a token does not have the token's tag."""
+    sentences = [
+        [("bonnx", "B-PER"), ("is", "O"), ("anna", "B-LOC"), ("an", "I-LOC"), ("bonnx", "I-LOC"), ("bonnx", "B-LOC")],
+        [("an", "B-PER"), ("in", "B-PER"), ("anna", "I-PER")],
+    ]
+    shown = ["S-PER", "O", "B-LOC", "I-LOC", "E-LOC", "S-LOC", "S-PER", "B-PER", "E-PER"]
+    task = labelling(scheme="iobes", align=align)
+    path = write_conll(tmp_path / "t.conll", sentences)
+    data = task.read(path, tokenizer, labelled=True, strict=True)
+    learnt = by_pieces(sentences, align)
+    assert learnt == shown or align == "all"
+    assert data.labels is not None
+    assert [task.labels[number] for number in data.labels[data.places]] == learnt
+    values = [task.labels.index(tag) for tag in learnt]
+    scores = task.score({"logits": one_hot(data, values, len(task.labels)) * 10}, data)
+    assert (scores["f1"], scores["accuracy"]) == (1, 1)
+    assert scores["loss"] == pytest.approx(0, abs=1e-9)
+    unlabelled = task.read(path, tokenizer, labelled=False, strict=True)
+    answers = task.answers({"probabilities": (one_hot(data, values, len(task.labels)) + 5) / 10}, unlabelled)
+    assert [tag for answer in answers.values() for tag in answer["prediction"]] == shown
+    assert [value for answer in answers.values() for value in answer["probability"]] == [1.0] * len(shown)
+
+
 def test_baseline_is_the_most_frequent_tag(tmp_path: Path, tokenizer: Tokenizer) -> None:
     path = write_conll(tmp_path / "t.conll", [[("an", "O"), ("is", "O"), ("anna", "B-PER")]])
     data = labelling().read(path, tokenizer, labelled=True, strict=True)
