@@ -247,7 +247,7 @@ def _equal(numbers_B: Any) -> Any:
 
 
 def _counted(values_B: Any) -> Any:
-    """0, 1, 2, …: int64 [B] in the graph."""
+    """1, 2, 3, …: int64 [B] in the graph."""
     import paddle
 
     return paddle.cumsum(paddle.ones_like(values_B))
