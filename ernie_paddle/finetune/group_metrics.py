@@ -5,6 +5,7 @@ Shape suffixes: R rows, G groups.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def group_metrics(
     groups: NDArray[np.int64],
     labels: NDArray[np.int64],
     scores: NDArray[np.float64],
-    candidates: Sequence[str] | None = None,
+    candidates: Sequence[Any] | None = None,
 ) -> dict[str, float]:
     """Means over the groups.
 
@@ -37,7 +38,7 @@ def group_metrics(
         labels: 1 for a right row, 0 for a wrong one, [R].
         scores: how much the model takes a row for right, [R]; a row above 0 is answered with 1. Rows with equal scores
             stay in the order of the table.
-        candidates: what each row stands for, [R].
+        candidates: what each row stands for, [R]; what is no text counts as JSON writes it.
 
     Returns:
         mrr: 1 / rank of the first right row (NLPCC-DBQA; 0 for a group without one, as ERNIE's release counts it).
@@ -65,9 +66,10 @@ def group_metrics(
         "top1": right_R[starts_G].mean(),
     }
     if candidates is not None:
+        texts = [cell if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False) for cell in candidates]
         members = np.split(order, starts_G[1:])
-        answers = [[candidates[row] for row in rows[labels[rows] == 1]] for rows in members]
-        chosen = [candidates[row] for row in order[starts_G]]
+        answers = [[texts[row] for row in rows[labels[rows] == 1]] for rows in members]
+        chosen = [texts[row] for row in order[starts_G]]
         # Without a right row nothing is right, not even a candidate of which the definition leaves nothing.
         exact_G, f1_G = (answer_scores(chosen, answers, "squad") * (rights_G > 0)[:, None]).T
         found |= {"top1": exact_G.mean(), TOP1_F1: f1_G.mean()}

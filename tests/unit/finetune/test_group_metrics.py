@@ -65,6 +65,19 @@ def test_another_name_of_the_answer_is_the_answer() -> None:
     assert group_metrics(np.zeros(2, np.int64), np.array([0, 1]), np.array([1.0, 0.0]))["top1"] == 0
 
 
+def test_candidates_may_be_numbers() -> None:
+    """As JSON has them: they are what JSON writes, also next to texts."""
+    groups, labels, scores = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1]), np.array([1.0, 0.0, 1.0, 0.0])
+    for candidates, wanted in (
+        ([5, 7, 2.5, True], 0),
+        ([5, 5, 2.5, True], 0.5),
+        ([5, "5", "true", True], 1),
+        (["5", "5", "True", "true"], 1),
+    ):
+        found = group_metrics(groups, labels, scores, candidates)
+        assert (found["top1"], found["top1_f1"]) == (wanted, wanted)
+
+
 def test_map_is_the_average_precision_of_scikit_learn() -> None:
     rng = np.random.default_rng(0)
     groups, labels, scores = rng.integers(0, 9, 200), rng.integers(0, 2, 200), rng.normal(size=200)
