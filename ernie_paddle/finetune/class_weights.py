@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ernie_paddle.finetune.classification import LABEL_WEIGHTS, Classification
+from ernie_paddle.finetune.multiple_choice import MultipleChoice
 from ernie_paddle.finetune.task_type import Dataset, TaskType
 from ernie_paddle.finetune.text_task import TextDataset
 from propeller.errors import UserError
@@ -28,8 +29,13 @@ def class_weights(asked: Sequence[str], task: TaskType, train: Dataset) -> tuple
         train: its training data.
 
     Raises:
-        UserError: the task is no classification, the numbers do not fit the classes, or a class has no row.
+        UserError: the task has no classes of rows, the numbers do not fit the classes, or a class has no row.
     """
+    if isinstance(task, MultipleChoice):
+        raise UserError(
+            f"--class_weights is for classification; the labels of {task.type} are the places of choices, which mean "
+            "nothing by themselves; leave it out"
+        )
     if not isinstance(task, Classification):
         raise UserError(f"--class_weights is for classification; {task.type} has no classes of rows to weigh")
     names = ", ".join(task.labels[:10]) + (", …" if len(task.labels) > 10 else "")

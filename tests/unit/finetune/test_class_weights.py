@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from ernie_paddle.finetune.class_weights import WEIGHT_INPUT, class_weights
 from ernie_paddle.finetune.classification import Classification
+from ernie_paddle.finetune.multiple_choice import MultipleChoice
 from ernie_paddle.finetune.regression import Regression
 from ernie_paddle.finetune.text_task import TextDataset
 from propeller.errors import UserError
@@ -65,6 +66,13 @@ def test_other_task_types_have_none(tmp_path: Path, tokenizer: Tokenizer) -> Non
     task = Regression(**COMMON, metric="pearson")
     with pytest.raises(UserError, match="--class_weights is for classification; regression has no classes"):
         class_weights(["1"], task, table(tmp_path, tokenizer, "abc"))
+
+
+@pytest.mark.parametrize("asked", ["balanced", "1,2"])
+def test_places_of_choices_have_no_weights(tmp_path: Path, tokenizer: Tokenizer, asked: str) -> None:
+    task = MultipleChoice(**COMMON, metric="accuracy", labels=("0", "1"), choices=("c", "d"))
+    with pytest.raises(UserError, match=r"--class_weights .* labels of multiple_choice are the places of choices"):
+        class_weights(asked.split(","), task, table(tmp_path, tokenizer, "abc"))
 
 
 def test_the_loss_is_the_weighted_mean_however_the_batch_is_cut() -> None:
