@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ernie_paddle.finetune import retrieval_metrics as metrics_module
 from ernie_paddle.finetune.retrieval import Retrieval
 from ernie_paddle.finetune.retrieval_metrics import chance_metrics, nearest, ranks, retrieval_metrics
 from ernie_paddle.finetune.runner import answer_task
@@ -168,6 +170,24 @@ def test_chance_against_all_orders(pairs: list[list[int]]) -> None:
                 reciprocals.append(1 / (1 + min(order.index(b) for b in right)))
         assert found[f"accuracy_{name}"] == pytest.approx(np.mean(accuracies))
         assert found[f"mrr_{name}"] == pytest.approx(np.mean(reciprocals))
+
+
+def test_chance_among_many_against_binomials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank k is the first right one if the r - 1 others are among the n - k later ones; one sum for each r."""
+    rng = np.random.default_rng(0)
+    pairs = np.stack([rng.integers(80, size=300), 80 + rng.integers(60, size=300)], axis=1)
+    plain, asked = metrics_module._reciprocal_by_chance, []
+    monkeypatch.setattr(metrics_module, "_reciprocal_by_chance", lambda n, r: asked.append((n, r)) or plain(n, r))
+    found = chance_metrics(pairs)
+    several = set()
+    for name, table in (("a_to_b", pairs.tolist()), ("b_to_a", pairs[:, ::-1].tolist())):
+        n = len({b for _, b in table})
+        rights = [len({b for a, b in table if a == query}) for query in {a for a, _ in table}]
+        each = [sum(math.comb(n - k, r - 1) / k for k in range(1, n + 1)) / math.comb(n, r) for r in rights]
+        assert found[f"mrr_{name}"] == pytest.approx(np.mean(each), rel=1e-12)
+        assert found[f"accuracy_{name}"] == pytest.approx(np.mean(rights) / n, rel=1e-12)
+        several |= {(n, r) for r in rights}
+    assert sorted(asked) == sorted(several)
 
 
 def options(**changes: Any) -> argparse.Namespace:
