@@ -19,6 +19,8 @@ from propeller.inputs import Input
 from propeller.losses import LossTerm
 from reader.cells import UnusableCellError
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True)
 class Regression(TextTask):
@@ -40,7 +42,7 @@ class Regression(TextTask):
         return cls(**cls.settings_of(settings))
 
     def parse_label(self, cell: Any) -> float:
-        """The score of a cell; it must be a finite number."""
+        """The score of a cell; it must be a finite number, as float32 too."""
         if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
             raise UnusableCellError(
                 "the score is missing" if cell is None else f"a {type(cell).__name__} is not a score"
@@ -51,8 +53,10 @@ class Regression(TextTask):
             raise UnusableCellError(
                 f"{cell!r} is not a number" if str(cell).strip() else "the score is missing"
             ) from None
-        if not math.isfinite(score):
-            raise UnusableCellError(f"the score is {cell}; it must be a finite number")
+        except OverflowError:  # whole numbers of JSON have any number of digits
+            raise UnusableCellError(f"the score has {len(str(cell))} digits, more than a number may have") from None
+        if not abs(score) <= _LARGEST:
+            raise UnusableCellError(f"the score is {cell}; it must be a finite number, of size {_LARGEST:.2g} at most")
         return score
 
     @property
