@@ -67,14 +67,25 @@ def init() -> None:
 
 
 def all_gather_bytes(data: bytes) -> list[bytes]:
-    """Small messages of all ranks, in order of rank. Every rank must call it; it waits for all."""
+    """Messages of all ranks, in order of rank. Every rank must call it; it waits for all.
+
+    They lie in the memory of rank 0 until the next call.
+    """
     if world_size() == 1:
         return [data]
     assert _job.store is not None, "distributed.init() comes first"
     _job.messages += 1
     # The store does not tell an empty value from none yet: one byte in front makes every message non-empty.
-    _job.store.set(f"{_STORE_PREFIX}/{_job.messages}/{rank()}", b"." + data)
-    return [bytes(_job.store.get(f"{_STORE_PREFIX}/{_job.messages}/{other}"))[1:] for other in range(world_size())]
+    _job.store.set(_key(_job.messages, rank()), b"." + data)
+    messages = [bytes(_job.store.get(_key(_job.messages, other)))[1:] for other in range(world_size())]
+    # All ranks have sent this message, so all have read those before it. The store cannot delete, but write anew.
+    if _job.messages > 1:
+        _job.store.set(_key(_job.messages - 1, rank()), b".")
+    return messages
+
+
+def _key(message: int, sender: int) -> str:
+    return f"{_STORE_PREFIX}/{message}/{sender}"
 
 
 def barrier() -> None:
