@@ -41,7 +41,8 @@ class Predictor:
 
         Args:
             directory: what ``export_program`` wrote.
-            device: "cpu" or "gpu" (the first visible one); None takes a GPU where there is one.
+            device: "cpu" or "gpu" (the one that the launcher gave this process, else the first visible one); None takes
+                a GPU where there is one.
             threads: of one run on the CPU; None for the cores that this process may use.
             onednn: use the faster oneDNN kernels on the CPU.
             precision: "bfloat16" needs oneDNN or a GPU, "float16" a GPU; outputs then differ in the third digit.
@@ -52,6 +53,8 @@ class Predictor:
         """
         import paddle
         from paddle import inference
+
+        from propeller import static
 
         self.directory = Path(directory)
         description = read_description(self.directory, check)
@@ -79,7 +82,7 @@ class Predictor:
         if self.device == "gpu":
             types = inference.PrecisionType
             kind = {"float32": types.Float32, "bfloat16": types.Bfloat16, "float16": types.Half}[precision]
-            config.enable_use_gpu(256, 0, kind)
+            config.enable_use_gpu(256, static.place().get_device_id(), kind)
         else:
             config.disable_gpu()
             config.set_cpu_math_library_num_threads(threads or runtime.cores())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -198,3 +199,28 @@ def test_wrong_directories_and_devices(exported: Path, learner: Learner, tmp_pat
     if not paddle.is_compiled_with_cuda():
         with pytest.raises(UserError, match="no GPU is visible"):
             Predictor(exported, "gpu")
+
+
+@pytest.mark.parametrize(("given", "number"), [("1", 1), ("0", 0), (None, 0)])
+def test_each_process_takes_the_gpu_that_the_launcher_gave_it(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, number: int
+) -> None:
+    """With what Paddle would do on a machine with two GPUs, where a launcher does not hide the other one."""
+    from paddle import inference
+
+    taken: list[int] = []
+
+    class Config(inference.Config):
+        def enable_use_gpu(self, _memory: int, device: int, _precision: Any) -> None:
+            taken.append(device)
+
+    if given is None:
+        monkeypatch.delenv("FLAGS_selected_gpus", raising=False)
+    else:
+        monkeypatch.setenv("FLAGS_selected_gpus", given)
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(paddle, "CUDAPlace", lambda index: SimpleNamespace(get_device_id=lambda: index))
+    monkeypatch.setattr(inference, "Config", Config)
+    assert Predictor(exported).device == "gpu"
+    assert taken == [number]
