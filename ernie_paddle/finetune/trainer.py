@@ -82,11 +82,12 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out; nothing here changes the result (but for rounding).
+    """How a run is carried out; nothing here but `micro_batch` changes the result (but for rounding).
 
     Attributes:
         output: the run's folder.
-        micro_batch: most rows of one forward pass (per rank); more are accumulated.
+        micro_batch: most rows of one forward pass (per rank); more are accumulated. Each pass draws its own dropout, so
+            a run is continued only with the same one.
         eval_batch: rows of a batch in evaluation.
         save_steps: a checkpoint every so many updates, beside those at the end of an epoch.
         log_every: a progress line every so many updates.
@@ -225,6 +226,8 @@ class Finetuner:
             "vocab": self.start.tokenizer.vocab.sha256,
             "initial": self.start.name,
             "config": asdict(self.config),
+            # A larger one than the batch is the batch.
+            "micro_batch": min(self.options.micro_batch, self.config.batch_size),
             "train": fingerprint(self.train),
             "dev": fingerprint(self.dev),
         }

@@ -85,6 +85,21 @@ def test_a_cut_off_run_continues_bit_for_bit(tmp_path: Path, monkeypatch: pytest
     assert results[0] == results[1]
 
 
+def test_a_run_is_continued_with_its_own_micro_batches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """They decide what dropout draws; those of more rows than a batch has are the batch."""
+    make(tmp_path, dropout=0.1)
+    run = tmp_path / "run"
+    assert main(command(tmp_path, run, "--micro_batch", "8")) == 0
+    before = final_arrays(run)
+    assert main(command(tmp_path, run, "--micro_batch", "100")) == 0
+    assert main(command(tmp_path, run, "--micro_batch", "3")) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "holds a run with other settings (micro_batch was 8 and is 3)" in said
+    assert main(command(tmp_path, tmp_path / "other", "--micro_batch", "3")) == 0
+    other = final_arrays(tmp_path / "other")
+    assert any(not np.allclose(before[name], other[name], atol=1e-4) for name in before)
+
+
 def environment() -> dict[str, str]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
