@@ -15,7 +15,7 @@ from pathlib import Path
 from ernie_paddle.benchmarks import report
 from ernie_paddle.benchmarks.diagnostics import diagnosed
 from ernie_paddle.benchmarks.earlier import earlier_tasks, remember
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, task_plan
+from ernie_paddle.benchmarks.plan import Run, SuitePlan, answer_paths, task_plan
 from ernie_paddle.benchmarks.starting import (
     present_tasks,
     random_start,
@@ -134,8 +134,12 @@ def run(argv: Sequence[str]) -> int:
 
     def at_end() -> None:
         print(f"report: {output / REPORT}")
+        results = {**earlier.results, **runner.results}
         if suite.submission:
-            submit(suite, shown, {**earlier.results, **runner.results}, output / SUBMISSION)
+            submit(suite, shown, results, output / SUBMISSION)
+        else:
+            for path in answer_paths(shown, results):
+                print(f"answers: {path}")
 
     return do_jobs(runner, write, at_end)
 

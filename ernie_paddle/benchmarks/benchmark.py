@@ -14,13 +14,13 @@ from reader.table import Row, open_table
 
 @dataclass(frozen=True)
 class TestTable:
-    """Rows to answer for a submission.
+    """Rows to answer, for a submission where the suite has one.
 
     Attributes:
         files: names that it goes by, as in `Benchmark.train`.
         options: options of `ernie predict`, where the columns differ from those of the training table.
         id: column that tells the rows apart; None: rows are numbered from 0.
-        scores: metrics to report, where the table comes with labels (a diagnostic set).
+        scores: of a diagnostic set, the metrics that are reported where the table comes with labels.
     """
 
     __test__ = False  # no test, whatever pytest thinks of the name
@@ -45,7 +45,7 @@ class Benchmark:
         train: names that the training table goes by, in the folder; each may end in .gz as well.
         dev: development tables by name; the first decides, the others are evaluated too.
         average_all: whether the task's own score is the mean over all development tables, not that of the first.
-        test: tables to answer for a submission, by the name of the submission's file.
+        test: tables to answer, by the name of the submission's file.
         answers: what the submission calls the labels, where that differs.
         advice: what to do where a file is missing, if there is more to say.
     """
@@ -122,7 +122,7 @@ class Benchmark:
         """The files that belong into the folder, in words."""
         needed = [_named(files) for files in (self.train, *self.dev.values())]
         tests = [_named(table.files) for table in self.test.values()]
-        return ", ".join(needed) + (f", and for the submission {', '.join(tests)}" if tests else "")
+        return ", ".join(needed) + (f", and to be answered {', '.join(tests)}" if tests else "")
 
     def _find(self, data_dir: Path, files: Sequence[str]) -> Path | None:
         for folder in self.folders:

@@ -1,7 +1,8 @@
-"""Diagnostic sets: tests that come with their labels, as AX-b and AX-g of SuperGLUE, so that they are scored here."""
+"""Diagnostic sets: tests beside those of the tasks, scored where they come with their labels, as AX-b and AX-g do."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,14 +21,14 @@ GENDER_PARITY = "gender_parity"
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """A diagnostic set with its scores.
+    """A diagnostic set that is answered.
 
     Attributes:
         name: of the set.
         task: whose model answered it.
         rows: how many rows were scored, those that have a label and an answer.
         left_out: how many have not.
-        scores: fractions of 1 by metric, those that the suite names.
+        scores: fractions of 1 by metric, those that the suite names; empty where no row has a label.
     """
 
     name: str
@@ -38,22 +39,15 @@ class Diagnosed:
 
 
 def diagnosed(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result]) -> list[Diagnosed]:
-    """The scores of all diagnostic sets that are answered and have labels.
-
-    A table that cannot be read has none: its submission says why.
-    """
+    """All diagnostic sets that are answered, but for tables that cannot be read: their submission says why."""
     found = []
     for benchmark in suite.benchmarks.values():
         run = Run(benchmark.name)
         for name, table in benchmark.tests(plan.data_dir).items():
             if not benchmark.test[name].scores or table is None or run not in results:
                 continue
-            try:
-                scored = _score(Answered(benchmark, name, table, plan.folder(run) / f"{name}.jsonl"))
-            except (DataError, OSError):
-                continue
-            if scored.rows:
-                found.append(scored)
+            with contextlib.suppress(DataError, OSError):
+                found.append(_score(Answered(benchmark, name, table, plan.folder(run) / f"{name}.jsonl")))
     return found
 
 

@@ -171,6 +171,12 @@ class SuitePlan:
         )
 
 
+def answer_paths(plan: SuitePlan, results: Mapping[Run, Result]) -> list[Path]:
+    """The files with the answers to all tests of a plan's tasks that are answered."""
+    answered = [Run(task.benchmark.name) for task in plan.tasks]
+    return [plan.folder(run) / f"{name}.jsonl" for run in answered if run in results for name in results[run]["rows"]]
+
+
 def _fingerprints(tables: Mapping[str, Path]) -> dict[str, str]:
     """What tells the content of tables apart, by name."""
     return {name: sha256_file(path)[:16] for name, path in tables.items()}

@@ -71,7 +71,7 @@ def markdown(
             "Figures are in percent. Ours are those of the best checkpoint of each run, on the development set or on "
             "the table named in brackets; a paper's row says which set it is. Averages are over the tasks shown.",
         ]
-        lines += _diagnostics(diagnoses)
+        lines += _diagnostics(diagnoses, published)
         lines += ["", "## Runs", "", *_runs(tasks, results)]
     if unfinished:
         lines += ["", f"Not finished: {unfinished} runs are still to do."]
@@ -125,15 +125,27 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
     return lines
 
 
-def _diagnostics(diagnoses: Sequence[Diagnosed]) -> list[str]:
+def _diagnostics(diagnoses: Sequence[Diagnosed], published: Sequence[Published]) -> list[str]:
     if not diagnoses:
         return []
-    head = ["set", "answered by", "rows", "left out", "scores"]
+    head = ["set", "answered by", "rows", "left out", "ours", "published"]
     lines = ["", "## Diagnostic sets", "", _row(head), _row(["---"] * len(head))]
     for found in diagnoses:
-        scores = ", ".join(f"{_title(name)} {100 * value:.1f}" for name, value in found.scores.items())
-        left_out = f"{found.left_out:,}" if found.left_out else _DASH
-        lines.append(_row([found.name, f"the best run of {found.task}", f"{found.rows:,}", left_out, scores]))
+        ours = ", ".join(f"{_title(name)} {100 * value:.1f}" for name, value in found.scores.items())
+        rows = [f"{count:,}" if found.scores and count else _DASH for count in (found.rows, found.left_out)]
+        papers = [
+            f"{row.model}, {row.split}: {_title(metric)} {value:.1f}"
+            for row in published
+            for metric, value in row.scores.get(found.name, {}).items()
+        ]
+        cells = [
+            found.name,
+            f"the best run of {found.task}",
+            *rows,
+            ours or "no labels here",
+            "; ".join(papers) or _DASH,
+        ]
+        lines.append(_row(cells))
     return lines
 
 

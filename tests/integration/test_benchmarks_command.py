@@ -145,5 +145,5 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         last = capsys.readouterr().err.splitlines()
         assert said in last[-1], (arguments, last)
         if not arguments:
-            assert "  CoLA: CoLA/ with train.tsv, dev.tsv, and for the submission test.tsv" in last
+            assert "  CoLA: CoLA/ with train.tsv, dev.tsv, and to be answered test.tsv" in last
     assert not Path("elsewhere").exists()

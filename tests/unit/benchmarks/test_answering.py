@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 
 from ernie_paddle.benchmarks import actions
+from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan, answer_paths
+from ernie_paddle.benchmarks.starting import StartingPoint
+from ernie_paddle.benchmarks.suite import load_suite
 from propeller.errors import UserError
 
 LIKE = {"start": "sha256:0", "task": {"type": "classification"}, "data": {"train": "a"}}
@@ -62,3 +65,12 @@ def test_the_best_keeps_its_checkpoint(score: float, kept: str, task: Path, monk
     assert actions.finetune(run, ["finetune"], {}, "mcc", LIKE) is not None
     with_checkpoint = {path.parent.name for path in task.glob("*/*/checkpoints")}
     assert with_checkpoint == {kept, "seed-3"}, "a run on other data is no rival"
+
+
+def test_where_the_answers_are(tmp_path: Path) -> None:
+    swag = load_suite("swag").benchmarks["SWAG"]
+    start = StartingPoint({}, "sha256:0", "base", "a model", False)
+    plan = SuitePlan([TaskPlan(swag, "bert", [{}], [0])], tmp_path / "data", tmp_path / "out", start)
+    assert answer_paths(plan, {Run("SWAG", 0, 0): {}}) == []
+    (path,) = answer_paths(plan, {Run("SWAG"): {"model": "a run", "rows": {"SWAG": 3}}})
+    assert path == tmp_path / "out" / "runs" / "SWAG" / "answers" / "SWAG.jsonl"

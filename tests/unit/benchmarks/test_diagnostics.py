@@ -60,18 +60,35 @@ def test_the_report_shows_them(plan: SuitePlan) -> None:
     said: dict[str, Any] = {"started": "a model", "size": "base", "made_by": "this"}
     found = diagnosed(SUITE, plan, results)
     text = markdown(SUITE, plan, results, {}, **said, left_out=[], unfinished=0, diagnoses=found)
-    assert "| AX-b | the best run of RTE | 4 | 2 | MCC 57.7 |" in text
-    assert "| AX-g | the best run of RTE | 5 | – | gender parity 50.0, acc. 80.0 |" in text
+    assert "| AX-b | the best run of RTE | 4 | 2 | MCC 57.7 | – |" in text
+    assert "| AX-g | the best run of RTE | 5 | – | gender parity 50.0, acc. 80.0 | – |" in text
     assert "Diagnostic" not in markdown(SUITE, plan, results, {}, **said, left_out=[], unfinished=0)
 
 
-def test_what_cannot_be_scored_is_not_shown(plan: SuitePlan) -> None:
+def test_published_figures_stand_beside_sets_whose_labels_others_have(tmp_path: Path) -> None:
+    suite = load_suite("glue")
+    made = SuitePlan([TaskPlan(suite.benchmarks["MNLI"], "ernie2", [{}], [0])], tmp_path / "data", tmp_path, START)
+    table = made.data_dir / "MNLI" / "AX.tsv"
+    table.parent.mkdir(parents=True)
+    table.write_text("index\tsentence1\tsentence2\n0\tThe cat sat.\tA cat sat.\n")
+    write(made.folder(Run("MNLI")) / "AX.jsonl", [{"line": 2, "prediction": "neutral"}])
+    run = {"best": {"accuracy": 0.6}, "baseline": {"accuracy": 0.4}, "rows": 9, "seconds": 60.0}
+    results = {Run("MNLI", 0, 0): run, Run("MNLI"): {}}
+    found = diagnosed(suite, made, results)
+    said: dict[str, Any] = {"started": "a model", "size": "base", "made_by": "this"}
+    text = markdown(suite, made, results, {}, **said, left_out=[], unfinished=0, diagnoses=found)
+    row = "| AX | the best run of MNLI | – | – | no labels here | ERNIE 2.0 base, test: MCC 37.4 |"
+    assert row in text
+
+
+def test_what_cannot_be_read_is_not_shown(plan: SuitePlan) -> None:
     assert diagnosed(SUITE, plan, {}) == []
     table = plan.data_dir / "AX-b" / "AX-b.jsonl"
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     write(table, [{name: cell for name, cell in row.items() if name != "label"} for row in rows])
     (plan.data_dir / "AX-g" / "AX-g.jsonl").write_bytes(b"\xff\xfe\x00")
-    assert diagnosed(SUITE, plan, {Run("RTE"): {}}) == []
+    (unlabelled,) = diagnosed(SUITE, plan, {Run("RTE"): {}})
+    assert (unlabelled.name, unlabelled.rows, unlabelled.scores) == ("AX-b", 0, {})
 
 
 def test_gender_parity_is_of_neighbours() -> None:
