@@ -80,7 +80,7 @@ class Table:
             DataError: a column is missing; names the nearest one and all that exist.
         """
         for name in wanted:
-            if name is None or self.columns is None or any(column in self.columns for column in _names(name)):
+            if name is None or self.columns is None or any(column in self.columns for column in column_names(name)):
                 continue
             alternatives = name.split(OR)
             near = [found for one in alternatives for found in difflib.get_close_matches(one, self.columns, 1)]
@@ -106,7 +106,7 @@ class Table:
         return replace(self, rows=_with_chosen(self.rows, several)) if several else self
 
 
-def _names(name: str) -> list[str]:
+def column_names(name: str) -> list[str]:
     """The columns that a name may mean, the first that exists being meant."""
     return [name, *name.split(OR)] if OR in name else [name]
 
@@ -114,7 +114,7 @@ def _names(name: str) -> list[str]:
 def _with_chosen(rows: Iterator[Row], several: Sequence[str]) -> Iterator[Row]:
     for row in rows:
         for name in several:
-            found = next((column for column in _names(name) if column in row.cells), None)
+            found = next((column for column in column_names(name) if column in row.cells), None)
             if found is not None:
                 row.cells[name] = row.cells[found]
         yield row

@@ -9,12 +9,15 @@ from typing import Any
 
 from reader.cells import UnusableCellError, label_name
 from reader.errors import DataError
-from reader.table import Row
+from reader.table import Row, column_names
 
 
 @dataclass(frozen=True)
 class Where:
-    """The condition that a column has a value; numbers and booleans of JSON are compared as JSON writes them."""
+    """The condition that a column has a value; numbers and booleans of JSON are compared as JSON writes them.
+
+    Of a column `a|b` the first is meant that a row has.
+    """
 
     column: str
     value: str
@@ -33,11 +36,15 @@ class Where:
 
     def other(self, row: Row) -> str | None:
         """The other value that a row has; None where it has this one, or cannot be used, or lacks the column."""
-        if row.problem or self.column not in row.cells:
+        if row.problem or not self.concerns(row):
             return None
-        cell: Any = row.cells[self.column]
+        cell: Any = row.cells[next(name for name in column_names(self.column) if name in row.cells)]
         value = cell.strip() if isinstance(cell, str) else json.dumps(cell, ensure_ascii=False)
         return None if value == self.value else value
+
+    def concerns(self, row: Row) -> bool:
+        """Whether a row has the column."""
+        return any(name in row.cells for name in column_names(self.column))
 
     def marked(self, rows: Iterable[Row]) -> Iterator[Row]:
         """All rows; those that are not meant say so as their problem."""
@@ -95,7 +102,7 @@ class Selection:
                 self._unlabelled += 1
                 continue
             self._taken += 1
-            self._without += self._where is not None and not row.problem and self._where.column not in row.cells
+            self._without += self._where is not None and not row.problem and not self._where.concerns(row)
             yield row
 
     def describe(self) -> str:

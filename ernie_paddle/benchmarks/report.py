@@ -113,9 +113,11 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
         means = [_average(task.benchmark, found[task.benchmark.name], of) for task in tasks]
         return _row([title, *cells, f"{statistics.fmean(means):.1f}" if not spread else _DASH])
 
-    seeds = max(len(runs) for runs in found.values())
-    lines.append(ours(f"**ours, median of {seeds}**" if seeds > 1 else "**ours, one seed**", statistics.median))
-    if seeds > 1:
+    # Tasks of earlier commands may have fewer or more seeds.
+    seeds = sorted({len(runs) for runs in found.values()})
+    counts = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+    lines.append(ours("**ours, one seed**" if seeds == [1] else f"**ours, median of {counts}**", statistics.median))
+    if seeds != [1]:
         lines.append(ours("ours, mean ± standard deviation", statistics.fmean, spread=True))
     lines.append(_row(["answer without looking", *_baseline(shown, found), _DASH]))
     for row in published:

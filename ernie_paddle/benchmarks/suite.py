@@ -50,7 +50,7 @@ class Published:
     Attributes:
         model: whose.
         size: base or large.
-        split: "dev" or "test".
+        split: which set: "dev", perhaps with the number of seeds, or "test".
         scores: by task and metric.
         average: as the paper gives it.
         average_of: what that is the average of.

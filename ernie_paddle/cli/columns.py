@@ -10,7 +10,7 @@ from ernie_paddle.cli import options as opt
 from propeller.errors import UserError
 
 _T = TypeVar("_T")
-_OPTIONS = ("text_a", "text_b", "choices", "spans", "where", "header", "label", "no_label")
+_OPTIONS = ("text_a", "text_b", "choices", "spans", "where", "header", "label", "no_label", "label_aliases")
 _AS_BEFORE = "as in training"
 
 
@@ -29,11 +29,13 @@ def add_column_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_label_options(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of verbs that read labels: `--label` and `--no_label`."""
+    """Declare the options of verbs that read labels: `--label`, `--no_label` and `--label_aliases`."""
     meaning = "column of the label, score or tags here"
     opt.option(parser, "--label", str, None, meaning, shown_default=_AS_BEFORE)
     meaning = "labels that say that a row has none, as - in OCNLI; such rows are left out and counted"
     opt.option(parser, "--no_label", opt.comma_list, None, meaning, shown_default=_AS_BEFORE)
+    meaning = "classification: further names of labels here, as 0=LABEL_0,1=LABEL_1"
+    opt.option(parser, "--label_aliases", opt.comma_list, None, meaning, shown_default=_AS_BEFORE)
 
 
 def with_columns(task: _T, args: argparse.Namespace) -> _T:
@@ -48,7 +50,7 @@ def with_columns(task: _T, args: argparse.Namespace) -> _T:
             raise UserError(f"--{name} has no meaning here: the model's task has no such setting")
         if name == "text_b" and getattr(task, name) is None:
             raise UserError(f"--{name} has no meaning here: the model was trained without it")
-    given = {name: _converted(name, value) for name, value in given.items()}
+    given = {name: _converted(task, name, value) for name, value in given.items()}
     for name in ("choices", "spans"):
         if name in given and len(given[name]) != len(trained := getattr(task, name)):
             raise UserError(f"--{name} names {len(given[name])}, but the model was trained with {len(trained)}")
@@ -60,8 +62,12 @@ def format_for(task: Any, given: str) -> str:
     return getattr(task, "nested", None) or given if given == "auto" else given
 
 
-def _converted(name: str, value: Any) -> Any:
-    """The value of an option as the task has it."""
+def _converted(task: Any, name: str, value: Any) -> Any:
+    """The value of an option as the task has it; further names of labels are added to those that it knows."""
+    if name == "label_aliases":
+        from ernie_paddle.finetune.classification import parse_alias
+
+        return (*task.label_aliases, *map(parse_alias, value))
     if name == "spans":
         from ernie_paddle.finetune.span_classification import parse_spans
 

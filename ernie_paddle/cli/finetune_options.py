@@ -190,7 +190,7 @@ def _add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that say what to start from."""
     model = parser.add_argument_group("model")
     opt.option(model, "--model", Path, None, "checkpoint to start from; none: random weights of --size")
-    opt.option(model, "--size", str, "small", "without --model: small, base, large, or a name in configs/arch")
+    opt.option(model, "--size", str, "small", "without --model: tiny, small, base, large, or a name in configs/arch")
     opt.option(model, "--vocab", Path, None, "without --model: vocabulary file or tokenizer folder")
     opt.option(
         model,

@@ -121,7 +121,8 @@ def _run(argv: list[str]) -> int:
     warnings.filterwarnings("ignore", module=r"paddle\.")
     try:
         module = load_verb(verb)
-        if hasattr(module, "expand"):
+        # Whoever asks for help has not chosen yet what the options stand for.
+        if hasattr(module, "expand") and not {"-h", "--help"}.intersection(rest):
             rest = module.expand(rest)
         args = build_parser(verb).parse_args(rest)
         return int(module.run(args) or 0)

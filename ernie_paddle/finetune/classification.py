@@ -65,7 +65,7 @@ class Classification(TextTask):
     def from_options(cls, options: argparse.Namespace) -> Classification:
         """Labels as given by `--labels`, or all that occur in the training table."""
         common = cls.common_options(options)
-        aliases = dict(map(_alias, options.label_aliases or ()))
+        aliases = dict(map(parse_alias, options.label_aliases or ()))
         labels = options.labels or discover_labels(
             options.train,
             common["label"],
@@ -111,7 +111,8 @@ class Classification(TextTask):
         except ValueError:
             shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
             raise UnusableCellError(
-                f"unknown label {name!r}; the labels are {shown} (as --labels says, or else the training table)"
+                f"unknown label {name!r}; the labels are {shown} (as --labels says, or else the training table; "
+                "--label_aliases OTHER=LABEL gives a label another name)"
             ) from None
 
     @property
@@ -189,7 +190,7 @@ class Classification(TextTask):
         }
 
 
-def _alias(text: str) -> tuple[str, str]:
+def parse_alias(text: str) -> tuple[str, str]:
     """The two names of `other=label`.
 
     Raises:

@@ -51,6 +51,13 @@ def test_a_converted_classifier_answers_as_before(tmp_path: Path, capsys: pytest
         assert "taken for a classification of a and b, cut at 32 pieces" in printed.err
         assert answers[0].startswith("line\tprediction\tp(no)\tp(yes)\tproblem\n")
         assert answers[0] == answers[1]
+        # The same table with other names of the labels, as many a converted classifier needs.
+        (tmp_path / "numbered.tsv").write_text(table.read_text().replace("\tno\n", "\t0\n").replace("\tyes\n", "\t1\n"))
+        numbered = [str(tmp_path / "numbered.tsv") if word == str(table) else word for word in evaluate]
+        assert main([*numbered, "--text_a", "a", "--text_b", "b"]) == 2
+        assert "--label_aliases OTHER=LABEL gives a label another name" in capsys.readouterr().err
+        assert main([*numbered, "--text_a", "a", "--text_b", "b", "--label_aliases", "0=no,1=yes"]) == 0
+        assert json.loads((tmp_path / "report.json").read_text())["model"] == pytest.approx(best, abs=1e-5)
         assert main(evaluate) == 2
         assert "give --text_a, for pairs also --text_b" in capsys.readouterr().err
 

@@ -52,6 +52,15 @@ def test_median_mean_and_spread() -> None:
     assert "ERNIE 2.0 base, test" in report(made, results, "tiny")
 
 
+def test_tasks_with_different_numbers_of_seeds() -> None:
+    tasks = [TaskPlan(SUITE.benchmarks[name], "bert", [{}], range(n)) for name, n in (("MRPC", 3), ("RTE", 1))]
+    made = SuitePlan(tasks, Path("data"), Path("out"), StartingPoint({}, "sha256:0", "base", "a model", False))
+    results = {run: result(f1=0.5, accuracy=0.5) for task in tasks for run in task.runs(0)}
+    assert "| **ours, median of 1 to 3** |" in report(made, results)
+    del tasks[0]
+    assert "| **ours, one seed** |" in report(made, results)
+
+
 def test_the_variant_with_the_best_median_is_shown() -> None:
     made = plan([{"lr": 1e-5}, {"lr": 2e-5}])
     results = {}

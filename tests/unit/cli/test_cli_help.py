@@ -51,6 +51,13 @@ def test_help_prints_all_options_and_exits_0(verb: str, capsys: pytest.CaptureFi
             assert name in printed
 
 
+def test_help_on_a_published_benchmark_needs_no_data(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["finetune", "--task", "CoLA", "--help"])
+    assert stop.value.code == 0
+    assert "usage: ernie finetune" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_options_are_written_with_underscores_and_found_with_dashes(verb: str) -> None:
     for action in actions(verb):

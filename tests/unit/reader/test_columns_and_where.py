@@ -83,6 +83,18 @@ def test_rows_of_another_language_are_not_counted_as_unlabelled() -> None:
         selection.require_any("t.tsv")
 
 
+def test_of_several_columns_the_first_is_meant_that_a_row_has() -> None:
+    rows = [
+        Row(1, {"lang": "zh"}),
+        Row(2, {"language": "de", "lang": "zh"}),
+        Row(3, {"lang": "de"}),
+        Row(4, {"x": "1"}),
+    ]
+    selection = Selection(rows, Where.parse("language|lang=zh"))
+    assert [row.line for row in selection] == [1, 4]
+    assert selection.describe() == " (2 passed over: language|lang is not zh; 1 rows: no column language|lang)"
+
+
 def test_values_of_json_and_what_is_said() -> None:
     rows = [Row(1, {"n": 1, "b": True, "t": " zh "}), Row(2, {"n": 2, "b": False, "t": "de"}), Row(3, {"n": None})]
     for text, said in {
