@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +57,7 @@ def _rows(test: Answered) -> list[tuple[Any, str]]:
     """(id, answer) of every row of the table."""
     config = test.benchmark.test[test.name]
     rows = read_answers(test)
-    given = [str(row["prediction"]) for row in rows if "prediction" in row]
-    commonest = max(set(given), key=lambda answer: (given.count(answer), answer)) if given else ""
+    commonest = commonest_answer(rows)
     ids = _ids(test.table, config.options, config.id)
     found = []
     for number, row in enumerate(rows):
@@ -70,6 +70,12 @@ def read_answers(test: Answered) -> list[Mapping[str, Any]]:
     """The rows of `ernie predict`, in the order of the table."""
     with open(test.answers, encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]
+
+
+def commonest_answer(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The answer that most rows have, of equally common ones the last by name; empty where no row has one."""
+    given = Counter(str(row["prediction"]) for row in rows if "prediction" in row)
+    return max(given, key=lambda answer: (given[answer], answer)) if given else ""
 
 
 def _ids(table: Path, options: Mapping[str, Any], column: str | None) -> dict[int, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from ernie_paddle.benchmarks.answer_files import Answered, read_answers
+from ernie_paddle.benchmarks.answer_files import Answered, commonest_answer, read_answers
 from reader.table import open_table
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
@@ -28,8 +27,7 @@ def superglue_file(test: Answered) -> tuple[str, str]:
 def _answered(test: Answered, form: str) -> list[Pair]:
     """All rows of the table that hold anything, with their answers."""
     answers = read_answers(test)
-    given = Counter(str(answer["prediction"]) for answer in answers if "prediction" in answer)
-    commonest = max(given, key=lambda label: (given[label], label)) if given else ""
+    commonest = commonest_answer(answers)
     with open_table(test.table, form) as table:
         return [
             (row.cells, {"prediction": commonest, **answer})
