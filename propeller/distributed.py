@@ -69,19 +69,19 @@ def init() -> None:
 def all_gather_bytes(data: bytes) -> list[bytes]:
     """Messages of all ranks, in order of rank. Every rank must call it; it waits for all.
 
-    They lie in the memory of rank 0 until the next call.
+    They lie in the memory of rank 0 until the second call after this one.
     """
     if world_size() == 1:
         return [data]
     assert _job.store is not None, "distributed.init() comes first"
     _job.messages += 1
+    # All ranks have sent the last message, so all have read the one before it. The store cannot delete, but write anew;
+    # and not after the messages are read, since rank 0 may end with the last of them, and the store with it.
+    if _job.messages > 2:
+        _job.store.set(_key(_job.messages - 2, rank()), b".")
     # The store does not tell an empty value from none yet: one byte in front makes every message non-empty.
     _job.store.set(_key(_job.messages, rank()), b"." + data)
-    messages = [bytes(_job.store.get(_key(_job.messages, other)))[1:] for other in range(world_size())]
-    # All ranks have sent this message, so all have read those before it. The store cannot delete, but write anew.
-    if _job.messages > 1:
-        _job.store.set(_key(_job.messages - 1, rank()), b".")
-    return messages
+    return [bytes(_job.store.get(_key(_job.messages, other)))[1:] for other in range(world_size())]
 
 
 def _key(message: int, sender: int) -> str:
