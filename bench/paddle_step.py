@@ -23,8 +23,8 @@ def main() -> None:
 
     from ernie_paddle.models.encoder import Encoder
     from ernie_paddle.models.heads import MaskedLMHead, gather_positions
-    from ernie_paddle.models.losses import IGNORE, cross_entropy_sum
-    from propeller.inputs import Input
+    from ernie_paddle.models.losses import cross_entropy_sum
+    from propeller.inputs import IGNORE, Input
     from propeller.learner import Learner
     from propeller.losses import LossTerm
     from propeller.optim import OptimizerConfig

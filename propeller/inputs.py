@@ -10,6 +10,8 @@ import numpy as np
 
 from propeller.errors import UserError
 
+IGNORE = -100
+"""The integer label that means "no label here"."""
 COUNT_SUFFIX = "@count"
 """Appended to the name of a label input: the fed number of labels (or sum of weights) that the loss is divided by."""
 

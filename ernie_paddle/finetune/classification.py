@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from ernie_paddle.finetune import metrics
 from ernie_paddle.finetune.group_metrics import GROUPED, TOP1_F1, group_metrics, group_numbers
 from ernie_paddle.finetune.task_type import Arrays
-from ernie_paddle.finetune.text_task import IGNORE as IGNORE
 from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
 from reader.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.errors import DataError

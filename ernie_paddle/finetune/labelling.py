@@ -21,10 +21,10 @@ from ernie_paddle.finetune import metrics
 from ernie_paddle.finetune.features import pad_flat, pad_rows
 from ernie_paddle.finetune.tagged_data import TaggedDataset, encode_sentences
 from ernie_paddle.finetune.task_type import Arrays, require_usable
-from ernie_paddle.finetune.text_task import IGNORE, LABEL, MODEL_INPUTS
+from ernie_paddle.finetune.text_task import LABEL, MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
 from reader import tags as T
 from reader.cells import UnusableCellError, sorted_labels

@@ -23,13 +23,13 @@ from ernie_paddle.finetune.answer_metrics import (
     fitting_scoring,
 )
 from ernie_paddle.finetune.features import pad_rows
-from ernie_paddle.finetune.question_data import IGNORE, QuestionDataset, encode_questions
+from ernie_paddle.finetune.question_data import QuestionDataset, encode_questions
 from ernie_paddle.finetune.spans import Found, find_spans
 from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
 from reader.errors import DataError
 from reader.questions import Question, read_questions

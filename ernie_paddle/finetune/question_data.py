@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
-from ernie_paddle.finetune.text_task import IGNORE as IGNORE
 from ernie_paddle.finetune.windows import Windows, cut_windows, widest_context
+from propeller.inputs import IGNORE
 from reader.questions import Question
 from reader.tokenizer import SpanBatch, Tokenizer
 

@@ -15,12 +15,12 @@ from typing import Any
 import paddle
 from paddle.nn import functional as F
 
-from ernie_paddle.finetune.classification import IGNORE
 from ernie_paddle.finetune.question_answering import POSITIONS, position_scores
 from ernie_paddle.finetune.task_type import TaskType
 from ernie_paddle.finetune.text_task import LABEL
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
+from propeller.inputs import IGNORE
 from propeller.losses import LossTerm
 
 Value = Any

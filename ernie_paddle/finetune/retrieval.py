@@ -25,10 +25,10 @@ from ernie_paddle.finetune.pooling import POOLINGS, unit
 from ernie_paddle.finetune.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
 from ernie_paddle.finetune.task_type import Arrays, require_usable
 from ernie_paddle.finetune.text_pairs import PairSet, TrainingPairs, encode_pairs
-from ernie_paddle.finetune.text_task import IGNORE, MODEL_INPUTS
+from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
 from reader.cells import text_problem
 from reader.table import Row, open_table

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
-from ernie_paddle.finetune.text_task import IGNORE
 from ernie_paddle.finetune.windows import cut_windows, widest_context
+from propeller.inputs import IGNORE
 from reader.tagged import Tagged
 from reader.tags import Marked, write_tags
 from reader.tokenizer import Tokenizer

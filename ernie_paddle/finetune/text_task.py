@@ -27,8 +27,6 @@ from reader.where import NoLabel, Selection, Where
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
 LABEL = "labels"
-IGNORE = -100
-"""The label that means "no label here"."""
 
 
 @dataclass(frozen=True)

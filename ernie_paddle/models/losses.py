@@ -8,9 +8,7 @@ from __future__ import annotations
 from paddle.nn import functional as F
 
 from ernie_paddle.models.forms import Value
-
-IGNORE = -100
-"""The label that means "no label here"."""
+from propeller.inputs import IGNORE
 
 
 def cross_entropy_sum(logits_MK: Value, labels_M: Value, ignore: int = IGNORE) -> Value:

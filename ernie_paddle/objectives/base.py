@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
     from ernie_paddle.pretraining_model import PretrainingModel
 
-IGNORE = -100
-"""The value of an integer label that does not count."""
-
 
 @dataclass(frozen=True)
 class ObjectiveSettings:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Feeds
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
 from reader.flags import CAPITAL, UPPER
 

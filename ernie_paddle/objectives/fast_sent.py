@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_paddle.objectives.base import IGNORE, ObjectiveSettings
+from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.batch_halves import BatchHalves, halves, unit
 from ernie_paddle.objectives.example import Batch, Feeds
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
 
 if TYPE_CHECKING:

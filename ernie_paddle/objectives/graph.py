@@ -36,6 +36,7 @@ def regression(name: str, predictions: Value, targets: Value, labels: str, weigh
         labels: name of their Input.
         weight: factor of the mean in the trained loss.
     """
-    from ernie_paddle.models.losses import IGNORE, squared_error_sum
+    from ernie_paddle.models.losses import squared_error_sum
+    from propeller.inputs import IGNORE
 
     return LossTerm(name, squared_error_sum(predictions, targets, IGNORE), labels, weight)

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Data, Feeds
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
 from reader.masking import MaskingRule, batch_unit_starts, mask_batch
 from reader.random import fold

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings, default_arrangement
+from ernie_paddle.objectives.base import Objective, ObjectiveSettings, default_arrangement
 from ernie_paddle.objectives.drawn_text import draw_other_document
 from ernie_paddle.objectives.example import Example, Part, Row, assemble, sentences
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
 from reader.samples import Sample
 

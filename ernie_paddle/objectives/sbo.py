@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.objectives.base import IGNORE
 from ernie_paddle.objectives.example import Batch, Feeds
 from ernie_paddle.objectives.graph import classification
 from ernie_paddle.objectives.masked_lm import MASKED, MaskedLM, MaskingSettings
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
 
 if TYPE_CHECKING:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_paddle.objectives.base import IGNORE, ObjectiveSettings
+from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.corruption import TextCorruption, changed_tokens
 from ernie_paddle.objectives.example import Batch, Feeds
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from itertools import permutations
 from math import factorial
 from typing import TYPE_CHECKING
 
-from ernie_paddle.objectives.base import IGNORE, Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Example, Row, assemble, sentences
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import Input
+from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
 
 if TYPE_CHECKING:

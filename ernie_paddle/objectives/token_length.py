@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.objectives.base import IGNORE, ObjectiveSettings
+from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Data
 from ernie_paddle.objectives.token_regression import TokenRegression
+from propeller.inputs import IGNORE
 from reader.vocab import Vocab
 
 
