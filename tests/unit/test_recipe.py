@@ -12,7 +12,7 @@ from ernie_paddle.recipe import load_recipe, recipe_names
 from ernie_paddle.training_plan import make_plan
 from propeller.errors import UserError
 
-OWN = {"quickstart", "small_en", "mini_en", "mini_en_quick_thoughts"}
+OWN = {"quickstart", "small_en", "mini_en", "mini_en_128"}
 """Recipes that are of no paper."""
 
 
