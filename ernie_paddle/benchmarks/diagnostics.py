@@ -54,7 +54,7 @@ def diagnosed(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result]) -> l
 def _score(test: Answered) -> Diagnosed:
     table = test.benchmark.test[test.name]
     labels: list[str] = [str(label) for label in test.benchmark.options["labels"]]
-    column = str(table.options.get("label", test.benchmark.options["label"]))
+    column = str(test.benchmark.options["label"])
     with open_table(test.table, str(table.options.get("format", "auto"))) as opened:
         given = {row.line: str(row.cells.get(column)) for row in opened.rows}
     answers = read_answers(test)

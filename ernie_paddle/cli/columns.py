@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ernie_paddle.cli import options as opt
@@ -57,9 +58,11 @@ def with_columns(task: _T, args: argparse.Namespace) -> _T:
     return dataclasses.replace(task, **given) if given else task  # type: ignore[type-var]
 
 
-def format_for(task: Any, given: str) -> str:
-    """The format of a table: as `--format` says; where that is "auto", the task's own if no extension tells it."""
-    return getattr(task, "nested", None) or given if given == "auto" else given
+def format_for(task: Any, given: str, path: str) -> str:
+    """The format of a table: as `--format` says; where that is "auto", the task's own, but for a TSV or CSV by name."""
+    nested: str | None = getattr(task, "nested", None)
+    flat = Path(path.removesuffix(".gz")).suffix.lower() in (".tsv", ".csv", ".txt")
+    return given if given != "auto" or nested is None or flat else nested
 
 
 def _converted(task: Any, name: str, value: Any) -> Any:

@@ -62,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             raise UserError(f"--scoring is for question answering; the task of {model.path} is {task.type}")
         task = replace(task, scoring=args.scoring)
     strict = not args.skip_unusable
-    form = format_for(task, args.format)
+    form = format_for(task, args.format, args.data)
     data = task.read(args.data, model.tokenizer, labelled=True, strict=strict, format=form)
     require_some(data, task.counted)
     distributed.init()

@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if model.task is None:
         model = replace(model, task=rebuilt_task(model, args))
     task = with_columns(model.require_task(), args)
-    form = format_for(task, args.format)
+    form = format_for(task, args.format, args.input)
     several = form in NESTED
     columns = [task.counted, *((PART,) if several else ()), *task.answer_columns(), "problem"]
     rows = 0
