@@ -30,6 +30,8 @@ _ARTICLES = {
 SCORINGS = ("squad", "squad2", "cmrc2018", *(f"mlqa_{language}" for language in sorted(_ARTICLES)))
 """The published definitions, by name."""
 
+_ROUNDING = 1e-5
+"""Scores that differ by less, relative to their size, may change places on another processor."""
 _CMRC_MARKS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _HAN = re.compile("[\u4e00-\u9fa5]")
 
@@ -87,16 +89,21 @@ def best_threshold(gains: NDArray[np.float64], no_answer: NDArray[np.float64]) -
         no_answer: [Q], how much better no answer scores for the model than its best answer.
 
     Returns:
-        t, so that no answer is to be given where `no_answer` > t; the smallest one of several that are best, and below
-        all of `no_answer` if giving none at all is best.
+        t, so that no answer is to be given where `no_answer` > t: midway between the level of the last question that
+        is answered and that of the first one that is not, so that rounding (another processor, another executor)
+        turns no answer. Of several thresholds that are equally good the lowest; one below all levels if giving no
+        answer at all is best, and one above all levels if answering every question is.
     """
     order = np.argsort(no_answer, kind="stable")
     sums, levels = np.cumsum(gains[order]), no_answer[order]
-    # Questions with the same level are answered together.
-    last = np.append(levels[1:] != levels[:-1], True)
-    sums, levels = sums[last], levels[last]
+    # Questions whose levels differ by no more than rounding are answered together.
+    apart = np.diff(levels) > _ROUNDING * np.maximum(1.0, np.abs(levels[1:]))
+    last, first = np.append(apart, True), np.append(True, apart)
+    sums, highest, lowest = sums[last], levels[last], levels[first]
     best = int(np.argmax(sums))
-    return float(levels[best]) if sums[best] > 0 else float(levels[0] - 1)
+    if not sums[best] > 0:
+        return float(lowest[0] - 1)
+    return float(highest[best] + lowest[best + 1]) / 2 if best + 1 < len(lowest) else float(highest[best] + 1)
 
 
 def _f1(found: list[str], wanted: list[str], overlap: Callable[[list[str], list[str]], int], empty: float) -> float:

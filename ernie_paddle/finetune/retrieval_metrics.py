@@ -15,6 +15,8 @@ from ernie_paddle.finetune.pooling import unit
 RETRIEVAL = ("accuracy", "mrr")
 _DIRECTIONS = ("a_to_b", "b_to_a")
 _MOST_SCORES = 1 << 24
+_ROUNDING = 1e-6
+"""Cosines that differ by less are the same: the last bits depend on the processor and on the place in the batch."""
 
 
 def retrieval_metrics(vectors_UH: NDArray[np.float32], pairs_P2: NDArray[np.int64]) -> dict[str, float]:
@@ -42,7 +44,8 @@ def ranks(vectors_UH: NDArray[np.float32], pairs_P2: NDArray[np.int64]) -> NDArr
 
     Each different first text of the pairs is a query (in the order of their numbers), all different second texts are
     its candidates, and right are those that stand in a pair with it. Candidates are ordered by their cosine with the
-    query; a wrong one comes before a right one of the same cosine, so that vectors which are all alike find nothing.
+    query; a wrong one comes before a right one of the same cosine (up to rounding), so that vectors which are all
+    alike find nothing, and texts that the tokenizer cannot tell apart are ranked alike on every processor.
     """
     queries_Q, query_P = np.unique(pairs_P2[:, 0], return_inverse=True)
     candidates_C, candidate_P = np.unique(pairs_P2[:, 1], return_inverse=True)
@@ -52,7 +55,7 @@ def ranks(vectors_UH: NDArray[np.float32], pairs_P2: NDArray[np.int64]) -> NDArr
         right_BC = np.zeros(scores_BC.shape, np.bool_)
         right_BC[query_P[inside_P] - block.start, candidate_P[inside_P]] = True
         best_B = np.where(right_BC, scores_BC, -np.inf).max(axis=1)
-        found[block] = 1 + ((scores_BC >= best_B[:, None]) & ~right_BC).sum(axis=1)
+        found[block] = 1 + ((scores_BC >= best_B[:, None] - _ROUNDING) & ~right_BC).sum(axis=1)
     return found
 
 

@@ -102,9 +102,10 @@ def test_means_over_all_questions_and_over_both_kinds() -> None:
     }
 
 
-@given(
-    rows=st.lists(st.tuples(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), st.integers(-3, 3)), min_size=1, max_size=12)
-)
+ROWS = st.lists(st.tuples(st.sampled_from([-1.0, -0.5, 0.0, 0.25, 1.0]), st.integers(-3, 3)), min_size=1, max_size=12)
+
+
+@given(rows=ROWS)
 def test_the_threshold_is_the_best_of_all(rows: list[tuple[float, int]]) -> None:
     gains, no_answer = (np.array(column, np.float64) for column in zip(*rows, strict=True))
 
@@ -117,4 +118,19 @@ def test_the_threshold_is_the_best_of_all(rows: list[tuple[float, int]]) -> None
     if best == 0:
         assert found < no_answer.min()
     else:
-        assert found == min(level for level in no_answer if total(level) == best)
+        answered = min(level for level in no_answer if total(level) == best)
+        above = no_answer[no_answer > answered]
+        assert found == ((answered + above.min()) / 2 if above.size else answered + 1)
+
+
+@given(rows=ROWS, noise=st.integers(0, 2**32 - 1))
+def test_rounding_of_the_scores_moves_no_question_across_the_threshold(
+    rows: list[tuple[float, int]], noise: int
+) -> None:
+    gains, no_answer = (np.array(column, np.float64) for column in zip(*rows, strict=True))
+    rounded = no_answer + np.random.default_rng(noise).uniform(-1e-6, 1e-6, len(no_answer))
+    found = best_threshold(gains, no_answer)
+    assert ((no_answer > found) == (rounded > found)).all()
+    again = best_threshold(gains, rounded)
+    assert again == pytest.approx(found, abs=2e-6)
+    assert ((no_answer > again) == (no_answer > found)).all()

@@ -158,6 +158,14 @@ def test_vectors_that_are_all_alike_find_nothing() -> None:
     assert found["mrr"] == pytest.approx(1 / 3)
 
 
+def test_rounding_ranks_no_text_above_one_that_is_the_same_to_the_model() -> None:
+    vectors = np.array([[1, 0], [1, 1e-4], [1, 1e-4 + 1e-8]], np.float32)
+    pairs = np.array([[0, 1], [1, 2]])
+    for sign in (1, -1):
+        moved = vectors + np.array([[0, 0], [0, sign * 1e-7], [0, 0]], np.float32)
+        assert metrics_module.ranks(moved, pairs)[0] == 2
+
+
 @pytest.mark.parametrize("pairs", [[[0, 1], [2, 3], [4, 5], [6, 7]], [[0, 1], [0, 2], [3, 2], [3, 4], [5, 6], [0, 7]]])
 def test_chance_against_all_orders(pairs: list[list[int]]) -> None:
     found = chance_metrics(np.array(pairs))
