@@ -10,20 +10,21 @@ from pathlib import Path
 import pytest
 
 import propeller  # noqa: F401 - sets the process up before any test imports Paddle
+from helpers.paths import ROOT
 
 # A shell starts background jobs with Ctrl-C ignored, and their children inherit that; the tests of it need the default.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-_DEFAULT = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+_DEFAULT = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
-def shared_data() -> Path:
+def test_data() -> Path:
     """The folder of real data samples and golden outputs; tests that need it skip, saying so, where it is absent."""
-    path = Path(os.environ.get("ERNIE_SHARED_DATA", _DEFAULT))
+    path = Path(os.environ.get("ERNIE_TEST_DATA", _DEFAULT))
     if not path.is_dir():
-        pytest.skip(f"data samples are not at {path}; set ERNIE_SHARED_DATA to their folder")
+        pytest.skip(f"data samples are not at {path}; set ERNIE_TEST_DATA to their folder")
     return path
 
 

@@ -13,8 +13,8 @@ from ernie_paddle.stage_tables import cmtl, cmtl_fractions
 
 
 @pytest.fixture(scope="module")
-def tables(shared_data: Path) -> list[dict[str, Any]]:
-    return json.loads((shared_data / "golden/models/schedules/cmtl.json").read_text())["tables"]
+def tables(test_data: Path) -> list[dict[str, Any]]:
+    return json.loads((test_data / "golden/models/schedules/cmtl.json").read_text())["tables"]
 
 
 def test_exact_amounts(tables: list[dict[str, Any]]) -> None:

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_harness import Golden, largest_difference, run_static
 from safetensors.numpy import load_file
 
 from ernie_paddle.checkpoints.layouts import open_model_folder, write_model_folder
 from ernie_paddle.cli.main import main
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.heads import MaskedLMHead, PooledClassifier, TokenClassifier, gather_positions
+from helpers.model_harness import Golden, largest_difference, run_static
 
 MLM_LOGITS, OTHER = 3e-5, 1e-5
 NAMES = {
@@ -49,9 +49,9 @@ def chain(source: Path, folder: Path, layouts: list[str]) -> Any:
         "bert/bert_pretraining",
     ],
 )
-def test_pretrained_models(shared_data: Path, tmp_path: Path, folder: str, layouts: list[str]) -> None:
-    golden = Golden(shared_data / "golden/models" / folder)
-    found = chain(shared_data / "golden/models" / folder, tmp_path, layouts)
+def test_pretrained_models(test_data: Path, tmp_path: Path, folder: str, layouts: list[str]) -> None:
+    golden = Golden(test_data / "golden/models" / folder)
+    found = chain(test_data / "golden/models" / folder, tmp_path, layouts)
     inputs = {ours: golden.inputs("a")[hf] for hf, ours in NAMES.items() if hf in golden.inputs("a")}
     fed = {**inputs, "positions": np.flatnonzero(inputs["attention_mask"])}
 
@@ -72,9 +72,9 @@ def test_pretrained_models(shared_data: Path, tmp_path: Path, folder: str, layou
 
 
 @pytest.mark.parametrize("folder", ["bert_seqcls", "bert_qa"])
-def test_fine_tuned_heads(shared_data: Path, tmp_path: Path, folder: str) -> None:
-    golden = Golden(shared_data / "golden/models/bert" / folder)
-    found = chain(shared_data / "golden/models/bert" / folder, tmp_path, ["static", "hf", "paddlenlp"])
+def test_fine_tuned_heads(test_data: Path, tmp_path: Path, folder: str) -> None:
+    golden = Golden(test_data / "golden/models/bert" / folder)
+    found = chain(test_data / "golden/models/bert" / folder, tmp_path, ["static", "hf", "paddlenlp"])
     inputs = {ours: golden.inputs("a")[hf] for hf, ours in NAMES.items() if hf in golden.inputs("a")}
     expected = golden.outputs("a")
 
@@ -93,9 +93,9 @@ def test_fine_tuned_heads(shared_data: Path, tmp_path: Path, folder: str) -> Non
         assert largest_difference(logits, expected["logits"]) < OTHER
 
 
-def test_the_file_is_the_one_that_hugging_face_writes(shared_data: Path, tmp_path: Path) -> None:
+def test_the_file_is_the_one_that_hugging_face_writes(test_data: Path, tmp_path: Path) -> None:
     """`model_tied_dropped.safetensors` is what `save_pretrained` of transformers wrote for the same model."""
-    source = shared_data / "golden/models/ernie/ernie_task_gelu_eps1e-12"
+    source = test_data / "golden/models/ernie/ernie_task_gelu_eps1e-12"
     chain(source, tmp_path, ["ours", "static", "paddlenlp", "hf"])
     found, wanted = (
         load_file(path) for path in (tmp_path / "3/model.safetensors", source / "model_tied_dropped.safetensors")
@@ -122,10 +122,10 @@ def test_the_file_is_the_one_that_hugging_face_writes(shared_data: Path, tmp_pat
     ],
 )
 def test_hugging_faces_heads_come_back_to_the_byte(
-    shared_data: Path, tmp_path: Path, folder: str, layouts: list[str]
+    test_data: Path, tmp_path: Path, folder: str, layouts: list[str]
 ) -> None:
     """Through `ernie convert`, without a word about the family or the head; the files are read without our reader."""
-    source = shared_data / "golden/models" / folder
+    source = test_data / "golden/models" / folder
     wanted = json.loads((source / "config.json").read_text())
     wanted.pop("act_dropout", None)  # of ERNIE-M; 0, which is its default there, or the model is refused
     pieces = ["[UNK]", "[CLS]", "[SEP]", "[MASK]", *(f"w{number}" for number in range(wanted["vocab_size"] - 5))]
@@ -145,8 +145,8 @@ def test_hugging_faces_heads_come_back_to_the_byte(
     assert all(found[name].shape == tensors[name].shape for name in found)
 
 
-def test_a_file_without_the_tied_copies_gives_the_same_model(shared_data: Path, tmp_path: Path) -> None:
-    source = shared_data / "golden/models/ernie/ernie_task_gelu_eps1e-12"
+def test_a_file_without_the_tied_copies_gives_the_same_model(test_data: Path, tmp_path: Path) -> None:
+    source = test_data / "golden/models/ernie/ernie_task_gelu_eps1e-12"
     (tmp_path / "x").mkdir()
     shutil.copyfile(source / "config.json", tmp_path / "x/config.json")
     shutil.copyfile(source / "model_tied_dropped.safetensors", tmp_path / "x/model.safetensors")

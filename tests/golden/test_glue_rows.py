@@ -44,17 +44,17 @@ _NAMES = {"SST-2": "sst", "STS-B": "stsb"}
 
 
 @pytest.fixture(scope="module")
-def rows(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rows(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder with `tests` and `int_test_data`."""
     folder = tmp_path_factory.mktemp("mtdnn")
-    with tarfile.open(shared_data / "golden" / "mtdnn_glue_prepro_bert_uncased.tar.gz") as archive:
+    with tarfile.open(test_data / "golden" / "mtdnn_glue_prepro_bert_uncased.tar.gz") as archive:
         archive.extractall(folder, filter="data")
     return folder / "mtdnn"
 
 
 @pytest.fixture(scope="module")
-def tokenizer(shared_data: Path) -> Tokenizer:
-    return load_tokenizer(shared_data / "vocab" / "bert_uncased_en_vocab.txt")
+def tokenizer(test_data: Path) -> Tokenizer:
+    return load_tokenizer(test_data / "vocab" / "bert_uncased_en_vocab.txt")
 
 
 def check(path: Path, tokenizer: Tokenizer, expected: Path, table: Table, *, header: bool, labelled: bool) -> int:

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from model_harness import Golden, largest_difference, run_eager, run_static
 
 from ernie_paddle.models import forms
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.heads import MaskedLMHead, PooledClassifier, gather_positions
 from ernie_paddle.models.losses import cross_entropy_sum
+from helpers.model_harness import Golden, largest_difference, run_eager, run_static
 
 HIDDEN, MLM_LOGITS, OTHER, PROBS = 2e-5, 3e-5, 1e-5, 5e-6
 NAMES = {
@@ -94,8 +94,8 @@ def _case_inputs(golden: Golden, case: str) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize(("folder", "case"), CASES)
-def test_encoder_and_heads_equal_hugging_face(shared_data: Path, folder: str, case: str, fused: bool) -> None:
-    golden = Golden(shared_data / "golden/models" / folder)
+def test_encoder_and_heads_equal_hugging_face(test_data: Path, folder: str, case: str, fused: bool) -> None:
+    golden = Golden(test_data / "golden/models" / folder)
     inputs = _case_inputs(golden, case)
     expected = golden.outputs(case)
 
@@ -119,8 +119,8 @@ def test_encoder_and_heads_equal_hugging_face(shared_data: Path, folder: str, ca
 
 
 @pytest.mark.parametrize(("folder", "case"), [("ernie/ernie_task_gelu_eps1e-12", c) for c in "abcde"])
-def test_the_same_layers_run_eagerly(shared_data: Path, folder: str, case: str) -> None:
-    golden = Golden(shared_data / "golden/models" / folder)
+def test_the_same_layers_run_eagerly(test_data: Path, folder: str, case: str) -> None:
+    golden = Golden(test_data / "golden/models" / folder)
     inputs = _case_inputs(golden, case)
     with paddle.utils.unique_name.guard():  # an eager parameter name may be taken once per guard
         model = PretrainingModel(golden.config)
@@ -128,8 +128,8 @@ def test_the_same_layers_run_eagerly(shared_data: Path, folder: str, case: str) 
 
 
 @pytest.mark.parametrize("case", ["a", "b", "c", "d"])
-def test_ernie_m_needs_only_a_configuration(shared_data: Path, case: str) -> None:
-    golden = Golden(shared_data / "golden/models/ernie_m/ernie_m_model")
+def test_ernie_m_needs_only_a_configuration(test_data: Path, case: str) -> None:
+    golden = Golden(test_data / "golden/models/ernie_m/ernie_m_model")
     assert golden.config.position_offset == 2
     assert golden.config.type_vocab_size == 0
     given = golden.inputs(case)
@@ -149,10 +149,10 @@ def test_ernie_m_needs_only_a_configuration(shared_data: Path, case: str) -> Non
         assert largest_difference(result, expected[key], rows) < tolerance
 
 
-def test_a_wrong_epsilon_would_be_seen(shared_data: Path) -> None:
+def test_a_wrong_epsilon_would_be_seen(test_data: Path) -> None:
     """The probe's weights with the other epsilon are far from its outputs, so the probe tests what it says."""
-    golden = Golden(shared_data / "golden/models/ernie/ernie_epsprobe_eps1e-12")
-    other = Golden(shared_data / "golden/models/ernie/ernie_epsprobe_eps1e-5")
+    golden = Golden(test_data / "golden/models/ernie/ernie_epsprobe_eps1e-12")
+    other = Golden(test_data / "golden/models/ernie/ernie_epsprobe_eps1e-5")
     inputs = _case_inputs(golden, "a")
     results = run_static(lambda fed: PretrainingModel(other.config)(fed), inputs, golden.parameters)
     last = f"hidden_states.{golden.config.num_hidden_layers}"

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from model_harness import Golden, largest_difference, run_static
 
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
 from ernie_paddle.models.heads import PooledClassifier, TokenClassifier, choice_logits, span_logits
@@ -19,6 +18,7 @@ from ernie_paddle.models.losses import (
     sigmoid_cross_entropy_sum,
     squared_error_sum,
 )
+from helpers.model_harness import Golden, largest_difference, run_static
 
 TOLERANCE = 1e-5
 
@@ -40,8 +40,8 @@ def _pooled(golden: Golden, fed: dict[str, Any]) -> Any:
 @pytest.mark.parametrize(
     ("folder", "case"), [("bert/bert_seqcls", "a"), ("bert/bert_seqcls", "b"), ("ernie_m/ernie_m_seqcls", "a")]
 )
-def test_sequence_classification(shared_data: Path, folder: str, case: str) -> None:
-    golden = Golden(shared_data / "golden/models" / folder)
+def test_sequence_classification(test_data: Path, folder: str, case: str) -> None:
+    golden = Golden(test_data / "golden/models" / folder)
     inputs, expected = golden.inputs(case), golden.outputs(case)
 
     def head(golden: Golden, fed: dict[str, Any]) -> dict[str, Any]:
@@ -55,8 +55,8 @@ def test_sequence_classification(shared_data: Path, folder: str, case: str) -> N
     assert results["hits"] == (expected["logits"].argmax(-1) == inputs["labels"]).sum()
 
 
-def test_regression(shared_data: Path) -> None:
-    golden = Golden(shared_data / "golden/models/bert/bert_regression")
+def test_regression(test_data: Path) -> None:
+    golden = Golden(test_data / "golden/models/bert/bert_regression")
     inputs, expected = golden.inputs("a"), golden.outputs("a")
 
     def head(golden: Golden, fed: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +69,8 @@ def test_regression(shared_data: Path) -> None:
     assert results["loss"] / len(inputs["labels"]) == pytest.approx(expected["f64.loss"][0], rel=2e-6, abs=TOLERANCE)
 
 
-def test_multi_label_classification(shared_data: Path) -> None:
-    golden = Golden(shared_data / "golden/models/bert/bert_multilabel")
+def test_multi_label_classification(test_data: Path) -> None:
+    golden = Golden(test_data / "golden/models/bert/bert_multilabel")
     inputs, expected = golden.inputs("a"), golden.outputs("a")
 
     def head(golden: Golden, fed: dict[str, Any]) -> dict[str, Any]:
@@ -82,8 +82,8 @@ def test_multi_label_classification(shared_data: Path) -> None:
     assert abs(results["loss"] / inputs["labels"].size - expected["loss"][0]) < TOLERANCE
 
 
-def test_token_classification(shared_data: Path) -> None:
-    golden = Golden(shared_data / "golden/models/bert/bert_tokcls")
+def test_token_classification(test_data: Path) -> None:
+    golden = Golden(test_data / "golden/models/bert/bert_tokcls")
     inputs, expected = golden.inputs("a"), golden.outputs("a")
 
     def head(golden: Golden, fed: dict[str, Any]) -> dict[str, Any]:
@@ -102,8 +102,8 @@ def test_token_classification(shared_data: Path) -> None:
 @pytest.mark.parametrize(
     ("folder", "case"), [("bert/bert_qa", "a"), ("bert/bert_qa", "b"), ("ernie_m/ernie_m_qa", "a")]
 )
-def test_spans(shared_data: Path, folder: str, case: str) -> None:
-    golden = Golden(shared_data / "golden/models" / folder)
+def test_spans(test_data: Path, folder: str, case: str) -> None:
+    golden = Golden(test_data / "golden/models" / folder)
     inputs, expected = golden.inputs(case), golden.outputs(case)
     length = inputs["input_ids"].shape[1]
     for key in ("start_positions", "end_positions"):  # an answer outside the window is no label
@@ -127,8 +127,8 @@ def test_spans(shared_data: Path, folder: str, case: str) -> None:
     assert abs(loss - expected["loss"][0]) < TOLERANCE
 
 
-def test_multiple_choice(shared_data: Path) -> None:
-    golden = Golden(shared_data / "golden/models/bert/bert_multiplechoice")
+def test_multiple_choice(test_data: Path) -> None:
+    golden = Golden(test_data / "golden/models/bert/bert_multiplechoice")
     inputs, expected = golden.inputs("a"), golden.outputs("a")
     n_choices = inputs["input_ids"].shape[1]
 

@@ -51,8 +51,8 @@ def _first_batch(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return first | {"positions": positions[positions >= 0], "labels": labels[positions >= 0]}
 
 
-def _learner(shared_data: Path, optimizer: OptimizerConfig) -> tuple[Learner, Path]:
-    models = shared_data / "golden/models"
+def _learner(test_data: Path, optimizer: OptimizerConfig) -> tuple[Learner, Path]:
+    models = test_data / "golden/models"
     folder = models / "train_ernie_mlm"
     config = config_from_hf(json.loads((models / "ernie/ernie_task_gelu_eps1e-12/config.json").read_text()))
     learner = Learner(optimizer, seed=1)
@@ -62,17 +62,17 @@ def _learner(shared_data: Path, optimizer: OptimizerConfig) -> tuple[Learner, Pa
     return learner, folder
 
 
-def test_gradients_of_the_first_step(shared_data: Path) -> None:
+def test_gradients_of_the_first_step(test_data: Path) -> None:
     """Read off the first moment: after one unclipped update from zero it is (1 - beta1) times the gradient."""
-    learner, folder = _learner(shared_data, OptimizerConfig(betas=(0.5, 0.999), clip_norm=None))
+    learner, folder = _learner(test_data, OptimizerConfig(betas=(0.5, 0.999), clip_norm=None))
     learner.train_step("mlm", [_first_batch(load_file(folder / "batches.safetensors"))], 1e-3)
     tensors, _ = learner.state()
     for name, gradient in from_hf(load_file(folder / "step1_raw_grads.safetensors")).items():
         assert np.abs(2 * tensors[f"{name}@moment1"] - gradient).max() < GRADIENT, name
 
 
-def test_parameters_after_the_first_step(shared_data: Path) -> None:
-    learner, folder = _learner(shared_data, OptimizerConfig(weight_decay=0.01, clip_norm=1.0))
+def test_parameters_after_the_first_step(test_data: Path) -> None:
+    learner, folder = _learner(test_data, OptimizerConfig(weight_decay=0.01, clip_norm=1.0))
     learner.train_step("mlm", [_first_batch(load_file(folder / "batches.safetensors"))], 1.25e-3)
     parameters = learner.parameters()
     for name, expected in from_hf(load_file(folder / "run1_after_step1.safetensors")).items():

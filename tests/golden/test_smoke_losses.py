@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
-from smoke import RECORDED, smoke_losses
+
+from helpers.smoke import RECORDED, smoke_losses
 
 # The recorded values come from one kind of processor; others sum in another order, and 24 steps let that grow.
 TOLERANCE = 2e-4

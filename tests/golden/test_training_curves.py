@@ -58,8 +58,8 @@ def rows(batches: dict[str, np.ndarray], step: int, part: slice) -> dict[str, np
 
 
 @pytest.mark.parametrize(("run", "cuts"), [("run1", (8,)), ("run2", (3, 8)), ("run3", (8,))])
-def test_curve(shared_data: Path, run: str, cuts: tuple[int, ...]) -> None:
-    models = shared_data / "golden" / "models"
+def test_curve(test_data: Path, run: str, cuts: tuple[int, ...]) -> None:
+    models = test_data / "golden" / "models"
     folder = models / "train_ernie_mlm"
     document = json.loads((folder / "training.json").read_text())
     golden = document["runs"][run]

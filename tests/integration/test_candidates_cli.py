@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finetune_toy import CONFIG, WORDS, write_pretrained
 
 from ernie_paddle.cli.main import main
+from helpers.finetune_toy import CONFIG, WORDS, write_pretrained
 
 
 def random_words(rng: np.random.Generator, least: int = 1) -> list[str]:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finetune_toy import CONFIG, WORDS, write_pretrained, write_table
 from numpy.typing import NDArray
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.model_dir import open_model_dir
+from helpers.finetune_toy import CONFIG, WORDS, write_pretrained, write_table
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
 from propeller.task import Task

@@ -11,10 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from finetune_toy import ENCODER_ARRAYS, write_pretrained, write_table
 from safetensors.numpy import load_file
 
 from ernie_paddle.cli.main import main
+from helpers.finetune_toy import ENCODER_ARRAYS, write_pretrained, write_table
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finetune_toy import WORDS, write_pretrained
 from safetensors.numpy import load_file
 
 from ernie_paddle.cli.main import main
+from helpers.finetune_toy import WORDS, write_pretrained
 
 
 def write_tagged(path: Path, sentences: int, seed: int) -> Path:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finetune_toy import CONFIG, write_pretrained, write_table
 from safetensors.numpy import load_file
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.models.config import ErnieConfig
+from helpers.finetune_toy import CONFIG, write_pretrained, write_table
 
 ENCODER = "ernie.encoder.layers"
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finetune_toy import write_pretrained, write_questions, write_table, write_tagged
 
 from ernie_paddle.cli.main import main
+from helpers.finetune_toy import write_pretrained, write_questions, write_table, write_tagged
+from helpers.paths import ROOT, environment
 
-HERE = Path(__file__).resolve().parent
 DEV_ROWS = 97
 """A prime number: no number of processes or rows per batch divides it."""
 TABLES: dict[str, list[str]] = {
@@ -46,10 +45,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     verbs.append(["evaluate", "--model", str(path / "two-labelling.conll"), *labelled, *report])
     commands.write_text(json.dumps(verbs))
     launch = [sys.executable, "-m", "propeller.fleetrun", "--nproc_per_node", "2", "--log_dir", str(path / "logs")]
-    paths = os.pathsep.join(filter(None, [str(HERE.parents[1]), os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
-        [*launch, str(HERE / "verbs_worker.py"), str(commands)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths},
+        [*launch, str(ROOT / "tests" / "helpers" / "verbs_worker.py"), str(commands)],
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=400,

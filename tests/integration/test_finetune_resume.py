@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finetune_toy import CONFIG, write_pretrained, write_table
 from safetensors.numpy import load_file
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.models.config import ErnieConfig
+from helpers.finetune_toy import CONFIG, write_pretrained, write_table
+from helpers.paths import ROOT, environment
 
-ROOT = Path(__file__).resolve().parents[2]
 DEV_ROWS = 37
 """A prime number: no number of processes or rows per batch divides it."""
 
@@ -98,11 +97,6 @@ def test_a_run_is_continued_with_its_own_micro_batches(tmp_path: Path, capsys: p
     assert main(command(tmp_path, tmp_path / "other", "--micro_batch", "3")) == 0
     other = final_arrays(tmp_path / "other")
     assert any(not np.allclose(before[name], other[name], atol=1e-4) for name in before)
-
-
-def environment() -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
 
 
 def test_sigterm_saves_and_ends_with_0(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finetune_toy import CONFIG, write_pretrained, write_table
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.encoder_task import encoder_task
@@ -17,6 +16,7 @@ from ernie_paddle.finetune.task_id import with_task_id
 from ernie_paddle.model_dir import open_model_dir
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.recipe import Recipe
+from helpers.finetune_toy import CONFIG, write_pretrained, write_table
 from propeller import checkpoint
 from propeller.errors import UserError
 from propeller.inputs import Input

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from finetune_toy import write_pretrained, write_questions, write_table
 
 from ernie_paddle.cli.main import main
+from helpers.finetune_toy import write_pretrained, write_questions, write_table
 
 
 @pytest.fixture(scope="module")

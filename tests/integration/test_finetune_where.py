@@ -8,9 +8,9 @@ import json
 from pathlib import Path
 
 import pytest
-from finetune_toy import write_pretrained, write_table
 
 from ernie_paddle.cli.main import main
+from helpers.finetune_toy import write_pretrained, write_table
 
 
 def rows_of(path: Path) -> list[list[str]]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from finetune_toy import write_pretrained, write_questions, write_tagged
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.inference import run_dataset
@@ -19,6 +18,7 @@ from ernie_paddle.finetune.labelling import Labelling
 from ernie_paddle.finetune.question_answering import QuestionAnswering
 from ernie_paddle.finetune.runner import model_runner
 from ernie_paddle.model_dir import open_model_dir
+from helpers.finetune_toy import write_pretrained, write_questions, write_tagged
 
 
 @dataclass(frozen=True)

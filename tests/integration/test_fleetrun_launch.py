@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from helpers.paths import ROOT
+
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="signals to workers need /proc")
 
 WORKER = """
@@ -37,7 +39,7 @@ if how != "done":
 def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
     (tmp_path / "work.py").write_text(WORKER)
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
-    repository = str(Path(__file__).resolve().parents[2])
+    repository = str(ROOT)
     environ["PYTHONPATH"] = os.pathsep.join(filter(None, [repository, environ.get("PYTHONPATH")]))
     return subprocess.Popen(
         [

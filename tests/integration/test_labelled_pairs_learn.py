@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from objective_learning import learn
 
+from helpers.objective_learning import learn
 from reader.pair_parts import PairColumns
 from reader.prepare_pairs import prepare_pairs
 from reader.vocab import SPECIALS, Vocab

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from objective_learning import Documents, learn, planted_corpus
 
+from helpers.objective_learning import Documents, learn, planted_corpus
 from reader.flags import CAPITAL, PHRASE_CONT, WORD_START
 
 

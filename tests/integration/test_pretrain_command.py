@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from pretrain_runs import ROOT, STEPS, arguments, environment, ernie, log
+
+from helpers.paths import ROOT, environment
+from helpers.pretrain_runs import STEPS, arguments, ernie, log
 
 NO_DROPOUT = {"arch__hidden_dropout_prob": 0.0, "arch__attention_probs_dropout_prob": 0.0}
 # Sums of float32 gradients in another order: the first steps agree to the last bits, later ones drift.

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pretrain_runs import log
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.continuing import open_origin
 from ernie_paddle.examples import StepBatch
 from ernie_paddle.pretrain import Pretraining
 from ernie_paddle.recipe import Recipe, load_recipe
+from helpers.pretrain_runs import log
 from propeller import checkpoint
 from propeller.errors import UserError
 from propeller.learner import Learner

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from pretrain_runs import STEPS, arguments, environment, ernie, log
 
+from helpers.paths import environment
+from helpers.pretrain_runs import STEPS, arguments, ernie, log
 from propeller import checkpoint
 
 # Ends the process as kill -9 does, at the third file that is forced to disk in the given save.

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 from ernie_paddle.quickstart_data import write_quickstart_data
+from helpers.paths import ROOT, environment
 
-ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -28,13 +28,13 @@ def test_pretrain_on_your_own_text_and_prepare_pairs(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "ernie"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ernie_paddle.cli.main "$@"\n')
     program.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
+    variables = environment(PATH=f"{program.parent}:{os.environ['PATH']}")
     printed = {}
     for command in commands("Pre-train on your own text") + commands("Objectives, schedules, recipes"):
         result = subprocess.run(
             ["bash", "-c", f"set -o pipefail; {command}"],
             cwd=tmp_path,
-            env=environment,
+            env=variables,
             capture_output=True,
             text=True,
             timeout=240,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from finetune_toy import WORDS, write_pretrained
 
 from ernie_paddle.cli.main import main
+from helpers.finetune_toy import WORDS, write_pretrained
 
 MEANINGS = list(itertools.combinations(range(10), 3))
 """120 sets of words: those of different pairs must differ, or there would be two right answers."""

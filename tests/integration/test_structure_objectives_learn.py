@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from objective_learning import Documents, learn, planted_corpus
+
+from helpers.objective_learning import Documents, learn, planted_corpus
 
 PIECES = [f"w{i}" for i in range(40)]
 """A vocabulary of which documents that say one word use a tenth."""

@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 
 import pytest
-from pretrain_runs import ROOT, environment
+
+from helpers.paths import ROOT, environment
 
 SIZE = """
 arch: tiny

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-HERE = Path(__file__).resolve().parent
-WORKER = HERE / "two_ranks_worker.py"
+from helpers.paths import ROOT, environment
+
+WORKER = ROOT / "tests" / "helpers" / "two_ranks_worker.py"
 TOLERANCE = 1e-5
 """Largest difference of losses and norms over 20 steps: sums of float32 in another order."""
-
-
-def _environment() -> dict[str, str]:
-    path = [str(HERE.parents[1]), str(HERE.parent / "unit" / "propeller"), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"PYTHONPATH": os.pathsep.join(path), "OMP_NUM_THREADS": "1"}
 
 
 def _free_port() -> int:
@@ -36,9 +30,9 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     output = tmp_path_factory.mktemp("two_ranks")
     command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2"]
     command += ["--master", f"127.0.0.1:{_free_port()}", "--log_dir", str(output / "log"), str(WORKER), str(output)]
-    pair = subprocess.Popen(command, env=_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    pair = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     single = subprocess.run(
-        [sys.executable, str(WORKER), str(output)], env=_environment(), capture_output=True, text=True, timeout=200
+        [sys.executable, str(WORKER), str(output)], env=environment(), capture_output=True, text=True, timeout=200
     )
     assert single.returncode == 0, single.stderr
     printed, _ = pair.communicate(timeout=200)

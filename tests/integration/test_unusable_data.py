@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from objective_learning import Documents, planted_corpus
 
 from ernie_paddle.cli import main as cli
 from ernie_paddle.objectives.registry import make_objective
+from helpers.objective_learning import Documents, planted_corpus
 
 ARCH = {
     "vocab_size": None, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32,

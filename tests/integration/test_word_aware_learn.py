@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from objective_learning import Documents, learn, planted_corpus
 
+from helpers.objective_learning import Documents, learn, planted_corpus
 from reader.statistics import make_statistics
 
 TOPICS, RARE = 16, 150

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-
-sys.path.append(str(Path(__file__).parent / "objectives"))
-from objective_corpora import FIRST, Documents, make_vocab, write
 
 from ernie_paddle.combinations import combine
 from ernie_paddle.composite import CompositeData
@@ -22,6 +17,7 @@ from ernie_paddle.pretrain import training_data
 from ernie_paddle.pretraining_model import PretrainingModel, build_composite, build_task
 from ernie_paddle.recipe import Recipe, load_recipe
 from ernie_paddle.training_plan import make_plan
+from helpers.objective_corpora import FIRST, Documents, make_vocab, write
 from propeller.errors import UserError
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig

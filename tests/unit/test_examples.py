@@ -15,14 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-sys.path.append(str(Path(__file__).parent / "objectives"))
-from objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
-
 from ernie_paddle.examples import RunReader, StepBatch, TaskData, task_inputs
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Example, Feeds, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.objectives.registry import make_objectives
 from ernie_paddle.stage_tables import cmtl
+from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
 from propeller.errors import UserError
 from propeller.inputs import IGNORE, Input
 from reader.errors import DataError

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.paths import ROOT
+
 PACKAGES = ("reader", "propeller", "ernie_paddle")
 FORBIDDEN = {
     "reader": {"paddle", "propeller", "ernie_paddle", "torch"},

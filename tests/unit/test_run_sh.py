@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-RUN = Path(__file__).parents[2] / "run.sh"
+from helpers.paths import ROOT
+
+RUN = ROOT / "run.sh"
 FILES = ("pyproject.toml", "setup.py", "constraints.txt")
 # A Python that only says from where pip and the tools of a check are called; all else it does.
 PYTHON = f"""#!/bin/sh

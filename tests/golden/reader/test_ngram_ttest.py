@@ -13,8 +13,8 @@ from reader.ngrams import NgramCounter, greedy_spans, span_keys
 
 
 @pytest.fixture(scope="module")
-def folder(shared_data: Path) -> Path:
-    return shared_data / "golden" / "models" / "ngram_ttest"
+def folder(test_data: Path) -> Path:
+    return test_data / "golden" / "models" / "ngram_ttest"
 
 
 def load(path: Path) -> Any:

@@ -23,9 +23,9 @@ from reader.wordpiece import WordPieceTokenizer
         ("spm_test_sentencepiece_bpe", "spm_fixtures/test_sentencepiece_bpe.model"),
     ],
 )
-def test_golden_ids(shared_data: Path, golden: str, vocabulary: str) -> None:
-    rows = [json.loads(line) for line in (shared_data / "golden" / f"{golden}.jsonl").open(encoding="utf-8")]
-    tokenizer = load_tokenizer(shared_data / "vocab" / vocabulary)
+def test_golden_ids(test_data: Path, golden: str, vocabulary: str) -> None:
+    rows = [json.loads(line) for line in (test_data / "golden" / f"{golden}.jsonl").open(encoding="utf-8")]
+    tokenizer = load_tokenizer(test_data / "vocab" / vocabulary)
     batch = tokenizer.encode_batch([row["text"] for row in rows])
     for number, row in enumerate(rows):
         ids = batch.ids[batch.offsets[number] : batch.offsets[number + 1]].tolist()
@@ -46,13 +46,13 @@ def test_golden_ids(shared_data: Path, golden: str, vocabulary: str) -> None:
     ],
 )
 def test_cache_gives_the_ids_and_words_of_the_library(
-    shared_data: Path, vocabulary: str, file: str, overrides: dict[str, bool]
+    test_data: Path, vocabulary: str, file: str, overrides: dict[str, bool]
 ) -> None:
-    with gzip.open(shared_data / file, "rt", encoding="utf-8") as stream:
+    with gzip.open(test_data / file, "rt", encoding="utf-8") as stream:
         lines = [line.rstrip("\n") for _, line in zip(range(4000), stream, strict=False)]
     if file.endswith(".jsonl.gz"):
         lines = [sentence for line in lines[:12] for par in json.loads(line)["paragraphs"] for sentence in par]
-    tokenizer = load_tokenizer(shared_data / "vocab" / vocabulary, **overrides)
+    tokenizer = load_tokenizer(test_data / "vocab" / vocabulary, **overrides)
     assert isinstance(tokenizer, WordPieceTokenizer)
     batch = tokenizer.encode_batch(lines)
     encodings = tokenizer.library.encode_batch(lines, add_special_tokens=False)

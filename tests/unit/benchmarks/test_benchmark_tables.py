@@ -23,8 +23,8 @@ GLUE = load_suite("glue").benchmarks
 
 
 @pytest.fixture(scope="module")
-def tokenizer(shared_data: Path) -> Tokenizer:
-    return load_tokenizer(shared_data / "vocab" / "bert_uncased_en_vocab.txt")
+def tokenizer(test_data: Path) -> Tokenizer:
+    return load_tokenizer(test_data / "vocab" / "bert_uncased_en_vocab.txt")
 
 
 def task_of(benchmark: Benchmark, train: Path) -> TaskType:
@@ -47,9 +47,9 @@ PLACES = {"CoLA": (1, [3]), "MRPC": (0, [3, 4]), "STS-B": (9, [7, 8])}
 
 
 @pytest.mark.parametrize("name", PLACES)
-def test_rows_equal_a_plain_reading(name: str, shared_data: Path, tokenizer: Tokenizer) -> None:
+def test_rows_equal_a_plain_reading(name: str, test_data: Path, tokenizer: Tokenizer) -> None:
     benchmark = GLUE[name]
-    train, dev = benchmark.tables(shared_data / "glue")
+    train, dev = benchmark.tables(test_data / "glue")
     data = task_of(benchmark, train).read(dev, tokenizer, labelled=True, strict=True)
     rows = plain_rows(dev)[1 if benchmark.header else 0 :]
     label, texts = PLACES[name]
@@ -69,8 +69,8 @@ SAMPLES = {"CoLA": "glue_cola", "SST-2": "glue_sst2", "MNLI": "glue_mnli", "QNLI
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_published_layouts_are_read(name: str, shared_data: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
-    with tarfile.open(shared_data / "format_samples.tar.gz") as archive:
+def test_published_layouts_are_read(name: str, test_data: Path, tokenizer: Tokenizer, tmp_path: Path) -> None:
+    with tarfile.open(test_data / "format_samples.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     train, dev = GLUE[name].tables(tmp_path / "format_samples" / SAMPLES[name])
     task = task_of(GLUE[name], train)

@@ -196,9 +196,9 @@ def test_dureader_as_published(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert list(texts_of(benchmark, train)) == ["海里有", "海里有盐"]
 
 
-def test_real_rows(tmp_path: Path, shared_data: Path) -> None:
-    tokenizer = load_tokenizer(shared_data / "vocab" / "bert_uncased_en_vocab.txt")
-    with tarfile.open(shared_data / "format_samples.tar.gz") as archive:
+def test_real_rows(tmp_path: Path, test_data: Path) -> None:
+    tokenizer = load_tokenizer(test_data / "vocab" / "bert_uncased_en_vocab.txt")
+    with tarfile.open(test_data / "format_samples.tar.gz") as archive:
         archive.extractall(tmp_path, filter="data")
     train, dev = XNLI.tables(tmp_path / "format_samples")
     test = XNLI.more_dev(tmp_path / "format_samples")["test"]

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from superglue_files import write_superglue
 
 from ernie_paddle.benchmarks.answer_files import Answered
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
@@ -20,6 +19,7 @@ from ernie_paddle.benchmarks.vocabulary import texts_of
 from ernie_paddle.cli.columns import add_column_options, with_columns
 from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class
+from helpers.superglue_files import write_superglue
 from reader.table import open_table
 from reader.tokenizer import Tokenizer, load_tokenizer
 

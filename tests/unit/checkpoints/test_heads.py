@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from released import CONFIG, weights, write_vocab
 from safetensors.numpy import load_file, save_file
 
 from ernie_paddle.checkpoints.heads import KINDS, TOKEN, Head, find_head
@@ -18,6 +17,7 @@ from ernie_paddle.checkpoints.layouts import open_model_folder, write_model_fold
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.task_type import TASK_TYPES, TaskType, task_from_dict
 from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
+from helpers.released import CONFIG, weights, write_vocab
 from propeller import checkpoint
 from propeller.errors import UserError
 from reader.tokenizer import load_tokenizer

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from released import CONFIG, PIECES, random_arrays, weights, write_config, write_vocab
 from safetensors.numpy import load_file, save_file
 
 from ernie_paddle.checkpoints.heads import SEQUENCE, Head
@@ -19,6 +18,7 @@ from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder, write_m
 from ernie_paddle.checkpoints.weights import Weights
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.start import start_from_model
+from helpers.released import CONFIG, PIECES, random_arrays, weights, write_config, write_vocab
 from propeller.errors import UserError
 from reader.errors import DataError
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from released import CONFIG, random_arrays
 
 from ernie_paddle.checkpoints.heads import QUESTION, Head
 from ernie_paddle.checkpoints.hf_names import rename_hf, to_hf
@@ -21,6 +20,7 @@ from ernie_paddle.checkpoints.paddle_names import (
     static_to_ours,
 )
 from ernie_paddle.checkpoints.shapes import encoder_shapes, head_shapes
+from helpers.released import CONFIG, random_arrays
 from propeller.errors import UserError
 
 STATIC_AND_DEVELOP = """
@@ -64,8 +64,8 @@ def test_static_and_develop_names(static: str, develop: str, ours: str) -> None:
 
 
 @pytest.mark.parametrize("family", ["ernie", "bert", "ernie_m"])
-def test_paddlenlp_names_are_those_that_were_verified_by_loading(shared_data: Path, family: str) -> None:
-    document = json.loads((shared_data / "golden/models/parameter_names.json").read_text())
+def test_paddlenlp_names_are_those_that_were_verified_by_loading(test_data: Path, family: str) -> None:
+    document = json.loads((test_data / "golden/models/parameter_names.json").read_text())
     (pairs,) = (v for k, v in document.items() if k.startswith(f"{family} ("))
     for pair in pairs:
         theirs = pair["paddlenlp"].replace("{i}", "7")
@@ -79,8 +79,8 @@ def test_paddlenlp_names_are_those_that_were_verified_by_loading(shared_data: Pa
         assert to_hf(paddlenlp_to_ours(theirs), family) == hf
 
 
-def test_the_head_of_questions_as_it_was_verified_by_loading(shared_data: Path) -> None:
-    document = json.loads((shared_data / "golden/models/parameter_names.json").read_text())
+def test_the_head_of_questions_as_it_was_verified_by_loading(test_data: Path) -> None:
+    document = json.loads((test_data / "golden/models/parameter_names.json").read_text())
     head = Head(QUESTION)
     for pair in document["bert heads (QA)"]:
         assert ours_to_paddlenlp(pair["paddlenlp"], "bert") == pair["paddlenlp"]

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from ernie_paddle.cli.main import main
-
-ROOT = Path(__file__).resolve().parents[3]
+from helpers.paths import ROOT
 
 
 def listed(capsys: pytest.CaptureFixture[str], what: str) -> dict[str, str]:

@@ -34,19 +34,19 @@ def scored(predictions: dict[str, str], wanted: dict[str, list[str]], scoring: s
 
 
 @pytest.mark.parametrize("system", ["bert", "logistic_regression_baseline"])
-def test_squad_numbers_of_published_systems(shared_data: Path, system: str) -> None:
-    golden = shared_data / "golden" / "squad_v1.1"
+def test_squad_numbers_of_published_systems(test_data: Path, system: str) -> None:
+    golden = test_data / "golden" / "squad_v1.1"
     wanted = json.loads((golden / "scores_partA.json").read_text())[system]
-    answers = references(shared_data / "squad" / "dev-v1.1-partA.json.gz")
+    answers = references(test_data / "squad" / "dev-v1.1-partA.json.gz")
     found = scored(load(golden / f"pred_partA_{system}.json.gz"), answers, "squad")
     assert len(answers) == wanted["total"]
     assert found == pytest.approx({name: wanted[name] for name in ("exact_match", "f1")}, abs=1e-10)
 
 
-def test_cmrc2018_numbers_of_the_published_script(shared_data: Path) -> None:
-    golden = shared_data / "golden" / "cmrc2018"
+def test_cmrc2018_numbers_of_the_published_script(test_data: Path) -> None:
+    golden = test_data / "golden" / "cmrc2018"
     wanted = json.loads((golden / "scores.json").read_text())
-    answers = references(shared_data / "zh" / "cmrc2018" / "trial.json.gz")
+    answers = references(test_data / "zh" / "cmrc2018" / "trial.json.gz")
     found = scored(load(golden / "predictions.json.gz"), answers, "cmrc2018")
     assert len(answers) == wanted["total"]
     assert found == pytest.approx({"exact_match": wanted["em"], "f1": wanted["f1"]}, abs=1e-10)

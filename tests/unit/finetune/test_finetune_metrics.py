@@ -11,8 +11,8 @@ import pytest
 from ernie_paddle.finetune.metrics import classification_metrics, regression_metrics
 
 
-def test_goldens(shared_data: Path) -> None:
-    lines = (shared_data / "golden" / "glue_metrics.jsonl").read_text().splitlines()
+def test_goldens(test_data: Path) -> None:
+    lines = (test_data / "golden" / "glue_metrics.jsonl").read_text().splitlines()
     checked = 0
     for line in lines:
         case = json.loads(line)

@@ -17,11 +17,11 @@ INSIDE_OF_A_WORD = "56bfe66ea10cfb1400551380"
 
 
 @pytest.mark.parametrize(("max_length", "stride", "skip"), [(384, 128, 0), (96, 24, 950)])
-def test_rows_of_real_questions(shared_data: Path, max_length: int, stride: int, skip: int) -> None:
+def test_rows_of_real_questions(test_data: Path, max_length: int, stride: int, skip: int) -> None:
     """Pieces, segments, the window to trust for each piece, and where the answer begins and ends."""
-    tokenizer = load_tokenizer(shared_data / "vocab" / "bert_uncased_en_vocab.txt")
+    tokenizer = load_tokenizer(test_data / "vocab" / "bert_uncased_en_vocab.txt")
     plain = PlainTokenizer(tokenizer.vocab, lowercase=True)
-    asked = read_questions(shared_data / "squad" / "train-v1.1-44articles.json.gz", labelled=True)
+    asked = read_questions(test_data / "squad" / "train-v1.1-44articles.json.gz", labelled=True)
     questions = list(itertools.islice(asked, skip, skip + 100))
     windows = {"max_length": max_length, "max_query_length": 64, "stride": stride}
     data = encode_questions("", questions, [], tokenizer, **windows, labelled=True)

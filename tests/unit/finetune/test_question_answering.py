@@ -225,11 +225,11 @@ def test_answers_are_cut_from_the_text_itself(tmp_path: Path, tokenizer: Tokeniz
 
 
 @pytest.mark.parametrize("name", ["zh/drcd/dev_part.json.gz", "mlqa/dev-context-zh-question-zh.json.gz"])
-def test_chinese_answers_are_exact_to_the_character(shared_data: Path, name: str) -> None:
+def test_chinese_answers_are_exact_to_the_character(test_data: Path, name: str) -> None:
     """All but a few answers of published sets, which are very long, or end inside of a word of Latin letters."""
-    tokens = load_tokenizer(shared_data / "vocab" / "bert_base_zh_vocab.txt")
+    tokens = load_tokenizer(test_data / "vocab" / "bert_base_zh_vocab.txt")
     task = answering(max_length=384, max_query_length=64, max_answer_length=60, n_best=1)
-    data = task.read(shared_data / name, tokens, labelled=True, strict=True)
+    data = task.read(test_data / name, tokens, labelled=True, strict=True)
     found = task.answers(pointing(data), data)
     inexact = 0
     for question in data.questions:

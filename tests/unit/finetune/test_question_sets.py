@@ -108,16 +108,16 @@ def test_auto_goes_by_the_first_answers_of_the_training_data(tmp_path: Path) -> 
     assert QuestionAnswering.from_options(options(path)).scoring == "squad2"
 
 
-def test_the_real_set_of_cmrc_is_scored_whole_and_its_answers_have_room(shared_data: Path) -> None:
+def test_the_real_set_of_cmrc_is_scored_whole_and_its_answers_have_room(test_data: Path) -> None:
     """A model that knows all answers, against a count by hand over all 1,002 questions, of which two are empty.
 
     The usual limit of 30 pieces could not say the answers that are whole sentences; that of the suite can.
     """
     told = load_suite("chinese").benchmarks["CMRC2018"].options
-    path = shared_data / "zh" / "cmrc2018" / "trial.json.gz"
+    path = test_data / "zh" / "cmrc2018" / "trial.json.gz"
     document = json.loads(gzip.decompress(path.read_bytes()))
     asked = [q for article in document["data"] for paragraph in article["paragraphs"] for q in paragraph["qas"]]
-    tokens = load_tokenizer(shared_data / "vocab" / "bert_base_zh_vocab.txt")
+    tokens = load_tokenizer(test_data / "vocab" / "bert_base_zh_vocab.txt")
     room = {"max_length": 512, "max_query_length": 64, "n_best": 1, "scoring": told["scoring"]}
     task = answering(**room, max_answer_length=told["max_answer_length"])
     data = task.read(path, tokens, labelled=True, strict=True)

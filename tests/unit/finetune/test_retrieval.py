@@ -236,11 +236,11 @@ def test_unusable_rows(tmp_path: Path, tokenizer: Tokenizer) -> None:
     assert (data.pair_lines, [line for line, _ in data.problems]) == ([3], [2, 4])
 
 
-def test_line_aligned_files_make_a_table(shared_data: Path, tmp_path: Path) -> None:
+def test_line_aligned_files_make_a_table(test_data: Path, tmp_path: Path) -> None:
     """Tatoeba's sets, as `paste` joins them."""
-    tokenizer = load_tokenizer(shared_data / "vocab" / "multilingual_local_32k.model")
+    tokenizer = load_tokenizer(test_data / "vocab" / "multilingual_local_32k.model")
     sides = []
-    with tarfile.open(shared_data / "parallel" / "tatoeba_v1.tar.gz") as archive:
+    with tarfile.open(test_data / "parallel" / "tatoeba_v1.tar.gz") as archive:
         for side in ("deu", "eng"):
             member = archive.extractfile(f"tatoeba_v1/tatoeba.deu-eng.{side}")
             assert member is not None

@@ -291,9 +291,9 @@ def test_a_chunk_without_a_usable_sentence(tmp_path: Path, tokenizer: Tokenizer)
     assert [(len(chunk), len(chunk.problems)) for chunk in chunks] == [(0, 1), (0, 1), (1, 0)]
 
 
-def test_conlleval_report(shared_data: Path) -> None:
+def test_conlleval_report(test_data: Path) -> None:
     """The report that conlleval itself printed for the chunking example of CoNLL-2000."""
-    folder = shared_data / "golden" / "conlleval"
+    folder = test_data / "golden" / "conlleval"
     report = (folder / "result.txt").read_text()
     blocks = (folder / "output.txt").read_text().replace("\r", "").strip("\n").split("\n\n")
     rows = [[line.split() for line in block.splitlines()] for block in blocks]
@@ -309,9 +309,9 @@ def test_conlleval_report(shared_data: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["iob2", "iobes"])
-def test_scores_of_noisy_tags(shared_data: Path, tmp_path: Path, scheme: str) -> None:
+def test_scores_of_noisy_tags(test_data: Path, tmp_path: Path, scheme: str) -> None:
     """seqeval's numbers for tags with noise, through reading, windows and a model that answers just these tags."""
-    golden = shared_data / "golden" / "ner_iob2"
+    golden = test_data / "golden" / "ner_iob2"
     wanted = json.loads((golden / "scores_seqeval_default.json").read_text())
     lines = gzip.decompress((golden / "predictions.tsv.gz").read_bytes()).decode("utf-8").splitlines()
     vocab = tmp_path / "vocab.txt"

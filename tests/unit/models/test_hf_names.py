@@ -15,8 +15,8 @@ WORD = "embeddings.word_embeddings.weight"
 
 
 @pytest.mark.parametrize("family", ["ernie", "bert", "ernie_m"])
-def test_the_mapping_is_the_one_that_was_verified_by_loading(shared_data: Path, family: str) -> None:
-    document = json.loads((shared_data / "golden/models/parameter_names.json").read_text())
+def test_the_mapping_is_the_one_that_was_verified_by_loading(test_data: Path, family: str) -> None:
+    document = json.loads((test_data / "golden/models/parameter_names.json").read_text())
     (pairs,) = (v for k, v in document.items() if k.startswith(f"{family} ("))
     assert len(pairs) > 20
     for pair in pairs:

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_corpora import Documents, documents, in_memory, parts_of, rows
 
 from ernie_paddle.objectives import sentence_reordering
 from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.sentence_reordering import class_numbers, n_classes
+from helpers.objective_corpora import Documents, documents, in_memory, parts_of, rows
 
 
-def test_class_numbering_is_that_of_the_golden_file(shared_data: Path) -> None:
-    golden = json.loads((shared_data / "golden/models/labels/sentence_reordering.json").read_text())
+def test_class_numbering_is_that_of_the_golden_file(test_data: Path) -> None:
+    golden = json.loads((test_data / "golden/models/labels/sentence_reordering.json").read_text())
     assert {m: n_classes(int(m)) for m in golden["k"]} == golden["k"]
     assert class_numbers(4) == {tuple(c["presented_order"]): c["class"] for c in golden["classes"]}
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_corpora import FIRST, Documents, documents, make_vocab, parts_of, rows, step_reader, write
 
 import propeller  # noqa: F401  (applies the process settings before Paddle is imported)
+from helpers.objective_corpora import FIRST, Documents, documents, make_vocab, parts_of, rows, step_reader, write
 
 # isort: split
 from ernie_paddle.examples import StepBatch, TaskData

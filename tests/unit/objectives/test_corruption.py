@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader
 
 from ernie_paddle.objectives.corruption import INSERTED, PERMUTED, REPLACED
 from ernie_paddle.objectives.example import Batch, Data, Feeds
 from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.trigram_shuffling import disjoint
+from helpers.objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader
 from propeller.errors import UserError
 from reader.corpus import Corpus
 from reader.flags import CAPITAL, WORD_START

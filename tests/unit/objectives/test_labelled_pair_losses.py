@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pair_corpora import prepared, reader_of
 
 import propeller  # noqa: F401  (applies the process settings before Paddle is imported)
+from helpers.pair_corpora import prepared, reader_of
 
 # isort: split
 from ernie_paddle.models.config import ErnieConfig

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_corpora import Documents, make_vocab, parts_of, write
-from pair_corpora import FIRST, Pair, prepared, reader_of
 
 from ernie_paddle.objectives.example import Data, Example, Row
 from ernie_paddle.objectives.registry import make_objective
+from helpers.objective_corpora import Documents, make_vocab, parts_of, write
+from helpers.pair_corpora import FIRST, Pair, prepared, reader_of
 from propeller.errors import UserError
 from reader.errors import DataError
 from reader.pairs import PairCorpus, PairIndex, PairShard

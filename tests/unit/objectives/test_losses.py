@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from objective_corpora import FIRST, Documents, make_vocab, write
 from scipy.special import erf
 
 import propeller  # noqa: F401  (applies the process settings before Paddle is imported)
+from helpers.objective_corpora import FIRST, Documents, make_vocab, write
 
 # isort: split
 from ernie_paddle.examples import TaskData

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_corpora import Documents, documents, in_memory, parts_of, rows
 
 from ernie_paddle.objectives import nsp
 from ernie_paddle.objectives.base import AnyObjective
 from ernie_paddle.objectives.example import Data, Row
 from ernie_paddle.objectives.registry import make_objective
+from helpers.objective_corpora import Documents, documents, in_memory, parts_of, rows
 from propeller.errors import UserError
 
 Text = tuple[int, ...]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_corpora import Documents, documents, in_memory, step_reader
 
 from ernie_paddle.objectives.example import Feeds
 from ernie_paddle.objectives.registry import make_objective
+from helpers.objective_corpora import Documents, documents, in_memory, step_reader
 from propeller.errors import UserError
 
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
 
 import propeller  # noqa: F401  (applies the process settings before Paddle is imported)
+from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
 
 # isort: split
 from ernie_paddle.examples import StepBatch, TaskData

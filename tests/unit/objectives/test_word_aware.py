@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader, write
 
 from ernie_paddle.examples import StepReader, TaskData
 from ernie_paddle.objectives import document_counts
 from ernie_paddle.objectives.example import Batch, Data, Part, Row, assemble
 from ernie_paddle.objectives.registry import make_objective
+from helpers.objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader, write
 from reader.errors import DataError
 from reader.report import SkipReport
 from reader.samples import SampleIndex
@@ -206,9 +206,9 @@ def _batch(data: Data, parts: Sequence[Sequence[Part]]) -> Batch:
     )
 
 
-def test_golden_tf_and_tf_idf(shared_data: Path, tmp_path: Path) -> None:
+def test_golden_tf_and_tf_idf(test_data: Path, tmp_path: Path) -> None:
     """tf, tf-idf, and tf in the rest of the document, of ten documents."""
-    golden = json.loads((shared_data / "golden" / "models" / "labels" / "tf_tfidf.json").read_text())
+    golden = json.loads((test_data / "golden" / "models" / "labels" / "tf_tfidf.json").read_text())
     texts = [document["tokens"] for document in golden["documents"]]
     vocab = make_vocab(40)
     docs = Documents([[len(text)] for text in texts], 0)

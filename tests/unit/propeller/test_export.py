@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from propeller_toy import batch, infer_task, task
 
+from helpers.propeller_toy import batch, infer_task, task
 from propeller.errors import UserError
 from propeller.export import export_program
 from propeller.inputs import Input

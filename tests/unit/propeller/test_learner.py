@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from propeller_toy import IGNORE, batch, cut, infer_task, task
 
+from helpers.propeller_toy import IGNORE, batch, cut, infer_task, task
 from propeller import static
 from propeller.errors import UserError
 from propeller.inputs import Input

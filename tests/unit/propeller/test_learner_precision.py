@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import paddle
 import pytest
-from propeller_toy import batch, cut, infer_task, task
 
+from helpers.propeller_toy import batch, cut, infer_task, task
 from propeller import precision, runtime
 from propeller.errors import UserError
 from propeller.learner import Learner

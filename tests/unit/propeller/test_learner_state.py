@@ -3,53 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from propeller_toy import batch, cut, infer_task, task
 from safetensors.numpy import load_file, save_file
 
+from helpers.learner_runs import make, run
+from helpers.paths import environment
+from helpers.propeller_toy import batch, infer_task
 from propeller.errors import UserError
-from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.precision import PrecisionConfig
-
-SECOND = {"name": "second", "head": "second", "classes": 5, "dropout": 0.3}
-
-
-def make(seed: int = 3, **precision: Any) -> Learner:
-    learner = Learner(OptimizerConfig(), PrecisionConfig(**precision), seed=seed)
-    learner.add(task(dropout=0.3))
-    learner.add(task(**SECOND))
-    return learner
-
-
-def run(learner: Learner, steps: range) -> list[tuple[float, float]]:
-    """Alternating tasks, steps of one to three micro-batches; the second task is first met at step 3."""
-    results = []
-    for step in steps:
-        second = step % 3 == 2
-        rows = batch(step, classes=5 if second else 3)
-        pieces = cut(rows, *[(), (5,), (2, 7)][step % 3 if step != 5 else 0])
-        result = learner.train_step("second" if second else "toy", pieces, 0.02)
-        results.append((result.loss, result.grad_norm))
-    return results
-
-
-def resume(directory: Path, steps: range) -> list[tuple[float, float]]:
-    """What a fresh process does: read a saved state, and go on."""
-    learner = make()
-    learner.restore(load_file(directory / "state.safetensors"), json.loads((directory / "state.json").read_text()))
-    results = run(learner, steps)
-    tensors, meta = learner.state()
-    save_file(tensors, directory / "end.safetensors")
-    (directory / "end.json").write_text(json.dumps(meta))
-    return results
 
 
 def test_a_fresh_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -62,14 +27,10 @@ def test_a_fresh_process_goes_on_bit_for_bit(tmp_path: Path) -> None:
     (tmp_path / "state.json").write_text(json.dumps(meta))
 
     code = (
-        "from test_learner_state import resume\nfrom pathlib import Path\nimport json\n"
+        "from helpers.learner_runs import resume\nfrom pathlib import Path\nimport json\n"
         f"print(json.dumps(resume(Path({str(tmp_path)!r}), range(5, 10))))"
     )
-    here = Path(__file__).resolve()
-    path = os.pathsep.join([str(here.parent), str(here.parents[3]), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert [tuple(pair) for pair in json.loads(done.stdout.splitlines()[-1])] == expected[5:]
     tensors, meta = straight.state()

@@ -15,15 +15,15 @@ from propeller.lr import LrConfig, lr_at
 
 
 @pytest.mark.parametrize(("key", "kind"), [("noam", "noam"), ("linear_decay", "linear")])
-def test_golden(shared_data: Path, key: str, kind: str) -> None:
-    golden = json.loads((shared_data / "golden/models/schedules/learning_rates.json").read_text())[key]
+def test_golden(test_data: Path, key: str, kind: str) -> None:
+    golden = json.loads((test_data / "golden/models/schedules/learning_rates.json").read_text())[key]
     config = LrConfig(kind, golden["peak_lr"], golden["warmup_steps"], golden.get("total_steps"))  # type: ignore[arg-type]
     for step, expected in zip(golden["steps"], golden["lr"], strict=True):
         assert lr_at(step, config) == pytest.approx(expected, rel=1e-12, abs=0)
 
 
-def test_training_rates(shared_data: Path) -> None:
-    golden = json.loads((shared_data / "golden/models/train_ernie_mlm/training.json").read_text())
+def test_training_rates(test_data: Path) -> None:
+    golden = json.loads((test_data / "golden/models/train_ernie_mlm/training.json").read_text())
     config = LrConfig("linear", golden["peak_lr"], golden["warmup_steps"], golden["total_steps"])
     assert [lr_at(step, config) for step in range(1, 21)] == pytest.approx(golden["runs"]["run1"]["lr"], rel=1e-12)
 

@@ -131,15 +131,15 @@ def test_the_default_markers_are_plain() -> None:
     assert all(re.fullmatch("[a-z]+( [a-z]+)*", marker) for marker in MARKERS)
 
 
-def test_others_mined_the_same(shared_data: Path) -> None:
+def test_others_mined_the_same(test_data: Path) -> None:
     """All of the 2,855 reference pairs are found, with their labels, and next to nothing else: the reference leaves a
     single opening quote before a marker alone, which makes two pairs more here.
     """
-    discourse = shared_data / "discourse"
+    discourse = test_data / "discourse"
     packed = gzip.decompress((discourse / "discovery_style_mined_train.tsv.gz").read_bytes()).decode("utf-8")
     reference = {tuple(line.split("\t")[:3]) for line in packed.splitlines()[1:]}
     rule = MiningRule(read_markers(discourse / "discovery_markers_list.txt"), min_words=4, max_words=60)
-    texts = read_documents([shared_data / "pretrain_en" / "*.jsonl.gz"])
+    texts = read_documents([test_data / "pretrain_en" / "*.jsonl.gz"])
     mined = {(pair.first, pair.second, pair.marker) for pair in mine(texts, rule, SkipReport())}
     assert reference - mined == set()
     assert len(mined - reference) <= 0.002 * len(reference)

@@ -112,8 +112,8 @@ def test_a_squad_file_that_speaks_of_documents_stays_one(tmp_path: Path) -> None
     assert question.usable_answer() == Answer("documents", 4)
 
 
-def test_real_questions(shared_data: Path) -> None:
-    path = shared_data / "zh" / "dureader" / "search.dev.demo_30.json.gz"
+def test_real_questions(test_data: Path) -> None:
+    path = test_data / "zh" / "dureader" / "search.dev.demo_30.json.gz"
     records = [json.loads(line) for line in gzip.decompress(path.read_bytes()).decode().splitlines()]
     questions = list(read_questions(path, labelled=True))
     assert [question.id for question in questions] == [str(record["question_id"]) for record in records]

@@ -147,17 +147,17 @@ def test_all_readers_give_the_advice(tmp_path: Path, code: str, monkeypatch: pyt
 
 
 @pytest.mark.parametrize("name", ["chnsenticorp/dev.tsv.gz", "lcqmc/train_sub.tsv.gz", "msra_ner/dev.tsv.gz"])
-def test_real_chinese_rows_are_recognised(shared_data: Path, name: str) -> None:
-    rows = gzip.decompress((shared_data / "zh" / name).read_bytes()).decode().splitlines()[1:1001]
+def test_real_chinese_rows_are_recognised(test_data: Path, name: str) -> None:
+    rows = gzip.decompress((test_data / "zh" / name).read_bytes()).decode().splitlines()[1:1001]
     wrong = [row for row in rows if "GB18030" not in not_utf8(row.encode("gb18030"))]
     assert len(wrong) <= 5, wrong
 
 
-def test_real_european_rows_are_not_chinese(shared_data: Path) -> None:
+def test_real_european_rows_are_not_chinese(test_data: Path) -> None:
     """News in German, Spanish and French, in the encoding of that time."""
     lines = [
         line.split("\t")
-        for line in gzip.decompress((shared_data / "parallel" / "pud_18way.tsv.gz").read_bytes()).decode().splitlines()
+        for line in gzip.decompress((test_data / "parallel" / "pud_18way.tsv.gz").read_bytes()).decode().splitlines()
     ]
     for language in ("de", "es", "fr", "pt", "fi"):
         column = lines[0].index(language)

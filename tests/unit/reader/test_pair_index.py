@@ -90,8 +90,7 @@ def test_documents_are_refused(tmp_path: Path) -> None:
 
 
 def test_an_index_travels_as_numbers(tmp_path: Path) -> None:
-    from pair_tables import vocabulary
-
+    from helpers.pair_tables import vocabulary
     from reader.pair_parts import PairColumns
     from reader.prepare_pairs import prepare_pairs
 

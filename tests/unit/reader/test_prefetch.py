@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reader_corpora import corpus_of
 
 import reader
+from helpers.reader_corpora import corpus_of
 from reader.corpus import Corpus, write_corpus
 from reader.errors import DataError
 from reader.plan import BatchPlan

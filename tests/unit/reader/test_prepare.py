@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers.paths import ROOT, environment
 from reader import prepare as prepare_module
 from reader.corpus import Corpus, read_corpus_info
 from reader.errors import DataError
@@ -25,7 +26,6 @@ from reader.tokenizer import Tokenizer, load_tokenizer
 from reader.vocab import SPECIALS, write_vocab
 from reader.wordpiece import WordPieceTokenizer
 
-ROOT = Path(__file__).parents[3]
 WORDS = ["the", "old", "new", "york", "city", "river", "runs", "by", "london", "and", "a", "bridge", "of", "stone"]
 WORDS += ["中", "国", ",", "."]
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -408,9 +408,7 @@ def test_killed_processes(texts: Path, tmp_path: Path, vocabulary: Path, how: si
     run(texts, tmp_path / "whole", vocabulary)
     output = tmp_path / "c"
     command = [sys.executable, "-c", SCRIPT, str(texts), str(output), str(vocabulary)]
-    process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     for _ in range(4):
         assert process.stdout.readline() == b"tokens\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pair_tables import WORDS, expected, pairs_of, vocabulary
 
+from helpers.pair_tables import WORDS, expected, pairs_of, vocabulary
+from helpers.paths import ROOT, environment
 from reader import pair_parts
 from reader.corpus import Corpus, read_corpus_info
 from reader.errors import DataError
@@ -25,7 +25,6 @@ from reader.prepare import prepare
 from reader.prepare_pairs import prepare_pairs
 from reader.tokenizer import load_tokenizer
 
-ROOT = Path(__file__).parents[3]
 COLUMNS = PairColumns("first", "second", "kind")
 Row = tuple[str, str, str]
 
@@ -229,7 +228,7 @@ def test_a_killed_run_leaves_nothing_that_looks_finished(tmp_path: Path, vocab: 
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, str(path), str(output), str(vocab), stage],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
@@ -271,11 +270,11 @@ REAL = {
 
 
 @pytest.mark.parametrize("file", REAL)
-def test_real_files_come_back(shared_data: Path, tmp_path: Path, file: str) -> None:
+def test_real_files_come_back(test_data: Path, tmp_path: Path, file: str) -> None:
     text_a, text_b, label, language = REAL[file]
-    vocab = shared_data / "vocab" / ("bert_uncased_en_vocab.txt" if language == "en" else "bert_base_zh_vocab.txt")
-    summary = prepare_pairs([shared_data / file], tmp_path / "c", vocab, PairColumns(text_a, text_b, label))
-    lines = gzip.decompress((shared_data / file).read_bytes()).decode("utf-8").split("\n")
+    vocab = test_data / "vocab" / ("bert_uncased_en_vocab.txt" if language == "en" else "bert_base_zh_vocab.txt")
+    summary = prepare_pairs([test_data / file], tmp_path / "c", vocab, PairColumns(text_a, text_b, label))
+    lines = gzip.decompress((test_data / file).read_bytes()).decode("utf-8").split("\n")
     rows = [dict(zip(lines[0].split("\t"), line.split("\t"), strict=True)) for line in lines[1:] if line]
     usable = [(r[text_a], r[text_b], r[label]) for r in rows if r[text_a].strip() and r[text_b].strip()]
     assert summary["pairs"] == len(usable)

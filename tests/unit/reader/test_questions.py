@@ -211,7 +211,7 @@ def test_a_format_that_holds_no_questions(tmp_path: Path) -> None:
         list(read_questions(tmp_path / "absent.json", labelled=True))
 
 
-def test_published_files_are_read_whole(shared_data: Path) -> None:
+def test_published_files_are_read_whole(test_data: Path) -> None:
     """Numbers of questions as counted when the samples were made; one set has two questions without a text."""
     wanted = {
         "squad/dev-v1.1-partA.json.gz": (4961, 0, 0),
@@ -220,7 +220,7 @@ def test_published_files_are_read_whole(shared_data: Path) -> None:
         "mlqa/dev-context-zh-question-zh.json.gz": (504, 0, 0),
     }
     for name, (number, problems, wrong) in wanted.items():
-        found = list(read_questions(shared_data / name, labelled=True))
+        found = list(read_questions(test_data / name, labelled=True))
         assert (len(found), sum(bool(q.problem) for q in found)) == (number, problems), name
         if wrong is not None:
             assert sum(q.usable_answer() is None for q in found) == wrong, name

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reader_corpora import corpus_of
 
+from helpers.reader_corpora import corpus_of
 from reader.corpus import Corpus, write_corpus
 from reader.errors import DataError
 from reader.samples import CUT, SHORT, SampleIndex

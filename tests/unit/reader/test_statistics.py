@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reader_corpora import VOCAB_SIZE
 
 import reader.statistics
+from helpers.reader_corpora import VOCAB_SIZE
 from reader.corpus import Shard, write_corpus
 from reader.errors import DataError
 from reader.flags import ENTITY_CONT, IN_ENTITY, IN_PHRASE, PHRASE_CONT, WORD_START

@@ -137,15 +137,15 @@ def test_standard_input_is_known_by_its_first_line(
     assert found == [(["Ann", "left"], ["B-PER", "O"], "")]
 
 
-def test_published_files_are_read_whole(shared_data: Path) -> None:
+def test_published_files_are_read_whole(test_data: Path) -> None:
     """Sentences and tokens counted by splitting the files."""
-    spanish = gzip.decompress(next((shared_data / "ner" / "conll2002").glob("esp.testa*")).read_bytes()).decode("utf-8")
+    spanish = gzip.decompress(next((test_data / "ner" / "conll2002").glob("esp.testa*")).read_bytes()).decode("utf-8")
     blocks = [block.split("\n") for block in spanish.strip("\n").split("\n\n")]
-    found = read_file(next((shared_data / "ner" / "conll2002").glob("esp.testa*")))
+    found = read_file(next((test_data / "ner" / "conll2002").glob("esp.testa*")))
     assert not any(s.problem for s in found)
     assert [s.tokens for s in found] == [[line.split(" ")[0] for line in block] for block in blocks]
     assert [s.tags for s in found] == [[line.split(" ")[-1] for line in block] for block in blocks]
-    chinese = read_file(shared_data / "zh" / "msra_ner" / "dev.tsv.gz", tokens="text_a")
+    chinese = read_file(test_data / "zh" / "msra_ner" / "dev.tsv.gz", tokens="text_a")
     assert len(chinese) == 2318
     assert not any(s.problem for s in chinese)
     assert all(len(s.tokens) == len(s.tags) and all(len(token) == 1 for token in s.tokens) for s in chinese)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.paths import ROOT
 from reader.errors import DataError
 from reader.report import SkipReport
 from reader.tokenizer import load_tokenizer
@@ -44,8 +45,7 @@ def test_another_process_trains_the_same(text: Path, tmp_path: Path) -> None:
     # The library's hash maps are seeded anew in each process and in each run.
     train_vocab([text], tmp_path / "a", 220)
     code = f"from reader.vocab_training import train_vocab; train_vocab([{str(text)!r}], {str(tmp_path / 'b')!r}, 220)"
-    root = Path(__file__).parents[3]
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=root, env={"PYTHONPATH": str(root)}, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, timeout=120)
     assert (tmp_path / "a" / "vocab.txt").read_bytes() == (tmp_path / "b" / "vocab.txt").read_bytes()
 
 

@@ -18,7 +18,7 @@ Pair = tuple[Sequence[int], Sequence[int], str]
 
 def prepared(folder: Path, pairs: Sequence[Pair], words: int = 64, heldout: float = 0.0) -> str:
     """Write a table of these pairs and prepare it."""
-    from objective_corpora import make_vocab
+    from helpers.objective_corpora import make_vocab
 
     folder.mkdir(parents=True, exist_ok=True)
     table = folder / "pairs.tsv"

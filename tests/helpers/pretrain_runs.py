@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from helpers.paths import environment
+
 STEPS = 18
 
 # Two tasks in two stages, two micro-batches a step, dropout on, one worker process.
@@ -36,11 +36,6 @@ def arguments(corpus: Path, folder: Path, **settings: object) -> list[str]:
     changed = {**SETTINGS, **{key.replace("__", "."): value for key, value in settings.items()}}
     sets = [word for key, value in changed.items() for word in ("--set", f"{key}={value}")]
     return ["pretrain", "--recipe", "quickstart", "--data", str(corpus), "--output", str(folder), *sets]
-
-
-def environment() -> dict[str, str]:
-    """One thread, so that runs side by side do not disturb each other."""
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def ernie(*words: str, script: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -1,6 +1,6 @@
 """The smoke run: configs/smoke/continual.yaml on a made-up corpus that is the same on every machine.
 
-`python tests/golden/smoke.py` records its losses anew; do that only when a change of the losses is meant.
+`PYTHONPATH=tests python -m helpers.smoke` records its losses anew; do that only when a change of the losses is meant.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import numpy as np
 from ernie_paddle.examples import RunReader
 from ernie_paddle.pretrain import Pretraining
 from ernie_paddle.recipe import configs_dir, load_recipe
+from helpers.paths import ROOT
 from reader.corpus import Shard, write_corpus
 from reader.flags import CAPITAL, ENTITY_CONT, IN_ENTITY, PHRASE_CONT, UPPER, WORD_START
 from reader.random import generator
 from reader.wordpiece import WordPieceTokenizer
 
-RECORDED = Path(__file__).with_name("smoke_losses.json")
+RECORDED = ROOT / "tests" / "golden" / "smoke_losses.json"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 WORDS = 90
 

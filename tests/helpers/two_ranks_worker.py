@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from propeller_toy import batch, cut, task
 
+from helpers.propeller_toy import batch, cut, task
 from propeller import distributed, precision
 from propeller.errors import UserError
 from propeller.learner import Learner
