@@ -22,13 +22,13 @@ import numpy as np
 from bench.plain_squad import PlainTokenizer, plain_rows
 from bench.prepare import MEGABYTE, manual_text
 from ernie_paddle.finetune.classification import Classification
-from ernie_paddle.finetune.order import evaluation_batches
 from ernie_paddle.finetune.question_answering import QuestionAnswering
 from ernie_paddle.finetune.question_data import encode_questions
-from reader.questions import read_questions
-from reader.tokenizer import load_tokenizer
-from reader.vocab_training import train_vocab
-from reader.wordpiece import WordPieceTokenizer, single_threaded
+from reader.batches.epochs import evaluation_batches
+from reader.prepare.vocabulary import train_vocab
+from reader.tables.questions import read_questions
+from reader.tokenizers.load import load_tokenizer
+from reader.tokenizers.wordpiece import WordPieceTokenizer, single_threaded
 
 _SST2_ROWS = 67_349
 _SST2_WORDS = (1, 19)

@@ -20,12 +20,12 @@ import numpy as np
 
 from ernie_paddle.examples import RunReader, TaskData
 from ernie_paddle.stage_tables import multi_task
-from reader.corpus import PAIRS, Shard, shard_metadata, shard_name, write_corpus, write_corpus_info
+from reader.corpora.corpus import PAIRS, Shard, shard_metadata, shard_name, write_corpus, write_corpus_info
+from reader.files.tensorfile import write_arrays
 from reader.flags import CAPITAL, ENTITY_CONT, IN_ENTITY, IN_PHRASE, PHRASE_CONT, UPPER, WORD_START
-from reader.prefetch import prefetch
-from reader.tensorfile import write_arrays
-from reader.vocab import SPECIALS, Vocab
-from reader.wordpiece import WordPieceTokenizer
+from reader.tokenizers.vocab import SPECIALS, Vocab
+from reader.tokenizers.wordpiece import WordPieceTokenizer
+from reader.workers.prefetch import prefetch
 
 VOCAB_SIZE = 30522
 DOCUMENTS, DISCOURSE, QUERIES = "documents", "discourse", "queries"  # corpora

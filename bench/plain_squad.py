@@ -10,8 +10,8 @@ from __future__ import annotations
 import unicodedata
 from dataclasses import dataclass
 
-from reader.questions import Question
-from reader.vocab import Vocab
+from reader.tables.questions import Question
+from reader.tokenizers.vocab import Vocab
 
 _CONTROL = ("Cc", "Cf")
 _CJK = (

@@ -19,11 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
-from reader.documents import read_documents
-from reader.prepare import prepare
-from reader.tokenizer import load_tokenizer
-from reader.vocab_training import train_vocab
-from reader.wordpiece import WordPieceTokenizer, single_threaded
+from reader.prepare.documents import prepare
+from reader.prepare.vocabulary import train_vocab
+from reader.text.documents import read_documents
+from reader.tokenizers.load import load_tokenizer
+from reader.tokenizers.wordpiece import WordPieceTokenizer, single_threaded
 
 MEGABYTE = 1_000_000
 _EVERY = 25
@@ -32,7 +32,7 @@ _SYLLABLES = ["ba", "cor", "den", "fi", "gul", "har", "is", "jo", "ket", "lum", 
 # VmHWM is read, because the kernel's ru_maxrss of a new program includes what its parent held when it started it.
 _CHILD = """
 import json, multiprocessing, sys, threading
-from reader.prepare import prepare
+from reader.prepare.documents import prepare
 
 def peak(pid):
     try:

@@ -24,11 +24,11 @@ import numpy as np
 
 from bench.step import BATCH, LENGTH, SPEC, WARM_UP, Side
 from ernie_paddle.objectives.registry import registry
-from reader.corpus import Shard, write_corpus
+from reader.corpora.corpus import Shard, write_corpus
 from reader.flags import WORD_START
-from reader.statistics import make_statistics
-from reader.vocab import SPECIALS, Vocab
-from reader.wordpiece import WordPieceTokenizer
+from reader.prepare.statistics import make_statistics
+from reader.tokenizers.vocab import SPECIALS, Vocab
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 AUXILIARY = "tf_idf,sentence_ordering,quick_thoughts"
 GOAL, SWITCHING_GOAL = 1.15, 1.02

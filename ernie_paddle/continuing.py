@@ -21,9 +21,9 @@ from propeller.errors import UserError
 from propeller.run_folder import CHECKPOINTS
 from propeller.settings import from_mapping
 from propeller.trainer import PARAMETERS, STATE, TRAINING
-from reader.corpus import read_corpus_info
-from reader.tokenizer import load_tokenizer
-from reader.vocab import Vocab
+from reader.corpora.corpus import read_corpus_info
+from reader.tokenizers.load import load_tokenizer
+from reader.tokenizers.vocab import Vocab
 
 RECIPE = "recipe.json"
 ORIGIN = "origin.json"

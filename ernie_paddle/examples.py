@@ -23,14 +23,14 @@ from ernie_paddle.objectives.registry import make_objectives
 from ernie_paddle.schedules import Schedule
 from propeller.errors import UserError
 from propeller.inputs import Input
-from reader.batching import padded_length
-from reader.corpus import read_corpus_info
+from reader.batches.plan import BatchPlan, BatchRows, shard_rows
+from reader.corpora.corpus import read_corpus_info
 from reader.errors import DataError
-from reader.plan import BatchPlan, BatchRows, shard_rows
+from reader.lengths import padded_length
 from reader.random import fold, key
 from reader.report import SkipReport
-from reader.tokenizer import load_tokenizer
-from reader.vocab import Vocab
+from reader.tokenizers.load import load_tokenizer
+from reader.tokenizers.vocab import Vocab
 
 _MULTIPLE = 8
 
@@ -409,7 +409,7 @@ class StepData(Protocol):
 
 @dataclass(frozen=True)
 class RunReader:
-    """Makes the batch of any step of a run with several tasks; calling it is what ``reader.prefetch`` does in workers.
+    """Makes the batch of any step of a run with several tasks; ``reader.workers.prefetch`` calls it in its workers.
 
     Attributes:
         schedule: what is trained at which step.

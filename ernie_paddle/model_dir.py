@@ -24,7 +24,8 @@ from ernie_paddle.finetune.task_type import TaskType, task_from_dict
 from ernie_paddle.models.config import ErnieConfig
 from propeller import checkpoint
 from propeller.errors import UserError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 CONFIG = "config.json"
 TASK = "task.json"

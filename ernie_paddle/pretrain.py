@@ -33,12 +33,12 @@ from propeller.hooks import EarlyStop, Hook
 from propeller.learner import Learner
 from propeller.lr import LrConfig, lr_at
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
-from reader.corpus import CORPUS_FILE, DOCUMENTS, Corpus, kind_of, read_corpus_info
+from reader.corpora.corpus import CORPUS_FILE, DOCUMENTS, Corpus, kind_of, read_corpus_info
 from reader.errors import DataError
-from reader.prefetch import prefetch
+from reader.prepare.statistics import entropy, unigram_counts
 from reader.report import SkipReport
-from reader.statistics import entropy, unigram_counts
-from reader.tokenizer import load_tokenizer
+from reader.tokenizers.load import load_tokenizer
+from reader.workers.prefetch import prefetch
 
 EVALUATION_SEED = 20190729
 """Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""

@@ -34,8 +34,8 @@ def manual_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tokenizers import BertWordPieceTokenizer
 
     from ernie_paddle.quickstart_data import manual_topics, passages_of
-    from reader.prepare import prepare
-    from reader.statistics import make_statistics
+    from reader.prepare.documents import prepare
+    from reader.prepare.statistics import make_statistics
 
     folder = tmp_path_factory.mktemp("manual")
     documents = [passages_of(text) for _, text in sorted(manual_topics().items())]

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
-from reader.questions import read_questions
-from reader.table import open_table
+from reader.tables.questions import read_questions
+from reader.tables.table import open_table
 
 _SIMILARITY = (0.0, 5.0)
 """The least and the greatest score of STS-B, which is GLUE's only regression."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from propeller.errors import UserError
 from reader.errors import DataError
-from reader.table import Row, open_table
+from reader.tables.table import Row, open_table
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from ernie_paddle.benchmarks.suite import Suite
 from ernie_paddle.finetune.metrics import classification_metrics
 from ernie_paddle.jobs.job import Result
 from reader.errors import DataError
-from reader.table import open_table
+from reader.tables.table import open_table
 
 GENDER_PARITY = "gender_parity"
 

@@ -94,7 +94,7 @@ def random_start(
         DataError: no such vocabulary, or a table cannot be read.
     """
     from ernie_paddle.finetune.start import architecture
-    from reader.tokenizer import load_tokenizer
+    from reader.tokenizers.load import load_tokenizer
 
     suits, has_task_ids = recipe_size(size), architecture(size).use_task_id
     print(

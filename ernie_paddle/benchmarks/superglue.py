@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from ernie_paddle.benchmarks.answer_files import Answered, commonest_answer, read_answers
-from reader.table import open_table
+from reader.tables.table import open_table
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
 """The cells of a row, and its answer as `ernie predict` gives it."""

@@ -16,10 +16,10 @@ from propeller.checkpoint import sha256_file
 from propeller.errors import UserError
 from propeller.run_folder import FolderLock
 from reader.errors import DataError
-from reader.questions import read_questions
-from reader.table import open_table
-from reader.tagged import open_tagged
-from reader.where import Selection, Where
+from reader.tables.questions import read_questions
+from reader.tables.table import open_table
+from reader.tables.tagged import open_tagged
+from reader.tables.where import Selection, Where
 
 _PIECES = {"tiny": 4000, "small": 8000}
 _USUAL_PIECES = 30522

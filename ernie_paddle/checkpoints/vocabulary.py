@@ -10,8 +10,9 @@ from typing import Any
 from ernie_paddle.checkpoints.weights import Weights
 from propeller.checkpoint import write_json
 from propeller.errors import UserError
-from reader.tokenizer import CONFIG_FILE, Tokenizer, load_tokenizer
-from reader.vocab import write_vocab
+from reader.tokenizers.base import CONFIG_FILE, Tokenizer
+from reader.tokenizers.load import load_tokenizer
+from reader.tokenizers.vocab import write_vocab
 
 VOCAB = "vocab.txt"
 _SETTINGS = {

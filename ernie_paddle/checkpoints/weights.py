@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ernie_paddle.checkpoints.heads import Found, Head
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from reader.tokenizer import Tokenizer
+from reader.tokenizers.base import Tokenizer
 
 Arrays = dict[str, NDArray[Any]]
 

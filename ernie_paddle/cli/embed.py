@@ -18,10 +18,10 @@ from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.pooling import POOLINGS
 from propeller.errors import UserError
-from reader.cells import text_problem
 from reader.errors import DataError
-from reader.npy import NpyWriter
-from reader.table import FORMATS, STDIN, open_table
+from reader.files.npy import NpyWriter
+from reader.tables.cells import text_problem
+from reader.tables.table import FORMATS, STDIN, open_table
 
 _CHUNK_ROWS = 16384
 _USUAL_LENGTH = 128
@@ -66,10 +66,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Embed, write the file, and report unusable rows on stderr."""
-    from ernie_paddle.finetune.features import encode_rows
     from ernie_paddle.finetune.retrieval import Retrieval
     from ernie_paddle.finetune.text_vectors import text_vectors
     from ernie_paddle.model_dir import open_model_dir
+    from reader.batches.rows import encode_rows
 
     model = open_model_dir(args.model)
     own = model.task.max_length if isinstance(model.task, Retrieval) else _USUAL_LENGTH

@@ -15,7 +15,7 @@ from ernie_paddle.cli.finetune_options import add_arguments, check_task_options
 from ernie_paddle.finetune.results import RESULTS, left_out_line, result_table
 from ernie_paddle.finetune.task_type import TaskType, require_some, task_class
 from propeller.errors import UserError
-from reader.table import STDIN
+from reader.tables.table import STDIN
 
 __all__ = ["add_arguments", "expand", "run"]
 

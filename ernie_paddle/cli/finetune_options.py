@@ -13,8 +13,8 @@ from ernie_paddle.finetune.pooling import POOLINGS
 from ernie_paddle.finetune.task_type import FORMATS, TASK_TYPES
 from propeller.errors import UserError
 from propeller.lr import Kind as Schedule
-from reader.marks import UNITS
-from reader.tags import ALIGNMENTS, SCHEMES
+from reader.tables.marks import UNITS
+from reader.tables.tags import ALIGNMENTS, SCHEMES
 
 _ROW_OPTIONS = {
     "group": ("classification", "span_classification"),

@@ -16,13 +16,14 @@ from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare_pairs import label_counts
 from propeller.errors import UserError
 from reader import flags as F
-from reader.corpus import CORPUS_FILE, PAIRS, Corpus, kind_of, read_corpus_info
+from reader.corpora.corpus import CORPUS_FILE, PAIRS, Corpus, kind_of, read_corpus_info
+from reader.corpora.pairs import PairCorpus, PairIndex
 from reader.errors import DataError
-from reader.pairs import PairCorpus, PairIndex
+from reader.prepare.statistics import entropy, unigram_counts
+from reader.prepare.workspace import PARTIAL
 from reader.report import SkipReport
-from reader.statistics import entropy, unigram_counts
-from reader.tokenizer import CONFIG_FILE, Tokenizer, load_tokenizer
-from reader.workspace import PARTIAL
+from reader.tokenizers.base import CONFIG_FILE, Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 _WHOLES = (CORPUS_FILE, "manifest.json", "export.json", "config.json", CONFIG_FILE)
 _ALL = 1 << 30  # tokens: more than any pair has

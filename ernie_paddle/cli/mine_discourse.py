@@ -16,9 +16,9 @@ from pathlib import Path
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare import FORMATS
 from propeller.errors import UserError
-from reader.discourse import COLUMNS, MARKERS, MarkedPair, MiningRule, balance, mine, read_markers
-from reader.documents import read_documents
 from reader.report import SkipReport, printable
+from reader.text.discourse import COLUMNS, MARKERS, MarkedPair, MiningRule, balance, mine, read_markers
+from reader.text.documents import read_documents
 
 _MARKERS_SHOWN = 12
 

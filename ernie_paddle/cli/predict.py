@@ -26,9 +26,9 @@ from ernie_paddle.cli.output_file import check_output
 from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.task_type import FORMATS
 from reader.errors import DataError
-from reader.nested import NESTED
-from reader.table import FORMATS as TABLE_FORMATS
-from reader.table import STDIN
+from reader.tables.nested import NESTED
+from reader.tables.table import FORMATS as TABLE_FORMATS
+from reader.tables.table import STDIN
 
 PART = "part"
 """Column that says which row of its line an answer is of, counted from 0, where lines hold several."""

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.cli import options as opt
-from reader.prepare import Progress, prepare
+from reader.prepare.documents import Progress, prepare
+from reader.prepare.statistics import make_statistics
 from reader.report import printable
-from reader.statistics import make_statistics
 
 FORMATS = ("auto", "lines", "paragraphs", "jsonl")
 _STAGES = {"phrases": "finding phrases", "tokens": "tokenising", "shards": "writing shards"}
@@ -112,7 +112,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """What `reader.prepare.prepare` returned, for a person."""
+    """What `reader.prepare.documents.prepare` returned, for a person."""
     if summary["already_there"]:
         lines = [f"{summary['path']} is there already, made from the same input with the same settings"]
     else:

@@ -12,10 +12,10 @@ from typing import Any
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare import progress_printer
-from reader.pair_parts import PairColumns
-from reader.prepare_pairs import prepare_pairs
+from reader.prepare.pair_parts import PairColumns
+from reader.prepare.pairs import prepare_pairs
 from reader.report import printable
-from reader.table import FORMATS
+from reader.tables.table import FORMATS
 
 _LABELS_SHOWN = 12
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """What `reader.prepare_pairs.prepare_pairs` returned, for a person."""
+    """What `reader.prepare.pairs.prepare_pairs` returned, for a person."""
     if summary["already_there"]:
         lines = [f"{summary['path']} is there already, made from the same input with the same settings"]
     else:

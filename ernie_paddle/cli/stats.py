@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ernie_paddle.cli import options as opt
+from reader.prepare.statistics import LONGEST_SPAN, STATISTICS_FILE, Statistics, entropy, make_statistics
 from reader.report import printable
-from reader.statistics import LONGEST_SPAN, STATISTICS_FILE, Statistics, entropy, make_statistics
-from reader.tokenizer import load_tokenizer
-from reader.vocab import Vocab
+from reader.tokenizers.load import load_tokenizer
+from reader.tokenizers.vocab import Vocab
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 
 from ernie_paddle.cli import options as opt
+from reader.prepare.vocabulary import KINDS, LEAST_COVERAGE, LEAST_LIMIT, LEAST_SIZE, LIMIT_BYTES, train_vocab
 from reader.report import SkipReport, printable
-from reader.vocab_training import KINDS, LEAST_COVERAGE, LEAST_LIMIT, LEAST_SIZE, LIMIT_BYTES, train_vocab
 
 _COVERAGE = "share of the text whose characters get a piece, " + ", ".join(
     f"{least} to 1 for {kind}" for kind, least in LEAST_COVERAGE.items()

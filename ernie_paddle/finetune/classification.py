@@ -18,10 +18,10 @@ from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
-from reader.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.errors import DataError
-from reader.table import none_usable, open_table, refusal
-from reader.where import NoLabel, Selection, Where
+from reader.tables.cells import UnusableCellError, label_name, sorted_labels, text_problem
+from reader.tables.table import none_usable, open_table, refusal
+from reader.tables.where import NoLabel, Selection, Where
 
 LABEL_WEIGHTS = "label_weights"
 _MOST_CLASSES = 10_000

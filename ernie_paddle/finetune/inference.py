@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from ernie_paddle.finetune.features import ranges
-from ernie_paddle.finetune.order import evaluation_batches
 from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
+from reader.batches.epochs import evaluation_batches
+from reader.batches.rows import ranges
 
 Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 """Inputs of one batch -> outputs of it (first axis: rows)."""

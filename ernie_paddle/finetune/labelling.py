@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune import metrics
-from ernie_paddle.finetune.features import pad_flat, pad_rows
 from ernie_paddle.finetune.tagged_data import TaggedDataset, encode_sentences
 from ernie_paddle.finetune.task_type import Arrays, require_usable
 from ernie_paddle.finetune.text_task import LABEL, MODEL_INPUTS
@@ -26,12 +25,13 @@ from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
-from reader import tags as T
-from reader.cells import UnusableCellError, sorted_labels
+from reader.batches.rows import pad_flat, pad_rows
 from reader.errors import DataError
-from reader.table import none_usable, refusal, shown_name
-from reader.tagged import Tagged, open_tagged
-from reader.tokenizer import Tokenizer
+from reader.tables import tags as T
+from reader.tables.cells import UnusableCellError, sorted_labels
+from reader.tables.table import none_usable, refusal, shown_name
+from reader.tables.tagged import Tagged, open_tagged
+from reader.tokenizers.base import Tokenizer
 
 _MOST_TYPES = 1000
 _KINDS = 8
@@ -45,7 +45,7 @@ class Labelling:
         text_a: column of the tokens; None: see `open_tagged`.
         label: column of the tags; None: see there.
         header: whether TSV and CSV have a header.
-        scheme: of the tags that the model learns, one of `reader.tags.SCHEMES`.
+        scheme: of the tags that the model learns, one of `reader.tables.tags.SCHEMES`.
         types: the types of the entities, in the order of the outputs; with scheme "none" the labels themselves.
         align: which pieces of a token get its tag, "first" or "all".
         max_length: longest row, [CLS] and [SEP] included.

@@ -15,15 +15,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.classification import Classification
-from ernie_paddle.finetune.features import Encoded, encode_rows, pad_rows
 from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import LABEL, TextDataset
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
-from reader.cells import text_problem
-from reader.table import Row
-from reader.tokenizer import Tokenizer
+from reader.batches.rows import Encoded, encode_rows, pad_rows
+from reader.tables.cells import text_problem
+from reader.tables.table import Row
+from reader.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True)

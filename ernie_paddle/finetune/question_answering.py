@@ -22,7 +22,6 @@ from ernie_paddle.finetune.answer_metrics import (
     best_threshold,
     fitting_scoring,
 )
-from ernie_paddle.finetune.features import pad_rows
 from ernie_paddle.finetune.question_data import QuestionDataset, encode_questions
 from ernie_paddle.finetune.spans import Found, find_spans
 from ernie_paddle.finetune.task_type import Arrays
@@ -31,10 +30,11 @@ from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
+from reader.batches.rows import pad_rows
 from reader.errors import DataError
-from reader.questions import Question, read_questions
-from reader.table import shown_name
-from reader.tokenizer import Tokenizer
+from reader.tables.questions import Question, read_questions
+from reader.tables.table import shown_name
+from reader.tokenizers.base import Tokenizer
 
 POSITIONS = ("start_positions", "end_positions")
 _METRICS = ("f1", "exact_match")

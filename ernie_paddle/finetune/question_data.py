@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
-from ernie_paddle.finetune.windows import Windows, cut_windows, widest_context
 from propeller.inputs import IGNORE
-from reader.questions import Question
-from reader.tokenizer import SpanBatch, Tokenizer
+from reader.batches.rows import Encoded, Runs, join_runs, ranges
+from reader.batches.windows import Windows, cut_windows, widest_context
+from reader.tables.questions import Question
+from reader.tokenizers.base import SpanBatch, Tokenizer
 
 _TEXT = np.int64(1) << 32
 

@@ -17,7 +17,7 @@ from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
 from propeller.losses import LossTerm
-from reader.cells import UnusableCellError
+from reader.tables.cells import UnusableCellError
 
 _LARGEST = float(np.finfo(np.float32).max)
 

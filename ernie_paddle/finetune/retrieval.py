@@ -20,7 +20,6 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.features import pad_rows
 from ernie_paddle.finetune.pooling import POOLINGS, unit
 from ernie_paddle.finetune.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
 from ernie_paddle.finetune.task_type import Arrays, require_usable
@@ -30,9 +29,10 @@ from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm
-from reader.cells import text_problem
-from reader.table import Row, open_table
-from reader.tokenizer import Tokenizer
+from reader.batches.rows import pad_rows
+from reader.tables.cells import text_problem
+from reader.tables.table import Row, open_table
+from reader.tokenizers.base import Tokenizer
 
 _LABEL = "partners"
 _TEXT_A, _TEXT_B = "text_numbers_a", "text_numbers_b"

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.classification import Classification
-from ernie_paddle.finetune.features import Encoded, Runs, join_runs
 from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import TextDataset
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.inputs import Input
-from reader.batching import truncate_pair
-from reader.cells import UnusableCellError
-from reader.marks import CHARACTERS, UNITS, Mark, find_mark
-from reader.table import Row
-from reader.tokenizer import SpanBatch, Tokenizer
+from reader.batches.rows import Encoded, Runs, join_runs
+from reader.lengths import truncate_pair
+from reader.tables.cells import UnusableCellError
+from reader.tables.marks import CHARACTERS, UNITS, Mark, find_mark
+from reader.tables.table import Row
+from reader.tokenizers.base import SpanBatch, Tokenizer
 
 SPAN_WEIGHTS = "span_weights"
 

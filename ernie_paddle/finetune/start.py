@@ -21,7 +21,8 @@ from propeller import checkpoint
 from propeller.errors import UserError
 from propeller.learner import LoadReport
 from propeller.settings import unknown_name
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 SIZES = {"tiny": "tiny", "small": "ernie2_small_en", "base": "ernie2_base_en", "large": "ernie2_large_en"}
 _USUAL_PIECES = 30522

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.features import Encoded, Runs, join_runs, ranges
-from ernie_paddle.finetune.windows import cut_windows, widest_context
 from propeller.inputs import IGNORE
-from reader.tagged import Tagged
-from reader.tags import Marked, write_tags
-from reader.tokenizer import Tokenizer
+from reader.batches.rows import Encoded, Runs, join_runs, ranges
+from reader.batches.windows import cut_windows, widest_context
+from reader.tables.tagged import Tagged
+from reader.tables.tags import Marked, write_tags
+from reader.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from propeller.errors import UserError
 from propeller.settings import unknown_name
-from reader.table import READABLE, no_rows, none_usable, refusal
-from reader.tokenizer import Tokenizer
+from reader.tables.table import READABLE, no_rows, none_usable, refusal
+from reader.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:
     from ernie_paddle.models.config import ErnieConfig

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.features import Encoded, encode_rows
-from reader.tokenizer import Tokenizer
+from reader.batches.rows import Encoded, encode_rows
+from reader.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True)

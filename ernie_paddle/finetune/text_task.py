@@ -15,15 +15,15 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.features import Encoded, encode_rows, pad_rows
 from ernie_paddle.finetune.task_type import Arrays, require_usable
 from propeller.errors import UserError
 from propeller.inputs import Input
-from reader.cells import UnusableCellError, text_problem
-from reader.nested import NESTED
-from reader.table import Row, open_table
-from reader.tokenizer import Tokenizer
-from reader.where import NoLabel, Selection, Where
+from reader.batches.rows import Encoded, encode_rows, pad_rows
+from reader.tables.cells import UnusableCellError, text_problem
+from reader.tables.nested import NESTED
+from reader.tables.table import Row, open_table
+from reader.tables.where import NoLabel, Selection, Where
+from reader.tokenizers.base import Tokenizer
 
 MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
 LABEL = "labels"
@@ -120,7 +120,7 @@ class TextTask(ABC):
         header: whether tables have a header (otherwise columns are "1", "2", …).
         where: "column=value": which rows of a table are meant, in tables that have this column; None: all.
         no_label: labels that say that a row has none; such rows are neither learnt nor scored.
-        nested: format of the training table, if no extension tells it (a key of `reader.nested.NESTED`): that of
+        nested: format of the training table, if no extension tells it (a key of `reader.tables.nested.NESTED`): that of
             other tables, too, unless theirs is named; None: the extension tells.
     """
 

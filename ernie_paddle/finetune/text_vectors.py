@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.features import Encoded, pad_rows
-from ernie_paddle.finetune.order import evaluation_batches
 from ernie_paddle.finetune.pooling import POOLINGS, pool, unit
 from ernie_paddle.finetune.retrieval import Retrieval
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.model_dir import ModelDir
 from propeller.errors import UserError
 from propeller.task import Task
+from reader.batches.epochs import evaluation_batches
+from reader.batches.rows import Encoded, pad_rows
 
 _TASK = "embed"
 

@@ -21,7 +21,6 @@ from ernie_paddle.finetune.classification import LABEL_WEIGHTS
 from ernie_paddle.finetune.fgm import with_fgm
 from ernie_paddle.finetune.inference import run_dataset
 from ernie_paddle.finetune.layer_decay import layer_decay
-from ernie_paddle.finetune.order import epoch_batches, rank_share, steps_per_epoch
 from ernie_paddle.finetune.rdrop import Losses, with_rdrop
 from ernie_paddle.finetune.runner import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.start import Start, describe_load
@@ -37,6 +36,7 @@ from propeller.optim import OptimizerConfig, ParameterRules
 from propeller.precision import PrecisionConfig
 from propeller.task import Task
 from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
+from reader.batches.epochs import epoch_batches, rank_share, steps_per_epoch
 
 TRAIN_TASK = "finetune"
 

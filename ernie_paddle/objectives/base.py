@@ -16,8 +16,8 @@ import numpy as np
 from ernie_paddle.objectives.example import Batch, Data, Example, Feeds, Part, Row, SampleSource, assemble
 from propeller.inputs import Input
 from propeller.losses import LossTerm, Value
-from reader.corpus import Corpus
-from reader.samples import SampleIndex
+from reader.corpora.corpus import Corpus
+from reader.corpora.samples import SampleIndex
 
 if TYPE_CHECKING:
     from paddle import nn

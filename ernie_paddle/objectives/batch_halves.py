@@ -15,7 +15,7 @@ from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Example, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.objectives.row_pairs import RowPairs
 from propeller.losses import Value
-from reader.corpus import Corpus
+from reader.corpora.corpus import Corpus
 
 if TYPE_CHECKING:
     from paddle import nn

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ernie_paddle.objectives.example import Part, Row, sentences
-from reader.samples import Sample
+from reader.corpora.samples import Sample
 
 # In a corpus of many documents one draw nearly always finds another document; in one of few, sixteen do.
 _TRIES = 16

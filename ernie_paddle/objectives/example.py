@@ -13,18 +13,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.plan import Lengths
+from reader.batches.plan import Lengths
+from reader.corpora.samples import Sample
 from reader.random import UInts, fold, generator, uniforms_at
 from reader.report import SkipReport
-from reader.samples import Sample
-from reader.vocab import Vocab
+from reader.tokenizers.vocab import Vocab
 
 Feeds = dict[str, NDArray[Any]]
 """Arrays of one micro-batch by the name of their Input."""
 
 
 class SampleSource(Lengths, Protocol):
-    """Where samples come from: ``reader.samples.SampleIndex``, or what an objective's ``open`` returns."""
+    """Where samples come from: ``reader.corpora.samples.SampleIndex``, or what an objective's ``open`` returns."""
 
     skipped: SkipReport
     """What had to be left out or cut to make samples."""

@@ -14,7 +14,7 @@ from ernie_paddle.objectives.example import Data, Example, Part, Row, sentences
 from ernie_paddle.objectives.labelled_pairs import LabelledPair, pair_sources, two_texts
 from ernie_paddle.objectives.pairs import room_beside
 from propeller.errors import UserError
-from reader.pairs import PairIndex
+from reader.corpora.pairs import PairIndex
 
 STRONG, WEAK, NONE = 0, 1, 2
 # In a corpus of many queries nearly every draw finds the title of another; in one of few, some of sixteen do.

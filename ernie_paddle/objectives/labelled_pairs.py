@@ -9,8 +9,8 @@ from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.example import Data, Part, Row, SampleSource, sentences
 from ernie_paddle.objectives.pairs import SentencePair
 from propeller.errors import UserError
-from reader.corpus import PAIRS, kind_of, read_corpus_info
-from reader.pairs import PairCorpus, PairIndex
+from reader.corpora.corpus import PAIRS, kind_of, read_corpus_info
+from reader.corpora.pairs import PairCorpus, PairIndex
 
 P = TypeVar("P", bound=ObjectiveSettings)
 

@@ -14,7 +14,7 @@ from ernie_paddle.objectives.example import Batch, Data, Feeds
 from ernie_paddle.objectives.graph import classification
 from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
-from reader.masking import MaskingRule, batch_unit_starts, mask_batch
+from reader.batches.masking import MaskingRule, batch_unit_starts, mask_batch
 from reader.random import fold
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from ernie_paddle.objectives.example import Example, Part, Row, assemble, senten
 from ernie_paddle.objectives.graph import classification
 from propeller.inputs import IGNORE, Input
 from propeller.losses import LossTerm, Value
-from reader.samples import Sample
+from reader.corpora.samples import Sample
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -92,8 +92,8 @@ class CutPair(SentencePair[P]):
     where that one begins its document. For the first sentence of any later sample stands there because it did not fit
     into the sample before, so it is longer than others, and the length of a part would tell which of the two comes
     first. No other sentence of the stretch is singled out by its length, if the row has room for the longest sample.
-    (In the rows of shorter bins, see ``reader.plan``, the last one may be: some sentence there was too long.) What
-    remains is what the text itself does, a document that ends in short lines, say.
+    (In the rows of shorter bins, see ``reader.batches.plan``, the last one may be: some sentence there was too long.)
+    What remains is what the text itself does, a document that ends in short lines, say.
 
     Where there are no two such sentences, and where the sample is a piece of a sentence, the row is
     ``[CLS] sample [SEP]`` without a label, and is counted.

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.corpus import Corpus
-from reader.samples import Sample, SampleIndex
+from reader.corpora.corpus import Corpus
+from reader.corpora.samples import Sample, SampleIndex
 
 
 class RowPairs:

@@ -9,7 +9,7 @@ from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.document_counts import DocumentCounts, rescale
 from ernie_paddle.objectives.example import Batch, Data
 from ernie_paddle.objectives.token_regression import TokenRegression
-from reader.statistics import read_statistics
+from reader.prepare.statistics import read_statistics
 
 
 class TfIdf(TokenRegression[ObjectiveSettings]):

@@ -9,7 +9,7 @@ from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Data
 from ernie_paddle.objectives.token_regression import TokenRegression
 from propeller.inputs import IGNORE
-from reader.vocab import Vocab
+from reader.tokenizers.vocab import Vocab
 
 
 class TokenLength(TokenRegression[ObjectiveSettings]):

@@ -13,7 +13,7 @@ from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.quickstart_data import write_quickstart_data
 from ernie_paddle.verbs import ernie
 from propeller.errors import UserError
-from reader.corpus import CORPUS_FILE
+from reader.corpora.corpus import CORPUS_FILE
 
 MANUAL = Benchmark(
     "topics", {"type": "classification", "text_a": "passage", "label": "topic"}, ["accuracy"], ["topics"]

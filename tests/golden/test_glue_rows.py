@@ -12,7 +12,8 @@ import pytest
 
 from ernie_paddle.finetune.classification import Classification
 from ernie_paddle.finetune.regression import Regression
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 _ENTAILMENT = ("not_entailment", "entailment")
 

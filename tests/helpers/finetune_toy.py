@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
-from reader.tokenizer import load_tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 WORDS = [f"w{i}" for i in range(20)]
 ENTITIES = {"w0": "PER", "w1": "LOC"}

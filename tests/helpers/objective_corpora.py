@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from ernie_paddle.examples import StepReader
 from ernie_paddle.objectives.example import Data, Example, Row
 from ernie_paddle.objectives.registry import make_objectives
-from reader.corpus import Corpus, Shard, write_corpus
+from reader.batches.plan import BatchPlan
+from reader.corpora.corpus import Corpus, Shard, write_corpus
+from reader.corpora.samples import SampleIndex
 from reader.flags import CAPITAL, ENTITY_CONT, PHRASE_CONT, UPPER, WORD_START
-from reader.plan import BatchPlan
 from reader.random import key
 from reader.report import SkipReport
-from reader.samples import SampleIndex
-from reader.vocab import SPECIALS, Vocab
-from reader.wordpiece import WordPieceTokenizer
+from reader.tokenizers.vocab import SPECIALS, Vocab
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 FIRST = len(SPECIALS)
 """Id of the first token of the first document; the others count up."""

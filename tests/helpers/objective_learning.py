@@ -37,10 +37,10 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import build_task
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
-from reader.corpus import Shard, write_corpus
+from reader.corpora.corpus import Shard, write_corpus
 from reader.flags import WORD_START
-from reader.vocab import SPECIALS, Vocab
-from reader.wordpiece import WordPieceTokenizer
+from reader.tokenizers.vocab import SPECIALS, Vocab
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 FIRST = len(SPECIALS)
 """Token id of word 0."""

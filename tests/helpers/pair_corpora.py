@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.examples import StepReader, TaskData
-from reader.pair_parts import PairColumns
-from reader.prepare_pairs import prepare_pairs
-from reader.vocab import SPECIALS
-from reader.wordpiece import WordPieceTokenizer
+from reader.prepare.pair_parts import PairColumns
+from reader.prepare.pairs import prepare_pairs
+from reader.tokenizers.vocab import SPECIALS
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 FIRST = len(SPECIALS)
 Pair = tuple[Sequence[int], Sequence[int], str]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from reader.pairs import PairCorpus
-from reader.vocab import SPECIALS, write_vocab
-from reader.wordpiece import WordPieceTokenizer
+from reader.corpora.pairs import PairCorpus
+from reader.tokenizers.vocab import SPECIALS, write_vocab
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 WORDS = ["the", "river", "runs", "by", "old", "stone", "bridge", "but", "not", "now", "query", "title"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from reader.corpus import Corpus, Shard
+from reader.corpora.corpus import Corpus, Shard
 from reader.flags import WORD_START
 
 VOCAB_SIZE = 1000

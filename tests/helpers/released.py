@@ -10,7 +10,7 @@ import numpy as np
 from ernie_paddle.checkpoints.shapes import encoder_shapes, head_shapes
 from ernie_paddle.checkpoints.weights import Arrays, Weights
 from ernie_paddle.models.config import ErnieConfig
-from reader.tokenizer import load_tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 CONFIG = ErnieConfig(
     vocab_size=30,

@@ -15,10 +15,10 @@ from ernie_paddle.examples import RunReader
 from ernie_paddle.pretrain import Pretraining
 from ernie_paddle.recipe import configs_dir, load_recipe
 from helpers.paths import ROOT
-from reader.corpus import Shard, write_corpus
+from reader.corpora.corpus import Shard, write_corpus
 from reader.flags import CAPITAL, ENTITY_CONT, IN_ENTITY, PHRASE_CONT, UPPER, WORD_START
 from reader.random import generator
-from reader.wordpiece import WordPieceTokenizer
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 RECORDED = ROOT / "tests" / "golden" / "smoke_losses.json"
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]

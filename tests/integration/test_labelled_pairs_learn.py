@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from helpers.objective_learning import learn
-from reader.pair_parts import PairColumns
-from reader.prepare_pairs import prepare_pairs
-from reader.vocab import SPECIALS, Vocab
-from reader.wordpiece import WordPieceTokenizer
+from reader.prepare.pair_parts import PairColumns
+from reader.prepare.pairs import prepare_pairs
+from reader.tokenizers.vocab import SPECIALS, Vocab
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 
 def _prepared(folder: Path, pairs: Sequence[tuple[Sequence[int], Sequence[int], str]]) -> str:

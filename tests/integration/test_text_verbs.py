@@ -13,8 +13,8 @@ import pytest
 from ernie_paddle.cli.inspect import mark_units
 from ernie_paddle.cli.main import main
 from reader import flags as F
-from reader.corpus import Corpus
-from reader.tokenizer import load_tokenizer
+from reader.corpora.corpus import Corpus
+from reader.tokenizers.load import load_tokenizer
 
 SENTENCES = [
     "The old mill stood by the river near Great Malvern.",

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from helpers.objective_learning import Documents, learn, planted_corpus
-from reader.statistics import make_statistics
+from reader.prepare.statistics import make_statistics
 
 TOPICS, RARE = 16, 150
 

@@ -24,7 +24,7 @@ from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, s
 from propeller.errors import UserError
 from propeller.inputs import IGNORE, Input
 from reader.errors import DataError
-from reader.prefetch import prefetch
+from reader.workers.prefetch import prefetch
 
 DOCS = Documents([[3, 5, 2, 7], [4] * 9, [1, 2, 3, 4, 5, 6], [8, 8], [5], [2, 9, 4, 1, 1, 1, 6]] * 4, 3)
 ALL = {"knowledge_masking": {}, "capitalization": {}, "sentence_reordering": {}}
@@ -248,7 +248,7 @@ def test_an_objective_over_two_halves_of_the_batch_needs_no_other_change() -> No
     data = replace(data, sources=[_Doubled(data.sources[0])])
     reader = step_reader(data, {"mlm": {}}, overhead=4, batch_rows=5, micro_batch_tokens=400)
     reader = type(reader)(
-        "halves", [_Halves(ObjectiveSettings()), *make_objectives({"mlm": {}}, "t")], reader.plan, data, seed=0
+        "halves", [_Halves(ObjectiveSettings()), *make_objectives({"mlm": {}}, "t")], reader.batches.plan, data, seed=0
     )
     step = reader.step(0)
     (feeds,) = step.micro_batches

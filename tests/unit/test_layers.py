@@ -86,7 +86,7 @@ def test_propeller_knows_no_language() -> None:
 
 
 MAY_UNPICKLE = (
-    ROOT / "reader" / "prefetch.py",  # messages between its own processes, never a file
+    ROOT / "reader" / "workers" / "prefetch.py",  # messages between its own processes, never a file
     ROOT / "ernie_paddle" / "checkpoints" / "restricted_pickle.py",  # released weights; refuses all but tensors
 )
 
@@ -110,7 +110,7 @@ def test_nothing_unpickles_or_evaluates() -> None:
 
 
 def test_the_checks_themselves_find_what_they_look_for() -> None:
-    tree = ast.parse("def f():\n    import paddle.nn\n    importlib.import_module('reader.vocab')\n")
+    tree = ast.parse("def f():\n    import paddle.nn\n    importlib.import_module('reader.tokenizers.vocab')\n")
     assert list(imports(tree)) == [(2, "paddle"), (3, "reader")]
     named = ast.parse("'''About sentences.'''\nclass TokenCount:\n    n_tokens = mask_lm(vocab_size=1)\n")
     assert sorted(word.lower() for _, text in words_of(named) for word in language_words(text)) == [

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from reader.ngrams import NgramCounter, greedy_spans, span_keys
+from reader.units.ngrams import NgramCounter, greedy_spans, span_keys
 
 
 @pytest.fixture(scope="module")

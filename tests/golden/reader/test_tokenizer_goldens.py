@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from reader.tokenizer import load_tokenizer
-from reader.wordpiece import WordPieceTokenizer
+from reader.tokenizers.load import load_tokenizer
+from reader.tokenizers.wordpiece import WordPieceTokenizer
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.metrics import CLASSIFICATION, REGRESSION
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from propeller.errors import UserError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 GLUE = load_suite("glue").benchmarks
 

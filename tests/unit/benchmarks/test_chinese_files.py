@@ -19,7 +19,8 @@ from ernie_paddle.benchmarks.vocabulary import texts_of, train_vocabulary
 from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class, task_from_dict
 from propeller.errors import UserError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 CHINESE = load_suite("chinese").benchmarks
 XNLI, MSRA = CHINESE["XNLI"], CHINESE["MSRA-NER"]

@@ -20,8 +20,9 @@ from ernie_paddle.cli.columns import add_column_options, with_columns
 from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from helpers.superglue_files import write_superglue
-from reader.table import open_table
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tables.table import open_table
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 SUPERGLUE = load_suite("superglue").benchmarks
 SWAG = load_suite("swag").benchmarks["SWAG"]

@@ -20,7 +20,7 @@ from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
 from helpers.released import CONFIG, weights, write_vocab
 from propeller import checkpoint
 from propeller.errors import UserError
-from reader.tokenizer import load_tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 TEXT = {"text_a": "a", "text_b": None, "label": "l", "max_length": 16, "metric": "accuracy", "header": True}
 TAGS = {"scheme": "iob2", "types": ["PER"], "align": "first", "doc_stride": 7, "metric": "f1"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ernie_paddle.cli.main import main
-from reader.statistics import STATISTICS_FILE
-from reader.vocab import SPECIALS
+from reader.prepare.statistics import STATISTICS_FILE
+from reader.tokenizers.vocab import SPECIALS
 
 
 def test_statistics_of_a_prepared_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

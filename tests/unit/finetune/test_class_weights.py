@@ -20,7 +20,8 @@ from propeller.inputs import Input
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
 from propeller.task import Task
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 COMMON: dict[str, Any] = {"text_a": "a", "text_b": None, "label": "label", "max_length": 16, "header": True}
 LABELS = ("a", "b", "c")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reader.errors import DataError
-from reader.table import Row, open_table
+from reader.tables.table import Row, open_table
 
 
 def rows(path: Path | str, **options: object) -> list[Row]:

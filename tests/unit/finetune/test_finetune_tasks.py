@@ -14,7 +14,8 @@ from ernie_paddle.finetune.regression import Regression
 from ernie_paddle.finetune.task_type import task_class, task_from_dict
 from propeller.errors import UserError
 from reader.errors import DataError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 COMMON = {"text_a": "a", "text_b": None, "label": "label", "max_length": 16, "header": True}
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ernie_paddle.finetune.features import encode_rows
 from ernie_paddle.finetune.multiple_choice import MultipleChoice
 from ernie_paddle.finetune.task_type import task_from_dict
 from propeller.errors import UserError
+from reader.batches.rows import encode_rows
 from reader.errors import DataError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 HEADER = ",video-id,fold-ind,startphrase,sent1,sent2,gold-source,ending0,ending1,ending2,ending3,label\n"
 SWAG = HEADER + '0,v1,1,x y,x y z,y,gold,z,"z, x",x x x,y,1\n1,v1,2,x,z,x,gen,x y,y,z z,x,3\n'

@@ -9,8 +9,8 @@ import pytest
 
 from bench.plain_squad import PlainTokenizer, plain_rows
 from ernie_paddle.finetune.question_data import encode_questions
-from reader.questions import read_questions
-from reader.tokenizer import load_tokenizer
+from reader.tables.questions import read_questions
+from reader.tokenizers.load import load_tokenizer
 
 INSIDE_OF_A_WORD = "56bfe66ea10cfb1400551380"
 """The answer is the second 50 of "50-50": the script takes the first, as it has the same text."""

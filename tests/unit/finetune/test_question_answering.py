@@ -20,8 +20,9 @@ from ernie_paddle.finetune.spans import best_pairs, find_spans
 from ernie_paddle.finetune.task_type import task_from_dict
 from propeller.errors import UserError
 from reader.errors import DataError
-from reader.questions import Answer, Question
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tables.questions import Answer, Question
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 WORDS = [f"w{i}" for i in range(9)]
 

@@ -16,7 +16,8 @@ from ernie_paddle.finetune.answer_metrics import fitting_scoring
 from ernie_paddle.finetune.question_answering import QuestionAnswering
 from ernie_paddle.finetune.question_data import QuestionDataset
 from reader.errors import DataError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 CONTEXT = "w1 w2 w3"
 ASKED = [row("w0", CONTEXT, ("w2", 3)), row("w0", CONTEXT, ("w1", 0)), row("w0", CONTEXT)]

@@ -9,7 +9,7 @@ import pytest
 
 from ernie_paddle.finetune.regression import Regression
 from reader.errors import DataError
-from reader.tokenizer import load_tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
 from propeller.task import Task
 from reader.errors import DataError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 WORDS = ["u", "v", "w", "x", "y", "z"]
 TABLE = "one\ttwo\nu v\tx\nu v\ty z\nw\tx\nu\tu v w\nv v\tz\n"

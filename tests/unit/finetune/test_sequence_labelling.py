@@ -20,7 +20,8 @@ from ernie_paddle.finetune.tagged_data import TaggedDataset
 from ernie_paddle.finetune.task_type import task_from_dict
 from propeller.errors import UserError
 from reader.errors import DataError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 PIECES = ["an", "##na", "bo", "##nn", "##x", "is", "in", "."]
 WORDS = ["an", "anna", "bonnx", "is", "in", ".", "zzz", "\u200b"]

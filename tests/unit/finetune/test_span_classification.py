@@ -13,7 +13,8 @@ from ernie_paddle.finetune.span_classification import SPAN_WEIGHTS, SpanClassifi
 from ernie_paddle.finetune.task_type import task_from_dict
 from propeller.errors import UserError
 from reader.errors import DataError
-from reader.tokenizer import Tokenizer, load_tokenizer
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
 
 WIC = {
     "word": "bank",

@@ -30,7 +30,7 @@ from propeller.errors import UserError
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
 from propeller.task import Task
-from reader.corpus import Corpus
+from reader.corpora.corpus import Corpus
 
 Array = np.ndarray[Any, Any]
 NAMES = ["quick_thoughts", "fast_sent"]

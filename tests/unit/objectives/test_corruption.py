@@ -23,10 +23,10 @@ from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.trigram_shuffling import disjoint
 from helpers.objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader
 from propeller.errors import UserError
-from reader.corpus import Corpus
+from reader.corpora.corpus import Corpus
+from reader.corpora.samples import SampleIndex
 from reader.flags import CAPITAL, WORD_START
 from reader.report import SkipReport
-from reader.samples import SampleIndex
 
 TCP, SCP, TGS = "token_corruption", "sentence_corruption", "trigram_shuffling"
 NOTE = "corruption: a row of too few different tokens, left as it is"

@@ -16,8 +16,8 @@ from ernie_paddle.objectives.registry import make_objective
 from helpers.objective_corpora import Documents, make_vocab, parts_of, write
 from helpers.pair_corpora import FIRST, Pair, prepared, reader_of
 from propeller.errors import UserError
+from reader.corpora.pairs import PairCorpus, PairIndex, PairShard
 from reader.errors import DataError
-from reader.pairs import PairCorpus, PairIndex, PairShard
 from reader.random import key
 from reader.report import SkipReport
 

@@ -23,11 +23,11 @@ from ernie_paddle.objectives import document_counts
 from ernie_paddle.objectives.example import Batch, Data, Part, Row, assemble
 from ernie_paddle.objectives.registry import make_objective
 from helpers.objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader, write
+from reader.corpora.samples import SampleIndex
 from reader.errors import DataError
+from reader.prepare.statistics import make_statistics
 from reader.report import SkipReport
-from reader.samples import SampleIndex
-from reader.statistics import make_statistics
-from reader.vocab import SPECIALS, Vocab
+from reader.tokenizers.vocab import SPECIALS, Vocab
 
 MAX_LENGTH, OVERHEAD = 24, 3
 ARRANGED: dict[str, dict[str, Any]] = {"nsp": {}}
@@ -130,7 +130,7 @@ def test_tf_idf_is_that_of_the_definition(
     make_statistics(path)
     reader = task.open()
     unlike = in_memory(docs, MAX_LENGTH, OVERHEAD)
-    origins = _rows(StepReader("test", [make_objective("nsp")], reader.plan, unlike, seed=0), "input_ids")
+    origins = _rows(StepReader("test", [make_objective("nsp")], reader.batches.plan, unlike, seed=0), "input_ids")
     for (ids,), (labels,) in zip(origins, _rows(task.open(), "tf_idf_labels"), strict=True):
         np.testing.assert_allclose(labels, _expected("tf_idf", docs, ids, seed, n_words), rtol=1e-5, atol=1e-6)
 

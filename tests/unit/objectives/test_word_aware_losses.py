@@ -23,7 +23,7 @@ from ernie_paddle.pretraining_model import PretrainingModel, build_task
 from propeller.learner import Learner
 from propeller.optim import OptimizerConfig
 from propeller.task import Task
-from reader.statistics import make_statistics
+from reader.prepare.statistics import make_statistics
 
 Array = np.ndarray[Any, Any]
 EPSILON = 1e-5

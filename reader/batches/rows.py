@@ -1,0 +1,133 @@
+"""One or two texts per row as model inputs: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with segments 0 and 1 (BERT 3.2).
+
+Everything is kept flat (all rows behind each other, with offsets) and cut, joined and padded without a loop over
+rows. Shape suffixes: N pieces of all rows, R rows, B rows of a batch, T length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.lengths import truncate_pair
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.vocab import Vocab
+
+_BLOCK_ROWS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows ready to be padded: `ids` int32 [N] and `segments` uint8 [N] with [CLS] and [SEP]; `offsets` int64 [R+1]."""
+
+    ids: NDArray[np.int32]
+    segments: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.offsets) - 1
+
+    @cached_property
+    def lengths(self) -> NDArray[np.int32]:
+        """Length of each row, [CLS] and [SEP] included: int32 [R]."""
+        return np.diff(self.offsets).astype(np.int32)
+
+    def take(self, rows: NDArray[np.int64]) -> Encoded:
+        """These rows, in this order."""
+        lengths = np.diff(self.offsets)[rows]
+        places = ranges(self.offsets[rows], lengths)
+        return Encoded(self.ids[places], self.segments[places], np.concatenate([[0], np.cumsum(lengths)]))
+
+
+def encode_rows(
+    tokenizer: Tokenizer, texts_a: Sequence[str], texts_b: Sequence[str] | None, max_length: int
+) -> Encoded:
+    """Tokenise, truncate to `max_length` (longest first for pairs) and add [CLS] and [SEP]."""
+    runs_a = _runs(tokenizer, texts_a)
+    if texts_b is None:
+        runs_a = Runs(runs_a.ids, runs_a.starts, np.minimum(runs_a.lengths, max_length - 2))
+        return join_runs(tokenizer.vocab, runs_a)
+    runs_b = _runs(tokenizer, texts_b)
+    lengths_a, lengths_b = truncate_pair(runs_a.lengths, runs_b.lengths, max_length - 3)
+    runs_a = Runs(runs_a.ids, runs_a.starts, lengths_a)
+    return join_runs(tokenizer.vocab, runs_a, Runs(runs_b.ids, runs_b.starts, lengths_b))
+
+
+def _runs(tokenizer: Tokenizer, texts: Sequence[str]) -> Runs:
+    """The pieces of each text; equal texts, as a passage with many questions, are tokenised once."""
+    numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    batch = tokenizer.encode_batch(list(numbers))
+    rows = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
+    return Runs(batch.ids, batch.offsets[rows], np.diff(batch.offsets).astype(np.int64)[rows])
+
+
+@dataclass(frozen=True)
+class Runs:
+    """For each row a run of pieces: ids[starts[row]] and those that follow; ids [N], starts and lengths int64 [R]."""
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def take(self, rows: slice) -> Runs:
+        """These rows."""
+        return Runs(self.ids, self.starts[rows], self.lengths[rows])
+
+
+def join_runs(vocab: Vocab, a: Runs, b: Runs | None = None) -> Encoded:
+    """Rows [CLS] A [SEP], or [CLS] A [SEP] B [SEP]."""
+    n_rows = len(a.lengths)
+    if n_rows > _BLOCK_ROWS:
+        # The places below take several times the memory of the rows themselves.
+        blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
+        parts = [join_runs(vocab, a.take(rows), None if b is None else b.take(rows)) for rows in blocks]
+        offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.offsets) for part in parts]))])
+        ids, segments = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "segments"))
+        return Encoded(ids, segments, offsets)
+    row_lengths = a.lengths + 2 if b is None else a.lengths + b.lengths + 3
+    offsets = np.zeros(len(row_lengths) + 1, np.int64)
+    np.cumsum(row_lengths, out=offsets[1:])
+    # Whatever is not overwritten below is a [SEP].
+    ids = np.full(offsets[-1], vocab.sep, np.int32)
+    segments = np.zeros(offsets[-1], np.uint8)
+    starts = offsets[:-1]
+    ids[starts] = vocab.cls
+    ids[ranges(starts + 1, a.lengths)] = a.ids[ranges(a.starts, a.lengths)]
+    if b is not None:
+        starts_b = starts + a.lengths + 2
+        ids[ranges(starts_b, b.lengths)] = b.ids[ranges(b.starts, b.lengths)]
+        segments[ranges(starts_b, b.lengths + 1)] = 1
+    return Encoded(ids, segments, offsets)
+
+
+def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The numbers start, start + 1, … of every row behind each other: int64 [sum of lengths]."""
+    ends = np.cumsum(lengths)
+    numbers: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
+    return numbers
+
+
+def pad_rows(encoded: Encoded, rows: NDArray[np.int64], pad_id: int) -> dict[str, NDArray[Any]]:
+    """The inputs `input_ids`, `segment_ids`, `attention_mask` of these rows: int64 [B, T], T the longest of them."""
+    lengths = encoded.lengths[rows]
+    real_BT = np.arange(lengths.max()) < lengths[:, None]
+    return {
+        "input_ids": pad_flat(encoded.ids, encoded, rows, pad_id),
+        "segment_ids": pad_flat(encoded.segments, encoded, rows, 0),
+        "attention_mask": real_BT.astype(np.int64),
+    }
+
+
+def pad_flat(values: NDArray[Any], encoded: Encoded, rows: NDArray[np.int64], pad: int) -> NDArray[np.int64]:
+    """The values [N] of the positions of these rows: int64 [B, T], T the longest of them."""
+    lengths = encoded.lengths[rows].astype(np.int64)
+    real_BT = np.arange(lengths.max()) < lengths[:, None]
+    padded = np.full(real_BT.shape, pad, np.int64)
+    padded[real_BT] = values[ranges(encoded.offsets[rows], lengths)]
+    return padded

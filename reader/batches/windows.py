@@ -1,0 +1,69 @@
+"""Windows over texts that are longer than the model's input, and the window that knows most about a piece.
+
+Shape suffixes: R texts, W windows, P pieces of all windows behind each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.batches.rows import ranges
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Window w shows the pieces starts[w] to starts[w] + lengths[w] - 1 of text texts[w]; int64 [W] each.
+
+    The windows of a text follow each other; every text has at least one, which is empty if the text is.
+    """
+
+    texts: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        """The number of windows."""
+        return len(self.texts)
+
+    @property
+    def ends(self) -> NDArray[np.int64]:
+        """The piece after the last one of each window: int64 [W]."""
+        return self.starts + self.lengths
+
+
+def cut_windows(lengths_R: NDArray[np.int64], room_R: NDArray[np.int64], stride: int) -> Windows:
+    """Windows of at most `room_R` pieces (one or more) that begin every `stride` pieces, or every `room_R` if less."""
+    step_R = np.minimum(stride, room_R)
+    counts_R = 1 + -(-np.maximum(lengths_R - room_R, 0) // step_R)
+    texts_W = np.repeat(np.arange(len(lengths_R)), counts_R)
+    starts_W = ranges(np.zeros_like(counts_R), counts_R) * step_R[texts_W]
+    return Windows(texts_W, starts_W, np.minimum(room_R[texts_W], lengths_R[texts_W] - starts_W))
+
+
+def widest_context(windows: Windows) -> NDArray[np.bool_]:
+    """For each piece of each window, whether this is the window to trust: bool [P], true once per piece of a text.
+
+    That is the window with the most context on the poorer side of the piece (as in BERT's release, run_squad.py); of
+    several the longest, of those the first.
+    """
+    places_P = ranges(windows.starts, windows.lengths)
+    best_P = np.ones(len(places_P), np.bool_)
+    shared_W = np.bincount(windows.texts, minlength=1)[windows.texts] > 1
+    chosen = np.flatnonzero(np.repeat(shared_W, windows.lengths))
+    if not len(chosen):
+        return best_P
+    window = np.repeat(np.arange(len(windows)), windows.lengths)[chosen]
+    place = places_P[chosen]
+    context = np.minimum(place - windows.starts[window], windows.ends[window] - 1 - place)
+    # BERT adds a hundredth of the length to the context.
+    score = 100 * context + windows.lengths[window]
+    piece = windows.texts[window] * (int(windows.ends.max()) + 1) + place
+    order = np.lexsort((window, -score, piece))
+    first = np.ones(len(order), np.bool_)
+    first[1:] = piece[order][1:] != piece[order][:-1]
+    best_P[chosen] = False
+    best_P[chosen[order[first]]] = True
+    return best_P

@@ -1,0 +1,1 @@
+"""Prepared corpora on disk, and the samples that they hold."""

@@ -1,0 +1,1 @@
+"""File formats: tensor files, NumPy arrays, text encodings."""

@@ -1,0 +1,1 @@
+"""Preparation: text files in, immutable shards, statistics and vocabularies out."""

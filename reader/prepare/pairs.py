@@ -1,0 +1,271 @@
+"""Preparation of labelled pairs: tables in, immutable shards out (see reader.corpora.pairs).
+
+    tables → rows → parts in `<output>/.partial` → shards → corpus.json
+
+One process reads the tables as a stream: pairs are little text beside a corpus of documents. Which label has which
+number, and which rows are held out, is known at the end only, so parts hold every row with its draw, and the shards
+take from them what is theirs. A run that is killed leaves no corpus.json; the same command begins anew.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reader.corpora.corpus import FORMAT_VERSION, PAIRS, shard_metadata, shard_name, write_corpus_info
+from reader.corpora.pairs import pair_layout
+from reader.errors import DataError
+from reader.files.tensorfile import TensorFileWriter
+from reader.prepare.document_parts import SPLITS, draw_limit
+from reader.prepare.documents import SHARD_TOKENS, Progress
+from reader.prepare.merge import Summary, shard_groups
+from reader.prepare.pair_parts import PART_TOKENS, PairColumns, make_parts, read_part
+from reader.prepare.workspace import Workspace, fingerprint_of, look_for_finished
+from reader.report import SkipReport
+from reader.tables.cells import sorted_labels
+from reader.tables.table import FORMATS, table_format
+from reader.text.blocks import Source, find_files, text_size
+from reader.tokenizers.base import Tokenizer
+from reader.tokenizers.load import load_tokenizer
+from reader.workers.pool import describe_os_error
+
+
+def prepare_pairs(
+    inputs: Sequence[str | Path],
+    output_dir: str | Path,
+    tokenizer: Tokenizer | str | Path,
+    columns: PairColumns,
+    *,
+    format: str = "auto",
+    heldout: float = 0.0,
+    seed: int = 0,
+    shard_tokens: int = SHARD_TOKENS,
+    overwrite: bool = False,
+    progress: Callable[[Progress], None] | None = None,
+) -> dict[str, Any]:
+    """Tokenises tables of labelled pairs into a folder that `reader.corpora.pairs.PairCorpus` opens.
+
+    Args:
+        inputs: TSV, CSV or JSON lines, plain or gzip; files or glob patterns. TSV and CSV need a header.
+        output_dir: folder of the corpus, made if need be. Files in it that are not this program's are left alone.
+        tokenizer: a tokenizer, or what `load_tokenizer` takes.
+        columns: which of them hold what.
+        format: one of `reader.tables.table.FORMATS`; "auto" goes by the extension.
+        heldout: fraction of the groups of rows that go to the split "heldout", chosen by a hash of seed and group; at
+            least one where it is above 0 and there are two or more.
+        seed: of that choice.
+        shard_tokens: about how many tokens a shard holds.
+        overwrite: replace a finished corpus made with other settings.
+        progress: called now and then, with the stages "tokens" and "shards".
+
+    Returns:
+        A summary: pairs, tokens, labels, splits (n_documents: its pairs, n_tokens, unk_rate, labels: pairs of each
+        label), notes, skipped and skipped_lines, bytes, seconds, already_there, path.
+
+    Raises:
+        DataError: a table or a column is missing or unusable, no usable rows, all rows held out, another corpus is
+            there already, or another preparation is running there.
+    """
+    started = time.monotonic()
+    if not (0.0 <= heldout < 1.0):
+        raise DataError(f"heldout is the fraction of rows kept apart, from 0 to below 1, not {heldout}")
+    output = Path(output_dir)
+    loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
+    report = SkipReport()
+    sources = _sources(inputs, format, report)
+    settings = {
+        "kind": PAIRS,
+        "format_version": FORMAT_VERSION,
+        "part_tokens": PART_TOKENS,
+        "shard_tokens": shard_tokens,
+        "tokenizer": loaded.config(),
+        "text_a": columns.text_a,
+        "text_b": columns.text_b,
+        "label": columns.label,
+        "group": columns.group,
+        "labels": None if columns.labels is None else list(columns.labels.items()),
+        "heldout": heldout,
+        "seed": seed,
+    }
+    fingerprint = fingerprint_of(settings, sources)
+    finished = look_for_finished(output, fingerprint, overwrite, settings, sources)
+    if finished is not None:
+        return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
+    job = _Job(output, loaded, columns, sources, seed, shard_tokens, report, progress or (lambda _: None))
+    try:
+        with Workspace(output, fingerprint) as space:
+            try:
+                summary = _run(job, space, heldout)
+            except DataError:
+                space.remove()
+                raise
+            write_corpus_info(
+                output,
+                vocab_sha256=loaded.vocab.sha256,
+                vocab_size=loaded.vocab.size,
+                splits=summary["splits"],
+                skipped=report,
+                kind=PAIRS,
+                labels=summary["labels"],
+                fingerprint=fingerprint,
+                files=space.outputs,
+                summary=summary,
+                inputs=[str(source.path) for source in sources],
+                settings=settings,
+            )
+            space.remove()
+    except OSError as error:
+        raise DataError(describe_os_error(error)) from error
+    return {**summary, "already_there": False, "seconds": time.monotonic() - started, "path": str(output)}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What all steps of one preparation need."""
+
+    output: Path
+    tokenizer: Tokenizer
+    columns: PairColumns
+    sources: Sequence[Source]
+    seed: int
+    shard_tokens: int
+    report: SkipReport
+    progress: Callable[[Progress], None]
+
+
+def _sources(inputs: Sequence[str | Path], format: str, report: SkipReport) -> list[Source]:
+    if format not in FORMATS:
+        raise DataError(f"format {format!r} is not known; use one of {', '.join(FORMATS)}")
+    return [
+        Source(path, number, table_format(path) if format == "auto" else format)
+        for number, path in enumerate(find_files(inputs, report))
+    ]
+
+
+def _run(job: _Job, space: Workspace, heldout: float) -> dict[str, Any]:
+    """All but corpus.json; returns the summary."""
+    tokenizer = space.folder / "tokenizer"
+    kept = [tokenizer / name for name in job.tokenizer.save(tokenizer)]
+
+    def tokenised(pairs: int) -> None:
+        job.progress(Progress("tokens", pairs, 0, "pairs"))
+
+    parts, found = make_parts(space.folder, job.sources, job.columns, job.tokenizer, job.seed, job.report, tokenised)
+    if not parts:
+        raise DataError("\n".join(["no usable rows in the input:", *job.report.lines()]))
+    limit, notes = _settle_heldout(space.folder, parts, heldout)
+    unknown = job.tokenizer.vocab.unk
+    summaries = [_describe_part(space.folder, number, limit, unknown, len(found)) for number in range(parts)]
+    totals = {
+        split: {name: sum(s["splits"][split][name] for s in summaries) for name in summaries[0]["splits"][split]}
+        for split in SPLITS
+    }
+    counts = {split: dict(zip(found, total.pop("labels").tolist(), strict=True)) for split, total in totals.items()}
+    labels = found
+    if job.columns.labels is None:  # a label may have been found in rows alone that could not be used
+        labels = sorted_labels(name for name in found if any(count[name] for count in counts.values()))
+    renumber = np.array([labels.index(name) if name in labels else -1 for name in found], np.int32)
+    splits: dict[str, dict[str, Any]] = {
+        split: {
+            **total,
+            "unk_rate": total["n_unknown"] / total["n_tokens"],
+            "labels": [counts[split][name] for name in labels],
+        }
+        for split, total in totals.items()
+        if total["n_documents"]
+    }
+    groups = {split: shard_groups(summaries, split, job.shard_tokens) for split in splits}
+    space.announce({split: len(group) for split, group in groups.items()}, kept)
+    total_shards, done = sum(map(len, groups.values())), 0
+    for split, group in groups.items():
+        for number, shard in enumerate(group):
+            _write_shard(job, space.folder, split, number, shard, limit, renumber)
+            done += 1
+            job.progress(Progress("shards", done, total_shards, "shards"))
+        splits[split]["shards"] = [shard_name(split, number) for number in range(len(group))]
+    space.keep(kept)
+    return {
+        "pairs": sum(split["n_documents"] for split in splits.values()),
+        "tokens": sum(split["n_tokens"] for split in splits.values()),
+        "labels": labels,
+        "splits": splits,
+        "notes": notes,
+        "bytes": sum(text_size(source.path) for source in job.sources),
+        "skipped": job.report.to_dict(),
+        "skipped_lines": job.report.lines(),
+    }
+
+
+def _settle_heldout(folder: Path, parts: int, heldout: float) -> tuple[int, list[str]]:
+    """Below which draw a row is held out, and notes; at least one group is held out, and at least one is not."""
+    limit = draw_limit(heldout)
+    draws = np.unique(np.concatenate([np.unique(read_part(folder, number)["draws"]) for number in range(parts)]))
+    if not limit:
+        return 0, []
+    if len(draws) == 1:
+        return 0, ["nothing is held out: all rows belong to one group"]
+    if int(draws[-1]) < limit:
+        raise DataError(
+            f"all {len(draws)} groups of rows were drawn for the held-out split, and none is left to train on: take a "
+            f"smaller heldout than {heldout} or another seed, or give more rows"
+        )
+    return max(limit, int(draws[0]) + 1), []
+
+
+def _chosen(part: Mapping[str, NDArray[Any]], split: str, limit: int) -> NDArray[np.bool_]:
+    """bool [R]: the rows of a part that belong to a split."""
+    below: NDArray[np.bool_] = part["draws"] < np.uint64(limit)
+    return below if split == "heldout" else ~below
+
+
+def _describe_part(folder: Path, number: int, limit: int, unknown: int, n_labels: int) -> dict[str, Any]:
+    """What each split gets of a part, in the words of corpus.json."""
+    part, splits = read_part(folder, number), {}
+    sizes = part["sizes"].reshape(-1, 2).sum(axis=1)
+    for split in SPLITS:
+        chosen = _chosen(part, split, limit)
+        unknowns = np.repeat(chosen, sizes) & (part["tokens"] == unknown)
+        splits[split] = {
+            "n_documents": int(chosen.sum()),
+            "n_sentences": 2 * int(chosen.sum()),
+            "n_tokens": int(sizes[chosen].sum()),
+            "n_unknown": int(unknowns.sum()),
+            "labels": np.bincount(part["labels"][chosen], minlength=n_labels),
+        }
+    return {"number": number, "splits": splits}
+
+
+def _write_shard(
+    job: _Job, folder: Path, split: str, number: int, parts: Sequence[Summary], limit: int, renumber: NDArray[np.int32]
+) -> None:
+    """Writes one shard from its parts; `renumber` gives the label of a part its final number."""
+    totals = {name: sum(part["splits"][split][name] for part in parts) for name in ("n_documents", "n_tokens")}
+    layout = pair_layout(job.tokenizer.vocab.size, totals["n_documents"], totals["n_tokens"])
+    metadata = shard_metadata(split, job.tokenizer.vocab.sha256, job.tokenizer.vocab.size)
+
+    def pieces(name: str) -> Iterator[NDArray[Any]]:
+        base = 0
+        if name == "text_offsets":
+            yield np.zeros(1, np.int64)
+        for summary in parts:
+            part = read_part(folder, summary["number"])
+            chosen = _chosen(part, split, limit)
+            texts = np.repeat(chosen, 2)
+            if name == "text_offsets":
+                ends = np.cumsum(part["sizes"][texts]) + base
+                base = int(ends[-1])
+                yield ends
+            elif name == "labels":
+                yield renumber[part["labels"][chosen]]
+            else:
+                yield part[name][np.repeat(texts, part["sizes"])]
+
+    with TensorFileWriter(job.output / shard_name(split, number), layout, metadata) as writer:
+        for name in layout:
+            writer.write(name, pieces(name))

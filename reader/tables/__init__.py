@@ -1,0 +1,1 @@
+"""Tables and the published task formats: cells, nested values, tags, questions, marks."""

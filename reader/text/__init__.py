@@ -1,0 +1,1 @@
+"""Raw text: files cut into blocks, documents, sentences, discourse markers."""

@@ -1,0 +1,1 @@
+"""Text to token ids: WordPiece and SentencePiece behind one protocol."""

@@ -1,0 +1,1 @@
+"""What masking takes whole: words, phrases, entities, n-grams."""

@@ -1,0 +1,1 @@
+"""Processes that compute ahead: a pool for preparation, prefetching for training."""
