@@ -102,7 +102,7 @@ install() {
     fi
     if [[ $kind == gpu ]]; then
         # The default index holds only 2.6.2 of the GPU wheel; 3.x comes from Paddle's own, one address per CUDA version.
-        [[ -n "${PADDLE_INDEX:-}" ]] || PADDLE_INDEX=$(cd "$ROOT" && "$VENV_PYTHON" -m propeller.doctor --paddle_index)
+        [[ -n "${PADDLE_INDEX:-}" ]] || PADDLE_INDEX=$(cd "$ROOT" && "$VENV_PYTHON" -m propeller.tools.doctor --paddle_index)
         say "GPU wheel from $PADDLE_INDEX"
         index=(--extra-index-url "$PADDLE_INDEX")
     fi

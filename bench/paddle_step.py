@@ -24,11 +24,11 @@ def main() -> None:
     from ernie_paddle.models.encoder import Encoder
     from ernie_paddle.models.heads import MaskedLMHead, gather_positions
     from ernie_paddle.models.losses import cross_entropy_sum
-    from propeller.inputs import IGNORE, Input
+    from propeller.graph.inputs import IGNORE, Input
+    from propeller.graph.losses import LossTerm
+    from propeller.graph.optim import OptimizerConfig
+    from propeller.graph.spec import Task
     from propeller.learner import Learner
-    from propeller.losses import LossTerm
-    from propeller.optim import OptimizerConfig
-    from propeller.task import Task
 
     spec = json.loads(sys.argv[1])
     config = model_config(spec)

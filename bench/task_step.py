@@ -18,8 +18,8 @@ def main() -> None:
     """Serve steps; the first argument is the specification, JSON."""
     from ernie_paddle.examples import TaskData
     from ernie_paddle.pretraining_model import build_task
+    from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
-    from propeller.optim import OptimizerConfig
 
     spec = json.loads(sys.argv[1])
     config = model_config(spec)

@@ -10,12 +10,8 @@ from dataclasses import dataclass
 
 from ernie_paddle.examples import StepBatch, StepReader, TaskData
 from ernie_paddle.objectives.example import Feeds
+from propeller.graph.inputs import prefixed
 from reader.report import SkipReport
-
-
-def prefixed(member: str, name: str) -> str:
-    """The name of a member's input, or of its loss term, in the whole."""
-    return f"{member}/{name}"
 
 
 @dataclass(frozen=True)

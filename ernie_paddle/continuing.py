@@ -16,11 +16,11 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.objectives.discourse_relation import DiscourseRelation
 from ernie_paddle.recipe import Recipe
 from ernie_paddle.training_plan import History, TrainingPlan, make_plan
-from propeller import checkpoint
 from propeller.errors import UserError
-from propeller.run_folder import CHECKPOINTS
+from propeller.run import checkpoint
+from propeller.run.run_folder import CHECKPOINTS
+from propeller.run.trainer import PARAMETERS, STATE, TRAINING
 from propeller.settings import from_mapping
-from propeller.trainer import PARAMETERS, STATE, TRAINING
 from reader.corpora.corpus import read_corpus_info
 from reader.tokenizers.load import load_tokenizer
 from reader.tokenizers.vocab import Vocab

@@ -22,7 +22,7 @@ from ernie_paddle.objectives.example import Batch, Data, Example, Feeds, Row, Sa
 from ernie_paddle.objectives.registry import make_objectives
 from ernie_paddle.schedules import Schedule
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
 from reader.batches.plan import BatchPlan, BatchRows, shard_rows
 from reader.corpora.corpus import read_corpus_info
 from reader.errors import DataError

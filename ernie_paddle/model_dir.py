@@ -22,8 +22,8 @@ from ernie_paddle.checkpoints.detect import foreign_layout
 from ernie_paddle.checkpoints.origin import read_origin
 from ernie_paddle.finetune.task_type import TaskType, task_from_dict
 from ernie_paddle.models.config import ErnieConfig
-from propeller import checkpoint
 from propeller.errors import UserError
+from propeller.run import checkpoint
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
 

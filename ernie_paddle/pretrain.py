@@ -27,12 +27,12 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import build_composite, build_task
 from ernie_paddle.recipe import Recipe
 from ernie_paddle.training_plan import TrainingPlan, make_plan
-from propeller import distributed
+from propeller.device import distributed
 from propeller.errors import UserError
-from propeller.hooks import EarlyStop, Hook
 from propeller.learner import Learner
-from propeller.lr import LrConfig, lr_at
-from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
+from propeller.run.hooks import EarlyStop, Hook
+from propeller.run.lr import LrConfig, lr_at
+from propeller.run.trainer import Outcome, StepInput, Trainer, TrainerOptions
 from reader.corpora.corpus import CORPUS_FILE, DOCUMENTS, Corpus, kind_of, read_corpus_info
 from reader.errors import DataError
 from reader.prepare.statistics import entropy, unigram_counts

@@ -8,14 +8,15 @@ from typing import Any
 
 from paddle import nn
 
-from ernie_paddle.composite import prefixed
 from ernie_paddle.examples import arranger, task_inputs
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
 from ernie_paddle.objectives.base import AnyObjective
 from propeller.errors import UserError
-from propeller.losses import LossTerm, Value
-from propeller.task import Task
+from propeller.graph.inputs import prefixed
+from propeller.graph.losses import LossTerm
+from propeller.graph.spec import Task
+from propeller.values import Value
 
 _ENCODER_INPUTS = ("input_ids", "segment_ids", "position_ids", "task_ids", "attention_mask")
 

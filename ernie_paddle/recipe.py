@@ -20,8 +20,8 @@ import yaml
 
 from ernie_paddle.schedules import SCHEDULES
 from propeller.errors import UserError
-from propeller.optim import OptimizerConfig
-from propeller.precision import PrecisionConfig
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.precision import PrecisionConfig
 from propeller.settings import from_mapping, unknown_name
 
 DEFAULT_RECIPE = "ernie2_base_en"

@@ -1,9 +1,9 @@
 """Training framework on Paddle static graphs: Programs, optimizers, data parallelism, checkpoints, export.
 
-Importing this package applies the process settings of :mod:`propeller.runtime`; Paddle itself is imported only by the
-modules that build or run graphs, so that the settings are in place when its libraries start.
+Importing this package applies the process settings of :mod:`propeller.device.runtime`; Paddle itself is imported only
+by the modules that build or run graphs, so that the settings are in place when its libraries start.
 """
 
-from propeller import runtime
+from propeller.device import runtime
 
 runtime.apply()

@@ -1,7 +1,7 @@
 """The Learner: trains, evaluates and infers tasks that share their parameters.
 
-It owns one scope of variables, and for each task up to five Programs over it (see ``propeller.programs``), each built
-when it is first needed. Nothing in it is random but through seeds derived from (seed, purpose, step, micro-batch,
+It owns one scope of variables, and for each task up to five Programs over it (see ``propeller.graph.programs``), each
+built when it is first needed. Nothing in it is random but through seeds derived from (seed, purpose, step, micro-batch,
 rank), set before every run: so the state of a run is its variables and a few counters.
 """
 
@@ -14,18 +14,18 @@ from typing import Any
 import numpy as np
 import paddle
 
-from propeller import distributed, static
+from propeller.device import distributed, static
 from propeller.errors import UserError
-from propeller.inputs import COUNT_SUFFIX
-from propeller.optim import OptimizerConfig, ParameterRules
-from propeller.precision import PrecisionConfig
-from propeller.programs import LR_INPUT, Built, Kind, build, discover
+from propeller.graph.executor import Runner
+from propeller.graph.inputs import COUNT_SUFFIX
+from propeller.graph.optim import OptimizerConfig, ParameterRules
+from propeller.graph.precision import PrecisionConfig
+from propeller.graph.programs import LR_INPUT, Built, Kind, build, discover
+from propeller.graph.spec import Task
+from propeller.graph.variables import Variables
 from propeller.results import LoadReport, StepResult, means
-from propeller.runner import Runner
 from propeller.seeds import derive_seed
 from propeller.state import export_state, import_state
-from propeller.task import Task
-from propeller.variables import Variables
 
 Batch = Mapping[str, np.ndarray]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from propeller.programs import Terms
+from propeller.graph.programs import Terms
 
 
 @dataclass(frozen=True)

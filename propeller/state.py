@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from propeller.errors import UserError
-from propeller.precision import PrecisionConfig
-from propeller.variables import Variables
+from propeller.graph.precision import PrecisionConfig
+from propeller.graph.variables import Variables
 
 FORMAT = 1
 COUNTERS = ("step", "skipped", "skipped_in_a_row")

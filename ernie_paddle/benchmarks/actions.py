@@ -90,7 +90,7 @@ def answer(
 
 def _keep_best(folder: Path, score: float, metric: str, like: Mapping[str, Any]) -> None:
     """Remove the checkpoints of all finished runs but the best: a suite takes hundreds of them."""
-    from propeller.run_folder import CHECKPOINTS
+    from propeller.run.run_folder import CHECKPOINTS
 
     scores = {**_contenders(folder.parents[1], metric, like), folder: score}
     best = max(scores, key=scores.__getitem__)
@@ -100,7 +100,7 @@ def _keep_best(folder: Path, score: float, metric: str, like: Mapping[str, Any])
 
 def _contenders(task: Path, metric: str, like: Mapping[str, Any]) -> dict[Path, float]:
     """The deciding metric of a task's finished runs that have their checkpoint and these settings, by folder."""
-    from propeller.run_folder import CHECKPOINTS
+    from propeller.run.run_folder import CHECKPOINTS
 
     found = {}
     for path in sorted(task.glob(f"{RUN_FOLDERS}/{RESULT}")):

@@ -14,7 +14,7 @@ from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import Suite, variants
 from ernie_paddle.jobs.job import Group, Job, Result
-from propeller.checkpoint import sha256_file
+from propeller.run.checkpoint import sha256_file
 
 ANSWERS = "answers"
 

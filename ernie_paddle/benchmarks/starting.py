@@ -150,8 +150,8 @@ def task_devices(gpus: str | None) -> list[Mapping[str, str]]:
     Raises:
         UserError: a device is not there.
     """
-    from propeller.fleetrun import expand_devices, visible_gpus
-    from propeller.runtime import installed_wheels
+    from propeller.device.runtime import installed_wheels
+    from propeller.tools.fleetrun import expand_devices, visible_gpus
 
     visible = visible_gpus(os.environ) if "paddlepaddle-gpu" in installed_wheels() else []
     chosen = visible if gpus is None else expand_devices(gpus)

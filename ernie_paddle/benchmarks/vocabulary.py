@@ -12,9 +12,9 @@ from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.verbs import ernie
-from propeller.checkpoint import sha256_file
 from propeller.errors import UserError
-from propeller.run_folder import FolderLock
+from propeller.run.checkpoint import sha256_file
+from propeller.run.run_folder import FolderLock
 from reader.errors import DataError
 from reader.tables.questions import read_questions
 from reader.tables.table import open_table

@@ -10,8 +10,8 @@ from ernie_paddle.checkpoints.heads import find_head, head_of_task
 from ernie_paddle.checkpoints.origin import ORIGIN, origin_document, read_origin
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer
 from ernie_paddle.checkpoints.weights import Renamed, Weights, floats_only
-from propeller import checkpoint
 from propeller.errors import UserError
+from propeller.run import checkpoint
 
 
 def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Weights:

@@ -11,7 +11,7 @@ from ernie_paddle.checkpoints.paddle_names import from_paddlenlp, ours_to_paddle
 from ernie_paddle.checkpoints.pdparams import read_pdparams, write_pdparams
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer, write_vocabulary
 from ernie_paddle.checkpoints.weights import Weights
-from propeller.checkpoint import write_json
+from propeller.run.checkpoint import write_json
 
 _CONFIGS = ("config.json", "model_config.json", "ernie_config.json")
 """Of PaddleNLP from 2.4 on, of PaddleNLP before that, of the `develop` branch."""

@@ -11,8 +11,8 @@ from ernie_paddle.checkpoints.paddle_names import from_static, ours_to_static
 from ernie_paddle.checkpoints.tensor_file import read_tensor, write_tensor
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer, write_vocabulary
 from ernie_paddle.checkpoints.weights import Weights
-from propeller.checkpoint import write_json
 from propeller.errors import UserError
+from propeller.run.checkpoint import write_json
 
 _CONFIG = "ernie_config.json"
 _OTHER_FILES = (_CONFIG, "vocab.txt", "tokenizer_config.json", "__model__")

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.checkpoints.weights import Weights
-from propeller.checkpoint import write_json
 from propeller.errors import UserError
+from propeller.run.checkpoint import write_json
 from reader.tokenizers.base import CONFIG_FILE, Tokenizer
 from reader.tokenizers.load import load_tokenizer
 from reader.tokenizers.vocab import write_vocab

@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Hand over to propeller's doctor."""
-    from propeller import doctor
+    from propeller.tools import doctor
 
     asked = [f"--{name}" for name in ("communication", "gpu_selftest") if getattr(args, name)]
     return doctor.main([*asked, "--device", args.device])

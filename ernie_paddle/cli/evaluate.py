@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.finetune.rebuilt import rebuilt_task
     from ernie_paddle.finetune.runner import model_runner
     from ernie_paddle.model_dir import open_model_dir
-    from propeller import distributed
+    from propeller.device import distributed
 
     check_output(args.output)
     model = open_model_dir(args.model)

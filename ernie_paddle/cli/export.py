@@ -22,8 +22,8 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.finetune.encoder_task import encoder_task
     from ernie_paddle.finetune.runner import answer_task
     from ernie_paddle.model_dir import model_documents, open_model_dir, tokenizer_files
-    from propeller import distributed
-    from propeller.export import export_program
+    from propeller.device import distributed
+    from propeller.serving.export import export_program
 
     if distributed.rank() != 0:
         return 0

@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.finetune.start import start_at_random, start_from_model, with_dropout
     from ernie_paddle.finetune.task_id import with_task_id
     from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
-    from propeller import distributed
-    from propeller.precision import PrecisionConfig
+    from propeller.device import distributed
+    from propeller.graph.precision import PrecisionConfig
 
     if args.train == STDIN:
         raise UserError("--train cannot be standard input, since the training table is read twice; give a file")
@@ -130,7 +130,7 @@ def _suspicious_label(task: TaskType, args: argparse.Namespace) -> str | None:
 
 def discard_run(folder: Path) -> None:
     """Remove what an earlier run left in its folder, and nothing else."""
-    from propeller import run_folder
+    from propeller.run import run_folder
 
     run_folder.discard(folder)
     (folder / RESULTS).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from ernie_paddle.finetune.feature_sets import FEATURES
 from ernie_paddle.finetune.pooling import POOLINGS
 from ernie_paddle.finetune.task_type import FORMATS, TASK_TYPES
 from propeller.errors import UserError
-from propeller.lr import Kind as Schedule
+from propeller.run.lr import Kind as Schedule
 from reader.tables.marks import UNITS
 from reader.tables.tags import ALIGNMENTS, SCHEMES
 

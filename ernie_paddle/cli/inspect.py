@@ -197,9 +197,9 @@ def describe_vocabulary(path: Path) -> Iterator[str]:
 def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
     """A checkpoint (validity, step, parameters, configuration, task) or an exported model (inputs, outputs)."""
     from ernie_paddle.model_dir import EXPORTED, NoModelError, open_model_dir
-    from propeller import checkpoint
-    from propeller.export import EXPORT
-    from propeller.predictor import read_description
+    from propeller.run import checkpoint
+    from propeller.serving.export import EXPORT
+    from propeller.serving.predictor import read_description
 
     is_export = any((path / name).is_file() for name in (EXPORT, EXPORTED))
     exported = read_description(path) if is_export else None  # checks the files' SHA-256

@@ -75,13 +75,6 @@ def with_underscores(argv: list[str]) -> list[str]:
     return out
 
 
-def one_line(error: BaseException) -> str:
-    """The message of an error on a single line."""
-    if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run `ernie` with these arguments (default: those of the process) and return the exit code.
 
@@ -113,7 +106,7 @@ def _run(argv: list[str]) -> int:
         hint = f"did you mean {near[0]!r}? The" if near else "the"
         print(f"ernie: there is no verb {verb!r}; {hint} verbs are {', '.join(VERBS)}", file=sys.stderr)
         return EXIT_MISTAKE
-    from propeller.errors import UserError
+    from propeller.errors import UserError, one_line
     from reader.errors import DataError
 
     # Paddle's C++ side logs every executor it makes; errors still come through.

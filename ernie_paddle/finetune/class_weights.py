@@ -12,7 +12,7 @@ from ernie_paddle.finetune.multiple_choice import MultipleChoice
 from ernie_paddle.finetune.task_type import Dataset, TaskType
 from ernie_paddle.finetune.text_task import TextDataset
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
 
 BALANCED = "balanced"
 WEIGHT_INPUT = Input(LABEL_WEIGHTS, (None,), "float32", ignore=0, weights=True)

@@ -16,8 +16,8 @@ from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
 from reader.errors import DataError
 from reader.tables.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.tables.table import none_usable, open_table, refusal

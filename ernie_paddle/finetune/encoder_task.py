@@ -9,7 +9,7 @@ from ernie_paddle.finetune.layers import encode
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
-from propeller.task import Task
+from propeller.graph.spec import Task
 
 
 def encoder_task(config: ErnieConfig, with_pooled: bool) -> Task:

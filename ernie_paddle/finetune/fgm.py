@@ -16,9 +16,9 @@ import paddle
 
 from ernie_paddle.finetune.rdrop import Losses, Value
 from ernie_paddle.models.embeddings import Embeddings
-from propeller import precision
 from propeller.errors import UserError
-from propeller.losses import LossTerm
+from propeller.graph import precision
+from propeller.graph.losses import LossTerm
 
 _LEAST = 1e-12
 

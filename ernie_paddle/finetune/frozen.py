@@ -18,7 +18,7 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.forms import Value
 from ernie_paddle.models.layers import Linear, constant
-from propeller import precision
+from propeller.graph import precision
 
 _LAYERS = 2
 

@@ -42,7 +42,7 @@ def run_dataset(run: Run, task: TaskType, data: Dataset, batch_rows: int, *, ran
         mine.append((rows, {**arrays, **{name: _real(arrays[name], data.lengths[rows]) for name in flat}}))
     parts = [_joined(mine)] if mine else []
     if world > 1:
-        from propeller import distributed
+        from propeller.device import distributed
 
         messages = distributed.all_gather_bytes(save(parts[0]) if parts else b"")
         parts = [load(message) for message in messages if message]

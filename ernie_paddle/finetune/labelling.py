@@ -23,8 +23,8 @@ from ernie_paddle.finetune.task_type import Arrays, require_usable
 from ernie_paddle.finetune.text_task import LABEL, MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
 from reader.batches.rows import pad_flat, pad_rows
 from reader.errors import DataError
 from reader.tables import tags as T

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from propeller.optim import ParameterRatio
+from propeller.graph.optim import ParameterRatio
 
 _EMBEDDINGS = "ernie.embeddings."
 _LAYER = re.compile(r"ernie\.encoder\.layers\.(\d+)\.")

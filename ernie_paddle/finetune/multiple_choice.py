@@ -19,7 +19,7 @@ from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import LABEL, TextDataset
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
 from reader.batches.rows import Encoded, encode_rows, pad_rows
 from reader.tables.cells import text_problem
 from reader.tables.table import Row

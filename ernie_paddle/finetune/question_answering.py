@@ -28,8 +28,8 @@ from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
 from reader.batches.rows import pad_rows
 from reader.errors import DataError
 from reader.tables.questions import Question, read_questions

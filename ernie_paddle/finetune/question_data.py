@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from propeller.inputs import IGNORE
+from propeller.graph.inputs import IGNORE
 from reader.batches.rows import Encoded, Runs, join_runs, ranges
 from reader.batches.windows import Windows, cut_windows, widest_context
 from reader.tables.questions import Question

@@ -20,8 +20,8 @@ from ernie_paddle.finetune.task_type import TaskType
 from ernie_paddle.finetune.text_task import LABEL
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import IGNORE
-from propeller.losses import LossTerm
+from propeller.graph.inputs import IGNORE
+from propeller.graph.losses import LossTerm
 
 Value = Any
 Losses = Callable[[Any, Mapping[str, Value]], list[LossTerm]]

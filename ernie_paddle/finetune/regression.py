@@ -15,8 +15,8 @@ from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import Input
-from propeller.losses import LossTerm
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
 from reader.tables.cells import UnusableCellError
 
 _LARGEST = float(np.finfo(np.float32).max)

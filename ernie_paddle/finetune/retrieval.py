@@ -27,8 +27,8 @@ from ernie_paddle.finetune.text_pairs import PairSet, TrainingPairs, encode_pair
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
 from reader.batches.rows import pad_rows
 from reader.tables.cells import text_problem
 from reader.tables.table import Row, open_table
@@ -92,7 +92,7 @@ class Retrieval:
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Retrieval:
         """From the options of `ernie finetune`, and the number of processes."""
-        from propeller import distributed
+        from propeller.device import distributed
 
         if options.text_a is None or options.text_b is None:
             raise UserError("retrieval needs the columns of both texts: give --text_a and --text_b")
@@ -177,7 +177,7 @@ class Retrieval:
     def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
         """Cross-entropy summed over the pairs, mean of both directions, and how many were found (half for one)."""
         from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
-        from propeller import precision
+        from propeller.graph import precision
 
         a_BH = unit(layer(values))
         b_BH = unit(layer({item.name: values[item.name + _SIDE_B] for item in MODEL_INPUTS}))

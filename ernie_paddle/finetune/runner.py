@@ -12,7 +12,7 @@ from ernie_paddle.finetune.task_type import TaskType
 from ernie_paddle.model_dir import ModelDir
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.task import Task
+from propeller.graph.spec import Task
 
 ANSWER_TASK = "answer"
 
@@ -31,8 +31,8 @@ def model_runner(model: ModelDir) -> Run:
     task = model.require_task()
     if model.kind == "exported":
         return _exported(model)
+    from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
-    from propeller.optim import OptimizerConfig
 
     learner = Learner(OptimizerConfig(), seed=0)
     learner.add(answer_task(task, model.config))
@@ -50,7 +50,7 @@ def model_runner(model: ModelDir) -> Run:
 
 
 def _exported(model: ModelDir) -> Run:
-    from propeller.predictor import Predictor
+    from propeller.serving.predictor import Predictor
 
     predictor = Predictor(model.path)
 

@@ -20,7 +20,7 @@ from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.text_task import TextDataset
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
 from reader.batches.rows import Encoded, Runs, join_runs
 from reader.lengths import truncate_pair
 from reader.tables.cells import UnusableCellError

@@ -17,9 +17,9 @@ from ernie_paddle.checkpoints.shapes import Comparison
 from ernie_paddle.model_dir import PARAMETERS, ModelDir, open_model_dir
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.recipe import configs_dir
-from propeller import checkpoint
 from propeller.errors import UserError
 from propeller.learner import LoadReport
+from propeller.run import checkpoint
 from propeller.settings import unknown_name
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer

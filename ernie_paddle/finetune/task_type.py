@@ -21,8 +21,8 @@ from reader.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:
     from ernie_paddle.models.config import ErnieConfig
-    from propeller.inputs import Input
-    from propeller.losses import LossTerm
+    from propeller.graph.inputs import Input
+    from propeller.graph.losses import LossTerm
 
 Arrays = dict[str, NDArray[Any]]
 FORMATS = (*READABLE, "conll", "squad")

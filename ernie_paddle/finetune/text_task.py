@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ernie_paddle.finetune.task_type import Arrays, require_usable
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
 from reader.batches.rows import Encoded, encode_rows, pad_rows
 from reader.tables.cells import UnusableCellError, text_problem
 from reader.tables.nested import NESTED

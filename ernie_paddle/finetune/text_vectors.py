@@ -18,7 +18,7 @@ from ernie_paddle.finetune.retrieval import Retrieval
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.model_dir import ModelDir
 from propeller.errors import UserError
-from propeller.task import Task
+from propeller.graph.spec import Task
 from reader.batches.epochs import evaluation_batches
 from reader.batches.rows import Encoded, pad_rows
 
@@ -83,8 +83,8 @@ def text_vectors(model: ModelDir, pooling: str | None, layer: int | None, normal
 def _checkpoint(model: ModelDir, pooling: str, layer: int) -> Callable[..., NDArray[np.float32]]:
     from ernie_paddle.finetune.layers import encode
     from ernie_paddle.models.encoder import Encoder
+    from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
-    from propeller.optim import OptimizerConfig
 
     # Blocks above the layer are not built, so that they cost nothing.
     config = dataclasses.replace(model.config, num_hidden_layers=max(1, layer))
@@ -105,7 +105,7 @@ def _checkpoint(model: ModelDir, pooling: str, layer: int) -> Callable[..., NDAr
 
 
 def _exported(model: ModelDir, pooling: str) -> Callable[..., NDArray[np.float32]]:
-    from propeller.predictor import Predictor
+    from propeller.serving.predictor import Predictor
 
     predictor = Predictor(model.path)
     if isinstance(model.task, Retrieval):

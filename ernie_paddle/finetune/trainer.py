@@ -27,15 +27,15 @@ from ernie_paddle.finetune.start import Start, describe_load
 from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
 from ernie_paddle.finetune.text_task import LABEL
 from ernie_paddle.model_dir import model_documents, tokenizer_files
-from propeller import distributed
-from propeller.hooks import EarlyStop
+from propeller.device import distributed
+from propeller.graph.optim import OptimizerConfig, ParameterRules
+from propeller.graph.precision import PrecisionConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.lr import Kind as Schedule
-from propeller.lr import LrConfig, lr_at
-from propeller.optim import OptimizerConfig, ParameterRules
-from propeller.precision import PrecisionConfig
-from propeller.task import Task
-from propeller.trainer import Outcome, StepInput, Trainer, TrainerOptions
+from propeller.run.hooks import EarlyStop
+from propeller.run.lr import Kind as Schedule
+from propeller.run.lr import LrConfig, lr_at
+from propeller.run.trainer import Outcome, StepInput, Trainer, TrainerOptions
 from reader.batches.epochs import epoch_batches, rank_share, steps_per_epoch
 
 TRAIN_TASK = "finetune"
@@ -49,7 +49,7 @@ class FinetuneConfig:
         epochs: passes over the training table.
         batch_size: rows of one update, over all ranks.
         lr: peak learning rate.
-        schedule: what the rate does after warmup (see `propeller.lr.LrConfig`).
+        schedule: what the rate does after warmup (see `propeller.run.lr.LrConfig`).
         warmup: share of the updates over which the rate grows.
         layer_decay: factor of the rate from one layer to the one below it (see `layer_decay`); None: equal rates.
         weight_decay: decoupled decay (none on biases and LayerNorm).

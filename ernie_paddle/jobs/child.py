@@ -25,7 +25,7 @@ def carry_out(spec: dict[str, Any]) -> int:
 
     `spec`: `action`, `arguments`, `folder` and `settings` of a `Job`.
     """
-    from propeller import distributed
+    from propeller.device import distributed
 
     began = time.monotonic()
     folder = Path(spec["folder"])
@@ -47,8 +47,7 @@ def carry_out(spec: dict[str, Any]) -> int:
 
 def main() -> int:
     """Carry out the jobs of the specification."""
-    from ernie_paddle.cli.main import one_line
-    from propeller.errors import UserError
+    from propeller.errors import UserError, one_line
     from reader.errors import DataError
 
     if sys.platform == "linux":

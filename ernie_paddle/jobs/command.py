@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from ernie_paddle.cli.main import EXIT_INTERRUPTED, EXIT_MISTAKE, one_line
+from ernie_paddle.cli.main import EXIT_INTERRUPTED, EXIT_MISTAKE
 from ernie_paddle.jobs.job import K
 from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner
 from ernie_paddle.verbs import VerbFailedError
-from propeller.errors import UserError
+from propeller.errors import UserError, one_line
 from reader.errors import DataError
 
 EXIT_FAILED_RUNS = 3

@@ -19,7 +19,7 @@ from typing import Any, Generic
 from ernie_paddle.jobs import child
 from ernie_paddle.jobs.job import RESULT, Group, Job, K, Result
 from propeller.errors import UserError
-from propeller.run_folder import FolderLock
+from propeller.run.run_folder import FolderLock
 
 LOG = "log.txt"
 _POLL_SECONDS = 0.2

@@ -1,7 +1,7 @@
 """What of the mathematics depends on the device that a graph is built for: attention.
 
 On a GPU it is one fused operator. On a CPU it is products and a softmax; what else is slow there is replaced when a
-training graph is finished (`propeller.cpu_graph`), so that the models are plain operators everywhere.
+training graph is finished (`propeller.graph.cpu_graph`), so that the models are plain operators everywhere.
 
 Shape suffixes: B batch, T queries, S keys, N heads, D head size.
 """
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import paddle
 from paddle.nn import functional as F
 
-from propeller import static
+from propeller.device import static
 
 Value: TypeAlias = paddle.Tensor
 """A tensor of the graph being built, or an eager one: the code is the same."""

@@ -1,4 +1,4 @@
-"""Sums of per-label losses, as `propeller.losses.LossTerm.total` wants them.
+"""Sums of per-label losses, as `propeller.graph.losses.LossTerm.total` wants them.
 
 Shape suffixes: M labels (or rows), K classes.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 from paddle.nn import functional as F
 
 from ernie_paddle.models.forms import Value
-from propeller.inputs import IGNORE
+from propeller.graph.inputs import IGNORE
 
 
 def cross_entropy_sum(logits_MK: Value, labels_M: Value, ignore: int = IGNORE) -> Value:

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 import numpy as np
 
 from ernie_paddle.objectives.example import Batch, Data, Example, Feeds, Part, Row, SampleSource, assemble
-from propeller.inputs import Input
-from propeller.losses import LossTerm, Value
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 from reader.corpora.corpus import Corpus
 from reader.corpora.samples import SampleIndex
 

@@ -14,7 +14,7 @@ import numpy as np
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Example, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.objectives.row_pairs import RowPairs
-from propeller.losses import Value
+from propeller.values import Value
 from reader.corpora.corpus import Corpus
 
 if TYPE_CHECKING:

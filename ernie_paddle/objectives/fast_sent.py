@@ -13,8 +13,9 @@ import numpy as np
 from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.batch_halves import BatchHalves, halves, unit
 from ernie_paddle.objectives.example import Batch, Feeds
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm, Value
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput

@@ -7,7 +7,8 @@ Shape suffixes: K classes; the other axes are those of the labels.
 
 from __future__ import annotations
 
-from propeller.losses import LossTerm, Value
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 
 
 def classification(name: str, logits_K: Value, label_values: Value, labels: str, weight: float) -> LossTerm:
@@ -37,6 +38,6 @@ def regression(name: str, predictions: Value, targets: Value, labels: str, weigh
         weight: factor of the mean in the trained loss.
     """
     from ernie_paddle.models.losses import squared_error_sum
-    from propeller.inputs import IGNORE
+    from propeller.graph.inputs import IGNORE
 
     return LossTerm(name, squared_error_sum(predictions, targets, IGNORE), labels, weight)

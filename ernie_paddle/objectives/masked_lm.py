@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, TypeVar
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Data, Feeds
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm, Value
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 from reader.batches.masking import MaskingRule, batch_unit_starts, mask_batch
 from reader.random import fold
 

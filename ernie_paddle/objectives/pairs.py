@@ -16,8 +16,9 @@ from ernie_paddle.objectives.base import Objective, ObjectiveSettings, default_a
 from ernie_paddle.objectives.drawn_text import draw_other_document
 from ernie_paddle.objectives.example import Example, Part, Row, assemble, sentences
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm, Value
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 from reader.corpora.samples import Sample
 
 if TYPE_CHECKING:

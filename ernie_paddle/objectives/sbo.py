@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from ernie_paddle.objectives.example import Batch, Feeds
 from ernie_paddle.objectives.graph import classification
 from ernie_paddle.objectives.masked_lm import MASKED, MaskedLM, MaskingSettings
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm, Value
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 
 if TYPE_CHECKING:
     from paddle import nn

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Example, Row, assemble, sentences
 from ernie_paddle.objectives.graph import classification
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm, Value
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 
 if TYPE_CHECKING:
     from paddle import nn

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ernie_paddle.objectives.base import ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Data
 from ernie_paddle.objectives.token_regression import TokenRegression
-from propeller.inputs import IGNORE
+from propeller.graph.inputs import IGNORE
 from reader.tokenizers.vocab import Vocab
 
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Feeds
 from ernie_paddle.objectives.graph import regression
-from propeller.inputs import IGNORE, Input
-from propeller.losses import LossTerm, Value
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from propeller.values import Value
 
 if TYPE_CHECKING:
     from paddle import nn

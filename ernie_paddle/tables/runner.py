@@ -34,7 +34,7 @@ def table_runner(plan: Plan, sources: Sources, output: Path, gpus: str | None = 
         if gpus is None:
             return one_process(folder)
         devices = ["--gpus", gpus, "--log_dir", str(folder / "ranks")]
-        return [sys.executable, "-m", "propeller.fleetrun", *devices, str(child.__file__)]
+        return [sys.executable, "-m", "propeller.tools.fleetrun", *devices, str(child.__file__)]
 
     return JobRunner(groups_of(plan, sources, output), output, _said, launcher)
 

@@ -19,8 +19,8 @@ def pretrain(folder: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
     """
     from ernie_paddle.recipe import Recipe
     from ernie_paddle.training_plan import make_plan
-    from propeller.hooks.jsonl import read_log
-    from propeller.run_folder import LOG
+    from propeller.run.hooks.jsonl import read_log
+    from propeller.run.run_folder import LOG
     from propeller.settings import from_mapping
 
     run_verb(*arguments)
@@ -46,7 +46,7 @@ def finetune(folder: Path, arguments: Sequence[str], model_of: str | None) -> di
         VerbFailedError: it ended with another exit code than 0.
     """
     from ernie_paddle.finetune.results import RESULTS
-    from propeller import distributed
+    from propeller.device import distributed
 
     model = [] if model_of is None else ["--model", str(last_checkpoint(Path(model_of))[0])]
     run_verb(*arguments, *model)
@@ -66,9 +66,9 @@ def last_checkpoint(run: Path) -> tuple[Path, int]:
     Raises:
         UserError: there is none.
     """
-    from propeller import checkpoint
     from propeller.errors import UserError
-    from propeller.run_folder import CHECKPOINTS
+    from propeller.run import checkpoint
+    from propeller.run.run_folder import CHECKPOINTS
 
     newest, problems = checkpoint.latest_valid(run / CHECKPOINTS)
     if newest is None:

@@ -18,11 +18,11 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.heads import MaskedLMHead, gather_positions
 from ernie_paddle.models.losses import cross_entropy_sum
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.losses import LossTerm
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 
 GRADIENT, AFTER_STEP = 2e-6, 1e-4
 RENAMED = {"token_type_ids": "segment_ids", "task_type_ids": "task_ids"}

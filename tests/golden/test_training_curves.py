@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.losses import LossTerm
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 
 # isort: split
 from paddle import nn

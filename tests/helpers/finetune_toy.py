@@ -39,8 +39,8 @@ def write_vocab(folder: Path) -> Path:
 def write_pretrained(folder: Path, config: ErnieConfig = CONFIG) -> Path:
     """A model directory with random weights of the encoder and one array of a pre-training head."""
     from ernie_paddle.finetune.encoder_task import encoder_task
+    from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
-    from propeller.optim import OptimizerConfig
 
     folder.mkdir(parents=True)
     learner = Learner(OptimizerConfig(), seed=7)

@@ -9,9 +9,9 @@ from typing import Any
 from safetensors.numpy import load_file, save_file
 
 from helpers.propeller_toy import batch, cut, task
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.precision import PrecisionConfig
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.precision import PrecisionConfig
 
 SECOND = {"name": "second", "head": "second", "classes": 5, "dropout": 0.3}
 

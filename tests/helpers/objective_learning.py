@@ -35,8 +35,8 @@ import propeller  # noqa: F401  (applies the process settings before Paddle is i
 from ernie_paddle.examples import TaskData
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import build_task
+from propeller.graph.optim import OptimizerConfig
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
 from reader.corpora.corpus import Shard, write_corpus
 from reader.flags import WORD_START
 from reader.tokenizers.vocab import SPECIALS, Vocab

@@ -12,9 +12,9 @@ import propeller  # noqa: F401  (applies the process settings before Paddle is i
 # isort: split
 import paddle
 
-from propeller.inputs import Input
-from propeller.losses import LossTerm
-from propeller.task import Task
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
+from propeller.graph.spec import Task
 
 N_SYMBOLS, HIDDEN = 20, 16
 IGNORE = -100

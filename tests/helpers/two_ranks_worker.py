@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from helpers.propeller_toy import batch, cut, task
-from propeller import distributed, precision
+from propeller.device import distributed
 from propeller.errors import UserError
+from propeller.graph import precision
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.precision import PrecisionConfig
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.precision import PrecisionConfig
 
 STEPS = 20
 MATRIX_PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue")

@@ -124,7 +124,7 @@ def test_a_suite_from_data_to_submission(
 
 def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(folder)
-    monkeypatch.setattr("propeller.fleetrun.visible_gpus", lambda environ: [])
+    monkeypatch.setattr("propeller.tools.fleetrun.visible_gpus", lambda environ: [])
     for arguments, said in {
         (): "no --data_dir given; give the folder with these files",
         ("--data_dir", "nowhere"): "--data_dir nowhere: no such folder",

@@ -14,9 +14,9 @@ from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.model_dir import open_model_dir
 from helpers.finetune_toy import CONFIG, WORDS, write_pretrained, write_table
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 
 LAYERS = 3
 ROWS = 23

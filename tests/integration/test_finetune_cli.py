@@ -288,9 +288,9 @@ def test_a_pretrained_model_exports_as_an_encoder(
 ) -> None:
     from ernie_paddle.finetune.encoder_task import encoder_task
     from ernie_paddle.model_dir import open_model_dir
+    from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
-    from propeller.optim import OptimizerConfig
-    from propeller.predictor import Predictor
+    from propeller.serving.predictor import Predictor
 
     assert main(["export", "--model", str(trained.start), "--output", str(tmp_path / "encoder")]) == 0
     assert f"exported {trained.start} (the encoder, without cls) to" in capsys.readouterr().out

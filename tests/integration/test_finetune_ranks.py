@@ -44,7 +44,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labelled, report = ["--data", str(path / "dev-labelling.conll")], ["--output", str(path / "evaluated.json")]
     verbs.append(["evaluate", "--model", str(path / "two-labelling.conll"), *labelled, *report])
     commands.write_text(json.dumps(verbs))
-    launch = [sys.executable, "-m", "propeller.fleetrun", "--nproc_per_node", "2", "--log_dir", str(path / "logs")]
+    launch = [
+        sys.executable,
+        "-m",
+        "propeller.tools.fleetrun",
+        "--nproc_per_node",
+        "2",
+        "--log_dir",
+        str(path / "logs"),
+    ]
     done = subprocess.run(
         [*launch, str(ROOT / "tests" / "helpers" / "verbs_worker.py"), str(commands)],
         env=environment(),

@@ -121,7 +121,15 @@ def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
     make(tmp_path, dropout=0.0)
     assert main(command(tmp_path, tmp_path / "one")) == 0
     words = command(tmp_path, tmp_path / "two")[1:]
-    launch = [sys.executable, "-m", "propeller.fleetrun", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "logs")]
+    launch = [
+        sys.executable,
+        "-m",
+        "propeller.tools.fleetrun",
+        "--nproc_per_node",
+        "2",
+        "--log_dir",
+        str(tmp_path / "logs"),
+    ]
     done = subprocess.run(
         [*launch, str(ROOT / "finetune.py"), *words],
         env=environment(),

@@ -17,13 +17,13 @@ from ernie_paddle.model_dir import open_model_dir
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.recipe import Recipe
 from helpers.finetune_toy import CONFIG, write_pretrained, write_table
-from propeller import checkpoint
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
+from propeller.run import checkpoint
 from propeller.settings import from_mapping
-from propeller.task import Task
 
 WITH_IDS = dataclasses.replace(CONFIG, use_task_id=True, task_type_vocab_size=4)
 

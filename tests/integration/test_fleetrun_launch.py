@@ -45,7 +45,7 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
         [
             sys.executable,
             "-m",
-            "propeller.fleetrun",
+            "propeller.tools.fleetrun",
             "--nproc_per_node",
             "2",
             "--log_dir",

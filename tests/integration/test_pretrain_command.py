@@ -21,7 +21,15 @@ def test_two_processes_train_as_one(manual_corpus: Path, tmp_path: Path) -> None
     result = ernie(*arguments(manual_corpus, one, **NO_DROPOUT))
     assert result.returncode == 0, result.stderr
     words = arguments(manual_corpus, two, **NO_DROPOUT)[1:]
-    launch = [sys.executable, "-m", "propeller.fleetrun", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "logs")]
+    launch = [
+        sys.executable,
+        "-m",
+        "propeller.tools.fleetrun",
+        "--nproc_per_node",
+        "2",
+        "--log_dir",
+        str(tmp_path / "logs"),
+    ]
     result = subprocess.run(
         [*launch, str(ROOT / "pretrain.py"), *words],
         capture_output=True,

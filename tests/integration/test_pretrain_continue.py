@@ -15,9 +15,9 @@ from ernie_paddle.examples import StepBatch
 from ernie_paddle.pretrain import Pretraining
 from ernie_paddle.recipe import Recipe, load_recipe
 from helpers.pretrain_runs import log
-from propeller import checkpoint
 from propeller.errors import UserError
 from propeller.learner import Learner
+from propeller.run import checkpoint
 
 STEPS = 6
 SETTINGS = [

@@ -13,7 +13,7 @@ import pytest
 
 from helpers.paths import environment
 from helpers.pretrain_runs import STEPS, arguments, ernie, log
-from propeller import checkpoint
+from propeller.run import checkpoint
 
 # Ends the process as kill -9 does, at the third file that is forced to disk in the given save.
 KILL_IN_SAVE = """

@@ -15,8 +15,8 @@ from test_readme import README, commands
 
 from ernie_paddle.cli import main as cli
 from ernie_paddle.stage_tables import cmtl
-from propeller import checkpoint
 from propeller.learner import Learner
+from propeller.run import checkpoint
 
 SECTION = "Add an objective to a trained model"
 TINY = {

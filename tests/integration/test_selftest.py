@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from propeller import precision, runtime, selftest, static
-from propeller.precision import PrecisionConfig
+from propeller.device import runtime, static
+from propeller.graph import precision
+from propeller.graph.precision import PrecisionConfig
+from propeller.tools import selftest
 
 PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "fused_gemm_epilogue")
 

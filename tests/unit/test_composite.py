@@ -19,10 +19,10 @@ from ernie_paddle.recipe import Recipe, load_recipe
 from ernie_paddle.training_plan import make_plan
 from helpers.objective_corpora import FIRST, Documents, make_vocab, write
 from propeller.errors import UserError
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
 from propeller.settings import from_mapping
-from propeller.task import Task
 
 DOCS = Documents([[3, 5, 2, 7], [4] * 9, [1, 2, 3, 4, 5, 6], [8, 8], [5], [2, 9, 4, 1, 1, 1, 6]] * 4, 3)
 MEMBERS: dict[str, dict[str, Any]] = {"mlm+nsp": {"mlm": {}, "nsp": {}}, "order": {"sentence_reordering": {}}}

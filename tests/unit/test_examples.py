@@ -22,7 +22,7 @@ from ernie_paddle.objectives.registry import make_objectives
 from ernie_paddle.stage_tables import cmtl
 from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
 from propeller.errors import UserError
-from propeller.inputs import IGNORE, Input
+from propeller.graph.inputs import IGNORE, Input
 from reader.errors import DataError
 from reader.workers.prefetch import prefetch
 

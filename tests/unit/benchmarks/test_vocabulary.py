@@ -9,7 +9,7 @@ import pytest
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.benchmarks.vocabulary import train_vocabulary
 from propeller.errors import UserError
-from propeller.run_folder import FolderLock
+from propeller.run.run_folder import FolderLock
 from reader.errors import DataError
 
 TASKS = list(load_suite("glue").benchmarks.values())

@@ -18,8 +18,8 @@ from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.task_type import TASK_TYPES, TaskType, task_from_dict
 from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
 from helpers.released import CONFIG, weights, write_vocab
-from propeller import checkpoint
 from propeller.errors import UserError
+from propeller.run import checkpoint
 from reader.tokenizers.load import load_tokenizer
 
 TEXT = {"text_a": "a", "text_b": None, "label": "l", "max_length": 16, "metric": "accuracy", "header": True}

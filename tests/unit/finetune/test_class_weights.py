@@ -16,10 +16,10 @@ from ernie_paddle.finetune.multiple_choice import MultipleChoice
 from ernie_paddle.finetune.regression import Regression
 from ernie_paddle.finetune.text_task import TextDataset
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
 

@@ -14,12 +14,13 @@ from ernie_paddle.finetune.classification import Classification
 from ernie_paddle.finetune.fgm import perturbations, with_fgm
 from ernie_paddle.finetune.layers import PooledModel
 from ernie_paddle.models.config import ErnieConfig
-from propeller import precision, static
+from propeller.device import static
+from propeller.graph import precision
+from propeller.graph.losses import LossTerm
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.precision import PrecisionConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.losses import LossTerm
-from propeller.optim import OptimizerConfig
-from propeller.precision import PrecisionConfig
-from propeller.task import Task
 
 CONFIG = ErnieConfig(
     vocab_size=25,

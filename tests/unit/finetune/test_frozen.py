@@ -14,10 +14,10 @@ from ernie_paddle.finetune.labelling import Labelling
 from ernie_paddle.finetune.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.precision import PrecisionConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.precision import PrecisionConfig
-from propeller.task import Task
 
 WIDTH, BLOCKS = 8, 5
 CONFIG = ErnieConfig(
@@ -170,7 +170,7 @@ def test_a_model_with_too_few_blocks_is_refused() -> None:
 
 def test_mixed_precision_leaves_the_lstm_and_its_features_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """float16 in name, as a CPU computes no matrix product in it: the Program must still be one that runs."""
-    monkeypatch.setattr("propeller.precision.ALLOW_FLOAT16_ON_CPU", True)
+    monkeypatch.setattr("propeller.graph.precision.ALLOW_FLOAT16_ON_CPU", True)
     blacklist = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue")
     mixed = PrecisionConfig(dtype="float16", init_loss_scaling=8.0, extra_black_list=blacklist)
     losses = []

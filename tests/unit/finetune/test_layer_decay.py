@@ -12,13 +12,13 @@ import pytest
 from ernie_paddle.finetune.layer_decay import layer_decay
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
-from propeller import precision
-from propeller.inputs import Input
+from propeller.graph import precision
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
+from propeller.graph.optim import OptimizerConfig, ParameterRules
+from propeller.graph.precision import PrecisionConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.losses import LossTerm
-from propeller.optim import OptimizerConfig, ParameterRules
-from propeller.precision import PrecisionConfig
-from propeller.task import Task
 
 MATRIX_PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue")
 SHAPES = {

@@ -19,9 +19,9 @@ from ernie_paddle.finetune.rdrop import symmetric_divergence, with_rdrop
 from ernie_paddle.finetune.regression import Regression
 from ernie_paddle.finetune.task_type import TaskType
 from ernie_paddle.models.config import ErnieConfig
-from propeller import static
+from propeller.device import static
 from propeller.errors import UserError
-from propeller.losses import LossTerm
+from propeller.graph.losses import LossTerm
 
 TEXT: dict[str, Any] = {"text_a": "a", "text_b": None, "label": "label", "max_length": 16, "header": True}
 CLASSES = Classification(**TEXT, metric="accuracy", labels=("a", "b", "c"))

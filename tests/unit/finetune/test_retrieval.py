@@ -20,9 +20,9 @@ from ernie_paddle.finetune.task_type import task_from_dict
 from ernie_paddle.finetune.text_pairs import PairSet
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 from reader.errors import DataError
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.inference import run_dataset
-from propeller import distributed
+from propeller.device import distributed
 
 
 class GatheredError(Exception):

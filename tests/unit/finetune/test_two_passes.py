@@ -19,10 +19,10 @@ from ernie_paddle.finetune.span_classification import SpanClassification
 from ernie_paddle.finetune.task_type import TASK_TYPES, TaskType
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
 from propeller.results import StepResult
-from propeller.task import Task
 
 TEXT: dict[str, Any] = {"text_a": "a", "text_b": None, "label": "label", "max_length": 16, "header": True}
 CLASSES: dict[str, Any] = {**TEXT, "metric": "accuracy", "labels": ("0", "1")}

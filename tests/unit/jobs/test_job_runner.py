@@ -173,9 +173,9 @@ def test_a_signal_ends_it_and_the_same_goes_on(tmp_path: Path, glue: Path) -> No
 
 
 def test_two_processes_in_one_folder_are_refused(tmp_path: Path, glue: Path) -> None:
-    from propeller.run_folder import FolderLock
+    from propeller.run.run_folder import FolderLock
 
-    holder = "import sys, time\nfrom pathlib import Path\nfrom propeller.run_folder import FolderLock\n"
+    holder = "import sys, time\nfrom pathlib import Path\nfrom propeller.run.run_folder import FolderLock\n"
     holder += "lock = FolderLock(Path(sys.argv[1]))\nlock.acquire()\nprint('held', flush=True)\ntime.sleep(60)\n"
     output = tmp_path / "out"
     with subprocess.Popen([sys.executable, "-c", holder, str(output)], stdout=subprocess.PIPE, text=True) as process:

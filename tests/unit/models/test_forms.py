@@ -14,7 +14,7 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.heads import MaskedLMHead, gather_positions
 from ernie_paddle.models.losses import cross_entropy_sum
-from propeller import cpu_graph
+from propeller.graph import cpu_graph
 
 RNG = np.random.default_rng(5)
 

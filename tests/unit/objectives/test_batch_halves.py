@@ -27,9 +27,9 @@ from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.row_pairs import RowPairs
 from ernie_paddle.pretraining_model import PretrainingModel, build_task
 from propeller.errors import UserError
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 from reader.corpora.corpus import Corpus
 
 Array = np.ndarray[Any, Any]

@@ -21,9 +21,9 @@ from ernie_paddle.examples import TaskData
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import PretrainingModel, build_task
 from propeller.errors import UserError
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 
 Array = np.ndarray[Any, Any]
 LENGTH = 40

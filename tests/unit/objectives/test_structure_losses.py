@@ -20,9 +20,9 @@ from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, s
 from ernie_paddle.examples import StepBatch, TaskData
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import PretrainingModel, build_task
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 
 DOCS = Documents([[3, 5, 2, 7], [4] * 9, [1, 2, 3, 4], [8, 8], [5], [2, 9, 4]] * 4, 3)
 LENGTH = 40

@@ -20,9 +20,9 @@ from helpers.objective_corpora import FIRST, Documents, make_vocab, write
 from ernie_paddle.examples import TaskData
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining_model import PretrainingModel, build_task
+from propeller.graph.optim import OptimizerConfig
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig
-from propeller.task import Task
 from reader.prepare.statistics import make_statistics
 
 Array = np.ndarray[Any, Any]

@@ -13,13 +13,13 @@ import paddle
 import pytest
 
 from helpers.propeller_toy import IGNORE, batch, cut, infer_task, task
-from propeller import static
+from propeller.device import static
 from propeller.errors import UserError
-from propeller.inputs import Input
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
+from propeller.graph.optim import OptimizerConfig, ParameterRules
+from propeller.graph.spec import Task
 from propeller.learner import Learner
-from propeller.losses import LossTerm
-from propeller.optim import OptimizerConfig, ParameterRules
-from propeller.task import Task
 
 PLAIN = OptimizerConfig(weight_decay=0.01, clip_norm=1.0)
 
@@ -317,7 +317,7 @@ def test_old_paddle_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_legacy_graphs_are_refused() -> None:
     code = (
-        "from propeller.learner import Learner\nfrom propeller.optim import OptimizerConfig, ParameterRules\n"
+        "from propeller.learner import Learner\nfrom propeller.graph.optim import OptimizerConfig, ParameterRules\n"
         "try: Learner(OptimizerConfig(), seed=0)\nexcept ValueError as error: print(error)"
     )
     done = subprocess.run(

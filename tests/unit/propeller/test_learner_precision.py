@@ -10,11 +10,12 @@ import paddle
 import pytest
 
 from helpers.propeller_toy import batch, cut, infer_task, task
-from propeller import precision, runtime
+from propeller.device import runtime
 from propeller.errors import UserError
+from propeller.graph import precision
+from propeller.graph.optim import OptimizerConfig, ParameterRules
+from propeller.graph.precision import PrecisionConfig
 from propeller.learner import Learner
-from propeller.optim import OptimizerConfig, ParameterRules
-from propeller.precision import PrecisionConfig
 
 MATRIX_PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue")
 

@@ -157,8 +157,8 @@ def test_every_accuracy_goes_by_the_name_that_the_loss_of_its_objective_has() ->
     from ernie_paddle.objectives.registry import make_objective
     from ernie_paddle.pretraining_model import build_task
     from ernie_paddle.recipe import load_recipe
+    from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
-    from propeller.optim import OptimizerConfig
 
     config = ErnieConfig(
         vocab_size=32, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16,

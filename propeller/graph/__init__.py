@@ -1,0 +1,1 @@
+"""Static Programs: their inputs, losses, variables, optimizer, precision and execution."""
