@@ -18,8 +18,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ernie_paddle.examples import RunReader, TaskData
-from ernie_paddle.stage_tables import multi_task
+from ernie_paddle.pretraining.batches.step_data import RunReader, TaskData
+from ernie_paddle.pretraining.schedule.stage_tables import multi_task
 from reader.corpora.corpus import PAIRS, Shard, shard_metadata, shard_name, write_corpus, write_corpus_info
 from reader.files.tensorfile import write_arrays
 from reader.flags import CAPITAL, ENTITY_CONT, IN_ENTITY, IN_PHRASE, PHRASE_CONT, UPPER, WORD_START

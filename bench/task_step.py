@@ -16,8 +16,8 @@ from bench.spec import model_config
 
 def main() -> None:
     """Serve steps; the first argument is the specification, JSON."""
-    from ernie_paddle.examples import TaskData
-    from ernie_paddle.pretraining_model import build_task
+    from ernie_paddle.pretraining.batches.step_data import TaskData
+    from ernie_paddle.pretraining.model import build_task
     from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
 

@@ -11,7 +11,7 @@ import sys
 import time
 from pathlib import Path
 
-from ernie_paddle.quickstart_data import write_quickstart_data
+from ernie_paddle.manual_text import write_quickstart_data
 from ernie_paddle.verbs import VerbFailedError, ernie
 
 RECIPE = "quickstart"

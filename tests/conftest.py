@@ -33,7 +33,7 @@ def manual_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A prepared corpus of real text that needs no download: Python's own manual, with a held-out split."""
     from tokenizers import BertWordPieceTokenizer
 
-    from ernie_paddle.quickstart_data import manual_topics, passages_of
+    from ernie_paddle.manual_text import manual_topics, passages_of
     from reader.prepare.documents import prepare
     from reader.prepare.statistics import make_statistics
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.recipe import configs_dir, read_yaml
+from ernie_paddle.yaml_configs import configs_dir, read_yaml
 from propeller.errors import UserError
 from propeller.settings import from_mapping, unknown_name
 

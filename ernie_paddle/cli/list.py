@@ -40,7 +40,7 @@ def objectives() -> Mapping[str, str]:
 
 def schedules() -> Mapping[str, str]:
     """What a recipe's `schedule.kind` may be."""
-    from ernie_paddle.schedules import SCHEDULES
+    from ernie_paddle.pretraining.recipe import SCHEDULES
 
     return SCHEDULES
 
@@ -65,7 +65,7 @@ def benchmarks() -> Mapping[str, str]:
 
 def recipes() -> Mapping[str, str]:
     """What `ernie pretrain --recipe` may be; one that cannot be read says so in its line."""
-    from ernie_paddle.recipe import load_recipe, recipe_names
+    from ernie_paddle.pretraining.recipe_files import load_recipe, recipe_names
 
     lines = {}
     for name in recipe_names():

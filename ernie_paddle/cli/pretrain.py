@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from ernie_paddle.cli.options import flag, option
-from ernie_paddle.recipe import DEFAULT_RECIPE, load_recipe, recipe_names
+from ernie_paddle.pretraining.recipe_files import DEFAULT_RECIPE, load_recipe, recipe_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,14 +37,15 @@ def run(args: argparse.Namespace) -> int:
     recipe = load_recipe(args.recipe, args.set or [], args.data or [])
     folder = args.output or Path("runs") / recipe.name
 
-    from ernie_paddle.pretrain import Pretraining
+    from ernie_paddle.pretraining.dry_run import dry_run
+    from ernie_paddle.pretraining.run import Pretraining
 
     training = Pretraining(recipe, folder, args.continue_from)
     first = training.rank == 0
     if first:
         print("\n".join(training.describe()), file=sys.stderr)
     if args.dry_run:
-        lines = training.dry_run()
+        lines = dry_run(training)
         if first:
             print("\n".join(lines))
         return 0

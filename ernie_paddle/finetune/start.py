@@ -16,7 +16,7 @@ from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder
 from ernie_paddle.checkpoints.shapes import Comparison
 from ernie_paddle.model_dir import PARAMETERS, ModelDir, open_model_dir
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.recipe import configs_dir
+from ernie_paddle.yaml_configs import configs_dir
 from propeller.errors import UserError
 from propeller.learner import LoadReport
 from propeller.run import checkpoint

@@ -8,9 +8,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from ernie_paddle.continuing import plan_of
 from ernie_paddle.model_dir import find_model_dir
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.pretraining.continuation import plan_of
 from propeller.errors import UserError
 from propeller.run import checkpoint
 from propeller.settings import unknown_name

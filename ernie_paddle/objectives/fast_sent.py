@@ -19,7 +19,7 @@ from propeller.values import Value
 
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput
-    from ernie_paddle.pretraining_model import PretrainingModel
+    from ernie_paddle.pretraining.model import PretrainingModel
 
 # Keeps the gradient finite where a cosine is -1.
 _EPSILON = 1e-6

@@ -21,7 +21,7 @@ from propeller.values import Value
 
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput
-    from ernie_paddle.pretraining_model import PretrainingModel
+    from ernie_paddle.pretraining.model import PretrainingModel
 
 # Far below any cosine times its scale, and finite: in a micro-batch without any pair the softmax must not become NaN.
 _NO_CANDIDATE = -1e9

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining_model import PretrainingModel
+    from ernie_paddle.pretraining.model import PretrainingModel
 
 LABELS = "trigram_shuffling_labels"
 _ORDERS = np.array(list(permutations(range(3))))

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
-from ernie_paddle.recipe import AMOUNTS, configs_dir, read_yaml
+from ernie_paddle.pretraining.recipe import AMOUNTS
+from ernie_paddle.yaml_configs import configs_dir, read_yaml
 from propeller.settings import from_mapping, unknown_name
 
 _T = TypeVar("_T")

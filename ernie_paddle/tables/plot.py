@@ -8,7 +8,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.recipe import JOINED
+from ernie_paddle.pretraining.recipe import JOINED
 from ernie_paddle.tables.figures import Figure, Figures
 from ernie_paddle.tables.plan import Run
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.suite import load_suite
-from ernie_paddle.quickstart_data import write_quickstart_data
+from ernie_paddle.manual_text import write_quickstart_data
 from ernie_paddle.verbs import ernie
 from propeller.errors import UserError
 from reader.corpora.corpus import CORPUS_FILE

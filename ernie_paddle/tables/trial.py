@@ -17,8 +17,8 @@ def pretrain(folder: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
     Raises:
         VerbFailedError: it ended with another exit code than 0.
     """
-    from ernie_paddle.recipe import Recipe
-    from ernie_paddle.training_plan import make_plan
+    from ernie_paddle.pretraining.recipe import Recipe
+    from ernie_paddle.pretraining.schedule.plan import make_plan
     from propeller.run.hooks.jsonl import read_log
     from propeller.run.run_folder import LOG
     from propeller.settings import from_mapping

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ernie_paddle.stage_tables import cmtl, cmtl_fractions
+from ernie_paddle.pretraining.schedule.stage_tables import cmtl, cmtl_fractions
 
 
 @pytest.fixture(scope="module")

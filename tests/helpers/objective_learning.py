@@ -32,9 +32,9 @@ import numpy as np
 import propeller  # noqa: F401  (applies the process settings before Paddle is imported)
 
 # isort: split
-from ernie_paddle.examples import TaskData
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.pretraining_model import build_task
+from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.model import build_task
 from propeller.graph.optim import OptimizerConfig
 from propeller.learner import Learner
 from reader.corpora.corpus import Shard, write_corpus

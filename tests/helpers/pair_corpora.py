@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.examples import StepReader, TaskData
+from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.batches.step_reader import StepReader
 from reader.prepare.pair_parts import PairColumns
 from reader.prepare.pairs import prepare_pairs
 from reader.tokenizers.vocab import SPECIALS

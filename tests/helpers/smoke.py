@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ernie_paddle.examples import RunReader
-from ernie_paddle.pretrain import Pretraining
-from ernie_paddle.recipe import configs_dir, load_recipe
+from ernie_paddle.pretraining.batches.step_data import RunReader
+from ernie_paddle.pretraining.recipe_files import load_recipe
+from ernie_paddle.pretraining.run import Pretraining
+from ernie_paddle.yaml_configs import configs_dir
 from helpers.paths import ROOT
 from reader.corpora.corpus import Shard, write_corpus
 from reader.flags import CAPITAL, ENTITY_CONT, IN_ENTITY, PHRASE_CONT, UPPER, WORD_START

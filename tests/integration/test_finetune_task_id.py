@@ -15,7 +15,7 @@ from ernie_paddle.finetune.encoder_task import encoder_task
 from ernie_paddle.finetune.task_id import with_task_id
 from ernie_paddle.model_dir import open_model_dir
 from ernie_paddle.models.encoder import Encoder
-from ernie_paddle.recipe import Recipe
+from ernie_paddle.pretraining.recipe import Recipe
 from helpers.finetune_toy import CONFIG, write_pretrained, write_table
 from propeller.errors import UserError
 from propeller.graph.inputs import Input

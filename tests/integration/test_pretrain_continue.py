@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 
 from ernie_paddle.cli.main import main
-from ernie_paddle.continuing import open_origin
-from ernie_paddle.examples import StepBatch
-from ernie_paddle.pretrain import Pretraining
-from ernie_paddle.recipe import Recipe, load_recipe
+from ernie_paddle.pretraining.batches.step_reader import StepBatch
+from ernie_paddle.pretraining.continuation import open_origin
+from ernie_paddle.pretraining.recipe import Recipe
+from ernie_paddle.pretraining.recipe_files import load_recipe
+from ernie_paddle.pretraining.run import Pretraining
 from helpers.pretrain_runs import log
 from propeller.errors import UserError
 from propeller.learner import Learner

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ernie_paddle.quickstart_data import write_quickstart_data
+from ernie_paddle.manual_text import write_quickstart_data
 from helpers.paths import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ import pytest
 from test_readme import README, commands
 
 from ernie_paddle.cli import main as cli
-from ernie_paddle.stage_tables import cmtl
+from ernie_paddle.pretraining.schedule.stage_tables import cmtl
 from propeller.learner import Learner
 from propeller.run import checkpoint
 

@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from ernie_paddle.cli.main import main
-from ernie_paddle.pretrain import Pretraining, architecture
-from ernie_paddle.recipe import configs_dir, load_recipe, read_yaml, recipe_names
+from ernie_paddle.pretraining.architecture import architecture
+from ernie_paddle.pretraining.dry_run import dry_run
+from ernie_paddle.pretraining.recipe_files import load_recipe, recipe_names
+from ernie_paddle.pretraining.run import Pretraining
+from ernie_paddle.yaml_configs import configs_dir, read_yaml
 
 TINY = [
     "arch.hidden_size=16", "arch.num_attention_heads=2", "arch.intermediate_size=32", "arch.num_hidden_layers=1",
@@ -45,7 +48,7 @@ def test_every_shipped_recipe_runs_at_tiny_size(
     ]
     training = Pretraining(load_recipe(name, sets, [str(manual_corpus)]), tmp_path)
     assert training.schedule.total_steps >= 1000
-    lines = training.dry_run()
+    lines = dry_run(training)
     assert len(lines) == len(training.plan.trained) + 1
     assert "peak memory" in lines[-1]
     assert not any("nan" in line for line in lines)

@@ -20,12 +20,13 @@ import propeller  # noqa: F401  (applies the process settings before Paddle is i
 from helpers.objective_corpora import FIRST, Documents, documents, make_vocab, parts_of, rows, step_reader, write
 
 # isort: split
-from ernie_paddle.examples import StepBatch, TaskData
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.objectives.example import Data
 from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.row_pairs import RowPairs
-from ernie_paddle.pretraining_model import PretrainingModel, build_task
+from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.batches.step_reader import StepBatch
+from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.spec import Task

@@ -13,7 +13,7 @@ from helpers.pair_corpora import prepared, reader_of
 
 # isort: split
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.pretraining_model import PretrainingModel, build_task
+from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.spec import Task
 from propeller.learner import Learner

@@ -17,9 +17,10 @@ import propeller  # noqa: F401  (applies the process settings before Paddle is i
 from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
 
 # isort: split
-from ernie_paddle.examples import StepBatch, TaskData
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.pretraining_model import PretrainingModel, build_task
+from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.batches.step_reader import StepBatch
+from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.spec import Task
 from propeller.learner import Learner

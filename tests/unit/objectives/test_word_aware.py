@@ -18,10 +18,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_paddle.examples import StepReader, TaskData
 from ernie_paddle.objectives import document_counts
 from ernie_paddle.objectives.example import Batch, Data, Part, Row, assemble
 from ernie_paddle.objectives.registry import make_objective
+from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.batches.step_reader import StepReader
 from helpers.objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader, write
 from reader.corpora.samples import SampleIndex
 from reader.errors import DataError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ernie_paddle.benchmarks.suite import load_suite
-from ernie_paddle.recipe import load_recipe
+from ernie_paddle.pretraining.recipe_files import load_recipe
 from ernie_paddle.tables.plan import Plan, Run, load_size, load_table, size_names, table_names
 from propeller.errors import UserError
 
@@ -30,7 +30,7 @@ def test_every_row_is_run_once_per_seed() -> None:
 
 
 def test_methods_differ_in_the_order_of_equal_amounts() -> None:
-    from ernie_paddle.training_plan import make_plan
+    from ernie_paddle.pretraining.schedule.plan import make_plan
 
     made = plan("ernie2")
     schedules = {}

@@ -155,8 +155,8 @@ def test_every_accuracy_goes_by_the_name_that_the_loss_of_its_objective_has() ->
     """The objectives of ERNIE 2.0's Table 7, and others: an accuracy is found where the term of a loss has hits."""
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.objectives.registry import make_objective
-    from ernie_paddle.pretraining_model import build_task
-    from ernie_paddle.recipe import load_recipe
+    from ernie_paddle.pretraining.model import build_task
+    from ernie_paddle.pretraining.recipe_files import load_recipe
     from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
 

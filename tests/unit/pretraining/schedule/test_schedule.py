@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_paddle.schedules import Schedule, Stage
-from ernie_paddle.stage_tables import cmtl, from_table, multi_task, round_shares, sequential
+from ernie_paddle.pretraining.schedule.schedule import Schedule, Stage
+from ernie_paddle.pretraining.schedule.stage_tables import cmtl, from_table, multi_task, round_shares, sequential
 from propeller.errors import UserError
 
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.objectives.discourse_relation import DiscourseRelation
-from ernie_paddle.recipe import Recipe
-from ernie_paddle.training_plan import History, TrainingPlan, make_plan
+from ernie_paddle.pretraining.recipe import Recipe
+from ernie_paddle.pretraining.schedule.plan import History, TrainingPlan, make_plan
 from propeller.errors import UserError
 from propeller.run import checkpoint
 from propeller.run.run_folder import CHECKPOINTS

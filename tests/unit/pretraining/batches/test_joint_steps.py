@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ernie_paddle.combinations import combine
-from ernie_paddle.composite import CompositeData
-from ernie_paddle.examples import TaskData
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.heads import gather_positions
 from ernie_paddle.objectives.registry import make_objective, make_objectives
-from ernie_paddle.pretrain import training_data
-from ernie_paddle.pretraining_model import PretrainingModel, build_composite, build_task
-from ernie_paddle.recipe import Recipe, load_recipe
-from ernie_paddle.training_plan import make_plan
+from ernie_paddle.pretraining.batches.joint_steps import CompositeData
+from ernie_paddle.pretraining.batches.run_data import training_data
+from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.model import PretrainingModel, build_composite, build_task
+from ernie_paddle.pretraining.recipe import Recipe
+from ernie_paddle.pretraining.recipe_files import load_recipe
+from ernie_paddle.pretraining.schedule.plan import make_plan
+from ernie_paddle.pretraining.schedule.task_sums import combine
 from helpers.objective_corpora import FIRST, Documents, make_vocab, write
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ernie_paddle.examples import StepReader
+from ernie_paddle.pretraining.batches.step_reader import StepReader
 from propeller.errors import UserError
 from reader.report import SkipReport
 

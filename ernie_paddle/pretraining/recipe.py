@@ -8,26 +8,30 @@ recipe may name another one as ``base``, whose sections are taken where it has n
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from ernie_paddle.schedules import SCHEDULES
-from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.precision import PrecisionConfig
-from propeller.settings import from_mapping, unknown_name
+from propeller.settings import unknown_name
 
-DEFAULT_RECIPE = "ernie2_base_en"
 JOINED = "+"
 """Joins the names of tasks whose losses are summed."""
-_SECTIONS = ("arch", "data", "train")
+SCHEDULES = {
+    "sum": "all tasks in every step, their losses summed (On Losses, 3.3)",
+    "incremental": "stage i sums the losses of tasks 1 to i; stages of equal length (On Losses, 3.3)",
+    "alternating": "one task after the other, another one at every step (On Losses, 3.3)",
+    "alternating_plus": "the tasks but the first alternate, each summed with the first (On Losses, 3.3)",
+    "cmtl": "continual multi-task: one more task in every stage, earlier ones kept in training (ERNIE 2.0)",
+    "cmtl_plus": "continual multi-task over the tasks but the first, each summed with the first (On Losses, 3.3)",
+    "multi_task": "all tasks from the start, one drawn at every step (ERNIE 2.0, Table 7)",
+    "sequential": "one task after the other, each in a stage of its own (ERNIE 2.0, Table 7)",
+    "table": "stages written by hand: the steps of each task, or of a sum of tasks such as mlm+nsp",
+}
+"""What a recipe may name as ``schedule.kind``, in a line each."""
+
 AMOUNTS = ("steps_per_task", "total_steps", "tokens_per_task", "total_tokens")
 """Settings of a schedule of which one is given."""
 
@@ -35,13 +39,6 @@ AMOUNTS = ("steps_per_task", "total_steps", "tokens_per_task", "total_tokens")
 def _at_least(name: str, value: int | None, least: int) -> None:
     if value is not None and value < least:
         raise ValueError(f"{name} must be at least {least}, found {value}")
-
-
-def configs_dir() -> Path:
-    """The folder of shipped configurations: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "configs"
-    return installed if installed.is_dir() else package.parent / "configs"
 
 
 @dataclass(frozen=True)
@@ -139,7 +136,7 @@ class ScheduleConfig:
     """How the tasks share the steps: a kind with one amount, or the table itself.
 
     Attributes:
-        kind: one of ``ernie_paddle.schedules.SCHEDULES``.
+        kind: one of ``ernie_paddle.pretraining.schedule.schedule.SCHEDULES``.
         steps_per_task: steps of each task, one number or a number for each. Kinds that sum tasks count the steps of
             what a task is introduced in: of the whole sum (``sum``), of the stage that adds the task
             (``incremental``), of its sum with the first task (the ``_plus`` kinds, where the first has no number).
@@ -209,108 +206,3 @@ class Recipe:
         """Plain data, as written beside the checkpoints; ``from_mapping(Recipe, …)`` reads it back."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain
-
-
-def recipe_names() -> list[str]:
-    """Names of the shipped recipes."""
-    return sorted(path.stem for path in (configs_dir() / "recipes").glob("*.yaml"))
-
-
-def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by its shipped name or from a file, compose its sections and check every key.
-
-    Args:
-        name_or_path: a name from :func:`recipe_names`, or a YAML file.
-        overrides: ``section.key=value`` settings that replace single values (the value is read as YAML), or
-            ``arch=NAME``, ``data=NAME``, ``train=NAME`` for a whole section.
-        corpora: prepared corpora that replace those of the recipe's data section.
-
-    Raises:
-        UserError: no such recipe or section file, not YAML, an unknown key, a value of a wrong kind.
-    """
-    path = Path(name_or_path)
-    if path.suffix not in {".yaml", ".yml"}:
-        path = configs_dir() / "recipes" / f"{name_or_path}.yaml"
-        if not path.is_file():
-            near = difflib.get_close_matches(name_or_path, recipe_names(), n=1)
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise UserError(
-                f"no recipe is named {name_or_path!r}; {hint}Known: {', '.join(recipe_names())}, or a .yaml file"
-            )
-    mapping = _read_recipe(path)
-    whole = [override for override in overrides if override.partition("=")[0] in _SECTIONS]
-    for override in whole:
-        _apply(mapping, override)
-    for section in _SECTIONS:
-        if isinstance(mapping.get(section), str):
-            mapping[section] = read_yaml(_section_file(section, mapping[section], path))
-    if corpora:
-        if not isinstance(mapping.get("data"), Mapping):
-            raise UserError(f"{path}: the recipe has no data section")
-        mapping["data"] = {**mapping["data"], "corpora": [{"path": corpus} for corpus in corpora]}
-    for override in overrides:
-        if override not in whole:
-            _apply(mapping, override)
-    mapping.setdefault("name", path.stem)
-    return from_mapping(Recipe, mapping, str(path))
-
-
-def _read_recipe(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's mapping; what it does not say is that of the recipe it names as ``base``, section by section."""
-    mapping = read_yaml(path)
-    base = mapping.pop("base", None)
-    if base is None:
-        return mapping
-    candidates = [folder / f"{base}.yaml" for folder in (path.parent, configs_dir() / "recipes")]
-    found = next((file for file in candidates if file.is_file()), None)
-    if found is None:
-        raise unknown_name("recipe", base, recipe_names(), f"{path}: base")
-    if found in (path, *above):
-        raise UserError(f"{path}: base: {base} is built on this recipe itself")
-    return {**_read_recipe(found, (path, *above)), **mapping}
-
-
-def _section_file(section: str, name: str, recipe: Path) -> Path:
-    """``configs/<section>/<name>.yaml`` of the shipped configurations, or of those that the recipe lies in."""
-    for root in (recipe.resolve().parent.parent, configs_dir()):
-        candidate = root / section / f"{name}.yaml"
-        if candidate.is_file():
-            return candidate
-    known = sorted(path.stem for path in (configs_dir() / section).glob("*.yaml"))
-    raise unknown_name(f"{section} configuration", name, known, str(recipe))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping of settings in a YAML file.
-
-    Raises:
-        UserError: no such file, not YAML, or something else than a mapping.
-    """
-    try:
-        loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = getattr(error, "problem_mark", None)
-        line = f":{place.line + 1}" if place else ""
-        raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
-    if not isinstance(loaded, dict):
-        raise UserError(f"{path}: expected a mapping of settings at the top")
-    return loaded
-
-
-def _apply(mapping: dict[str, Any], override: str) -> None:
-    """Set one dotted key; whether the key exists is checked afterwards with all the others."""
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise UserError(f"--set {override}: write it as section.key=value, for example train.seed=1")
-    target: Any = mapping
-    *parents, last = key.split(".")
-    for parent in parents:
-        target = target.setdefault(parent, {})
-        if not isinstance(target, dict):
-            raise UserError(f"--set {override}: {parent!r} is not a section")
-    try:
-        target[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise UserError(f"--set {override}: the value is not valid YAML") from None

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ernie_paddle.recipe import load_recipe, recipe_names
-from ernie_paddle.training_plan import make_plan
+from ernie_paddle.pretraining.recipe_files import load_recipe, recipe_names
+from ernie_paddle.pretraining.schedule.plan import make_plan
 from propeller.errors import UserError
 
 OWN = {"quickstart", "small_en", "mini_en", "mini_en_128"}

@@ -8,10 +8,10 @@ from typing import Any
 
 from paddle import nn
 
-from ernie_paddle.examples import arranger, task_inputs
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
 from ernie_paddle.objectives.base import AnyObjective
+from ernie_paddle.pretraining.batches.step_reader import arranger, task_inputs
 from propeller.errors import UserError
 from propeller.graph.inputs import prefixed
 from propeller.graph.losses import LossTerm
@@ -73,7 +73,7 @@ def build_composite(
 ) -> Task:
     """Several sets of rows in one step: one encoder that runs once for each, and the sum of all their losses.
 
-    Inputs and terms go by "<member>/<name>"; see :mod:`ernie_paddle.composite`.
+    Inputs and terms go by "<member>/<name>"; see :mod:`ernie_paddle.pretraining.batches.joint_steps`.
 
     Args:
         name: of the whole.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ernie_paddle.quickstart_data import cell, manual_topics, passages_of, write_quickstart_data
+from ernie_paddle.manual_text import cell, manual_topics, passages_of, write_quickstart_data
 
 
 def test_labels_are_true_and_dev_passages_occur_nowhere_else(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 """How the tasks of a run share its steps: a table (stage -> steps per task) and the order of the steps inside a stage.
 
 The ways of combining tasks (ERNIE 2.0, Table 7; "On Losses for Modern Language Models", section 3.3) differ in what
-is trained at a step (``ernie_paddle.training_plan``) and in this table (``ernie_paddle.stage_tables``); so a trainer
-that follows a :class:`Schedule` has no branch for any of them.
+is trained at a step (``plan.py``) and in this table (``stage_tables.py``); so a trainer that follows a
+:class:`Schedule` has no branch for any of them.
 """
 
 from __future__ import annotations
@@ -17,19 +17,6 @@ from numpy.typing import NDArray
 from propeller.errors import UserError
 from propeller.settings import unknown_name
 from reader.random import generator
-
-SCHEDULES = {
-    "sum": "all tasks in every step, their losses summed (On Losses, 3.3)",
-    "incremental": "stage i sums the losses of tasks 1 to i; stages of equal length (On Losses, 3.3)",
-    "alternating": "one task after the other, another one at every step (On Losses, 3.3)",
-    "alternating_plus": "the tasks but the first alternate, each summed with the first (On Losses, 3.3)",
-    "cmtl": "continual multi-task: one more task in every stage, earlier ones kept in training (ERNIE 2.0)",
-    "cmtl_plus": "continual multi-task over the tasks but the first, each summed with the first (On Losses, 3.3)",
-    "multi_task": "all tasks from the start, one drawn at every step (ERNIE 2.0, Table 7)",
-    "sequential": "one task after the other, each in a stage of its own (ERNIE 2.0, Table 7)",
-    "table": "stages written by hand: the steps of each task, or of a sum of tasks such as mlm+nsp",
-}
-"""What a recipe may name as ``schedule.kind``, in a line each."""
 
 # Keeps the random stream of the schedule apart from those of the samples, which use the same seed.
 _STREAM = 0x5C8ED

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 
-from ernie_paddle.schedules import Schedule, Stage
+from ernie_paddle.pretraining.schedule.schedule import Schedule, Stage
 from propeller.errors import UserError
 from propeller.settings import unknown_name
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ernie_paddle.objectives.registry import make_objective, make_objectives
-from ernie_paddle.recipe import JOINED, CorpusConfig, Recipe
+from ernie_paddle.pretraining.recipe import JOINED, CorpusConfig, Recipe
 from propeller.errors import UserError
 
 

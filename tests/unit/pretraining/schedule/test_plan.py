@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from ernie_paddle.combinations import combine
-from ernie_paddle.recipe import Recipe
-from ernie_paddle.schedules import SCHEDULES
-from ernie_paddle.training_plan import KINDS, TrainingPlan, make_plan
+from ernie_paddle.pretraining.recipe import SCHEDULES, Recipe
+from ernie_paddle.pretraining.schedule.plan import KINDS, TrainingPlan, make_plan
+from ernie_paddle.pretraining.schedule.task_sums import combine
 from propeller.errors import UserError
 from propeller.settings import from_mapping
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ernie_paddle.combinations import Combination, combine
-from ernie_paddle.recipe import JOINED, Recipe
-from ernie_paddle.schedules import Schedule, Stage
-from ernie_paddle.stage_tables import cmtl, from_table, multi_task, sequential
+from ernie_paddle.pretraining.recipe import JOINED, Recipe
+from ernie_paddle.pretraining.schedule.schedule import Schedule, Stage
+from ernie_paddle.pretraining.schedule.stage_tables import cmtl, from_table, multi_task, sequential
+from ernie_paddle.pretraining.schedule.task_sums import Combination, combine
 from propeller.errors import UserError
 from propeller.settings import unknown_name
 

@@ -15,11 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ernie_paddle.examples import RunReader, StepBatch, TaskData, task_inputs
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.example import Batch, Example, Feeds, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.objectives.registry import make_objectives
-from ernie_paddle.stage_tables import cmtl
+from ernie_paddle.pretraining.batches.step_data import RunReader, TaskData
+from ernie_paddle.pretraining.batches.step_reader import StepBatch, task_inputs
+from ernie_paddle.pretraining.schedule.stage_tables import cmtl
 from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
@@ -165,7 +166,7 @@ def test_passes_over_the_corpus_are_masked_anew(corpus: str) -> None:
 def test_importing_and_making_examples_needs_no_paddle(corpus: str) -> None:
     code = (
         "import sys\n"
-        "from ernie_paddle.examples import TaskData\n"
+        "from ernie_paddle.pretraining.batches.step_reader import TaskData\n"
         "from ernie_paddle.objectives.registry import registry\n"
         "assert len(registry()) >= 5\n"
         f"task = TaskData('t', {{n: {{}} for n in {list(ALL)}}}, [({corpus!r}, 1.0)], 40, batch_rows=4, min_tokens=1)\n"

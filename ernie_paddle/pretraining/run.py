@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import itertools
 import json
-import resource
-import sys
-import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,107 +12,40 @@ from typing import Any
 
 import numpy as np
 
-from ernie_paddle.combinations import Combination, Member, combine
-from ernie_paddle.composite import CompositeData, CompositeReader
-from ernie_paddle.continuing import LABELS, ORIGIN, RECIPE, Origin, class_labels, open_origin
-from ernie_paddle.examples import RunReader, StepBatch, StepReader, TaskData, common_vocab
-from ernie_paddle.label_check import require_evaluation, require_labels
 from ernie_paddle.model_dir import CONFIG, tokenizer_files
-from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.pretraining_model import build_composite, build_task
-from ernie_paddle.recipe import Recipe
-from ernie_paddle.training_plan import TrainingPlan, make_plan
+from ernie_paddle.pretraining.architecture import architecture
+from ernie_paddle.pretraining.batches.joint_steps import CompositeReader
+from ernie_paddle.pretraining.batches.label_check import require_evaluation, require_labels
+from ernie_paddle.pretraining.batches.run_data import (
+    has_heldout,
+    open_heldout,
+    require_corpora,
+    row_readers,
+    training_data,
+)
+from ernie_paddle.pretraining.batches.step_data import RunReader, common_vocab
+from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader
+from ernie_paddle.pretraining.continuation import LABELS, ORIGIN, RECIPE, Origin, class_labels, open_origin
+from ernie_paddle.pretraining.identity import identity
+from ernie_paddle.pretraining.learning_rates import learning_rates
+from ernie_paddle.pretraining.model import build_composite, build_task
+from ernie_paddle.pretraining.recipe import Recipe
+from ernie_paddle.pretraining.schedule.plan import make_plan
+from ernie_paddle.pretraining.schedule.task_sums import combine
 from propeller.device import distributed
 from propeller.errors import UserError
 from propeller.learner import Learner
 from propeller.run.hooks import EarlyStop, Hook
-from propeller.run.lr import LrConfig, lr_at
+from propeller.run.lr import lr_at
 from propeller.run.trainer import Outcome, StepInput, Trainer, TrainerOptions
 from reader.corpora.corpus import CORPUS_FILE, DOCUMENTS, Corpus, kind_of, read_corpus_info
-from reader.errors import DataError
 from reader.prepare.statistics import entropy, unigram_counts
 from reader.report import SkipReport
 from reader.tokenizers.load import load_tokenizer
 from reader.workers.prefetch import prefetch
 
-EVALUATION_SEED = 20190729
-"""Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""
-
 ALL_TASKS = "all_tasks"
 """Name of the evaluation that averages the losses of all tasks, where there are several."""
-
-
-def member_data(
-    recipe: Recipe, member: Member, split: str, config: ErnieConfig, *, share: int = 1, task_id: int | None = None
-) -> TaskData:
-    """What tasks that share rows read from one split of the corpora.
-
-    Args:
-        recipe: their recipe.
-        member: the tasks.
-        split: of the corpora.
-        config: the architecture.
-        share: the step's tokens are divided by it.
-        task_id: with which the rows are fed; None for the member's.
-
-    Raises:
-        UserError: the batch cannot be divided.
-    """
-    train, data = recipe.train, recipe.data
-    sizes = {"batch_tokens": train.batch_tokens, "batch_rows": train.batch_rows}
-    sizes["micro_batch_tokens"] = train.micro_batch_tokens
-    for key, size in sizes.items():
-        if size is not None and size < share:
-            raise UserError(f"{recipe.name}: train.{key}: {size} cannot be divided among {share} sets of rows")
-    own = member.task_id if task_id is None else task_id
-    return TaskData(
-        task=member.name,
-        objectives=member.objectives,
-        corpora=[(corpus.path, corpus.weight) for corpus in member.corpora],
-        max_length=data.max_length,
-        min_tokens=data.min_tokens,
-        bin_width=data.bin_width,
-        task_id=own if config.use_task_id else None,
-        split=split,
-        seed=train.seed if split == "train" else EVALUATION_SEED,
-        **{key: size and size // share for key, size in sizes.items()},
-    )
-
-
-def training_data(recipe: Recipe, combination: Combination, config: ErnieConfig) -> TaskData | CompositeData:
-    """What a combination of tasks is trained on; several sets of rows have an even share of the step's tokens each."""
-    share = len(combination.members)
-    parts = [member_data(recipe, member, "train", config, share=share) for member in combination.members]
-    return parts[0] if share == 1 else CompositeData(combination.name, tuple(parts))
-
-
-def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
-    """The learning rate of all that is trained: over the run's steps, or over its own (with a warm-up of its own).
-
-    Raises:
-        UserError: a warm-up longer than the steps.
-    """
-    recipe, schedule = plan.recipe, plan.schedule
-    settings = recipe.train.learning_rate
-    rates = {}
-    for name, combination in plan.trained.items():
-        per_task = settings.per == "task"
-        steps = schedule.count_before(schedule.total_steps, name) if per_task else schedule.total_steps
-        total = settings.total_steps or steps
-        if total < steps:
-            raise UserError(
-                f"{recipe.name}: train.learning_rate.total_steps ({total}) is less than the {steps} steps of training"
-            )
-        own = [recipe.tasks[task].warmup_steps for task in combination.tasks]
-        warmup = next((steps for steps in reversed(own) if steps is not None), settings.warmup_steps)
-        if settings.kind in ("linear", "cosine") and warmup > total:
-            whose = f"of task {name!r}" if per_task else "of the run"
-            raise UserError(
-                f"{recipe.name}: train.learning_rate.warmup_steps ({warmup}) is more than the {total} "
-                f"steps {whose}; lower it or raise schedule.steps_per_task"
-            )
-        rates[name] = LrConfig(settings.kind, settings.peak, warmup, total)
-    return rates
 
 
 @dataclass
@@ -168,7 +96,7 @@ class Pretraining:
         self.recipe, self.folder = recipe, folder
         self.rank, self.world = distributed.rank(), distributed.world_size()
         paths = recipe.corpus_paths
-        _require_corpora(recipe.name, paths)
+        require_corpora(recipe.name, paths)
         for path in paths:
             read_corpus_info(path)
         self.tokenizer = load_tokenizer(Path(paths[0]))
@@ -182,8 +110,8 @@ class Pretraining:
         self.train_data = {name: training_data(recipe, each, self.config) for name, each in self.plan.trained.items()}
         self.readers = {name: data.open() for name, data in self.train_data.items()}
         common_vocab(paths)
-        self.heldout = _open_heldout(self.plan, self.config)
-        for member in (member for reader in self.readers.values() for member in _members(reader)):
+        self.heldout = open_heldout(self.plan, self.config)
+        for member in (member for reader in self.readers.values() for member in row_readers(reader)):
             require_labels(member)
         for data in self.heldout.values():
             require_evaluation(data.open(), self._evaluated_batches(data.open()))
@@ -318,13 +246,13 @@ class Pretraining:
         for name, reader in self.readers.items():
             steps = " / ".join(str(stage.get(name, 0)) for stage in self.schedule.table())
             lines.append(f"{name}: steps per stage {steps}")
-            for member in _members(reader):
+            for member in row_readers(reader):
                 objectives = " + ".join(objective.name for objective in member.objectives)
                 lines.append(
                     f"  task {member.task} ({objectives}): {member.plan.samples_per_epoch:,} samples in "
                     f"{member.plan.batches_per_epoch:,} batches an epoch, padding {member.plan.padding_ratio(8):.1%}"
                 )
-        members = [member for reader in self.readers.values() for member in _members(reader)]
+        members = [member for reader in self.readers.values() for member in row_readers(reader)]
         left_out = [line for member in members for line in member.skipped.lines()]
         return lines + list(dict.fromkeys(left_out))
 
@@ -332,140 +260,6 @@ class Pretraining:
         """Unigram entropy of the held-out text in nats; None where there is none."""
         counts = np.zeros(self.tokenizer.vocab.size, dtype=np.int64)
         for corpus in self.recipe.data.corpora:
-            if _has_heldout(corpus.path) and kind_of(read_corpus_info(corpus.path)) == DOCUMENTS:
+            if has_heldout(corpus.path) and kind_of(read_corpus_info(corpus.path)) == DOCUMENTS:
                 counts += unigram_counts(Corpus.open(corpus.path, "heldout"), len(counts))
         return entropy(counts) if counts.any() else None
-
-    def dry_run(self) -> list[str]:
-        """Build everything, take two steps of all that is trained, and tell the time of the second one and the memory.
-
-        Nothing is written.
-        """
-        lines = []
-        for name in self.plan.trained:
-            reader = RunReader(self.schedule, self.train_data, self.rank, self.world)
-            start = (0, *self.schedule.stage_ends)[self.schedule.introduced_at(name)]
-            step = next(step for step in itertools.count(start) if self.schedule.task_at(step) == name)
-            given = self.step_input(step, reader(step))
-            began = time.perf_counter()
-            self.learner.train_step(name, given.micro_batches, given.lr)
-            first = time.perf_counter() - began
-            began = time.perf_counter()
-            result = self.learner.train_step(name, given.micro_batches, given.lr)
-            second = time.perf_counter() - began
-            losses = " ".join(f"{term} {value:.3f}" for term, value in result.losses.items())
-            tokens = given.units * self.world
-            lines.append(
-                f"task {name}: {len(given.micro_batches)} micro-batches, {tokens:,} tokens; first step {first:.2f} s "
-                f"(with building), second {second:.2f} s, {tokens / second:,.0f} tok/s; {losses}"
-            )
-        count = sum(array.size for array in self.learner.parameters().values())
-        lines.append(f"{count:,} parameters; peak memory of the process {peak_memory_mib():,.0f} MiB{gpu_memory()}")
-        return lines
-
-
-def architecture(recipe: Recipe, corpus: str, vocab_size: int, pad: int) -> ErnieConfig:
-    """The recipe's architecture; a ``vocab_size`` of null takes that of the corpus.
-
-    Raises:
-        UserError: an unknown or impossible setting.
-        DataError: the corpus was prepared with a larger vocabulary than the model has ids.
-    """
-    settings = {"vocab_size": vocab_size, "pad_token_id": pad} | {k: v for k, v in recipe.arch.items() if v is not None}
-    config = ErnieConfig.from_dict(settings, f"{recipe.name}: arch")
-    if vocab_size > config.vocab_size:
-        raise DataError(
-            f"{corpus} was prepared with a vocabulary of {vocab_size:,} pieces, but arch.vocab_size is "
-            f"{config.vocab_size:,}; set it to {vocab_size} or more"
-        )
-    if config.use_task_id:
-        for name, task in recipe.tasks.items():
-            if task.task_id >= config.task_type_vocab_size:
-                raise UserError(
-                    f"{recipe.name}: tasks.{name}.task_id is {task.task_id}, but the model has only "
-                    f"arch.task_type_vocab_size: {config.task_type_vocab_size} task ids, counted from 0"
-                )
-    return config
-
-
-def identity(recipe: Recipe, origin: Origin | None = None) -> dict[str, Any]:
-    """What decides the result of a run: the recipe but for its name and how it is watched and fed, and the corpora.
-
-    A run that goes on from a checkpoint is another one than from any other checkpoint.
-    A corpus counts by its content, so it may be moved, but not be prepared anew from other text.
-    """
-    plain = recipe.to_dict()
-    for key in ("name", "description"):
-        plain.pop(key)
-    for key in ("checkpoint_every", "keep_last", "log_every", "eval_every", "eval_batches", "workers"):
-        plain["train"].pop(key)
-    for section in (plain["data"], *plain["tasks"].values()):
-        section["corpora"] = [
-            {"weight": corpus["weight"], "content": content_of(corpus["path"])} for corpus in section["corpora"]
-        ]
-    if origin is not None:
-        plain["continued_from"] = origin.sha256
-    return plain
-
-
-def content_of(corpus: str) -> str:
-    """A short hash of what a prepared corpus holds."""
-    info = read_corpus_info(corpus)
-    return key_of({key: info.get(key) for key in ("fingerprint", "vocab_sha256", "splits")})
-
-
-def key_of(content: dict[str, Any]) -> str:
-    """A short hash of JSON-able content."""
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def peak_memory_mib() -> float:
-    """Largest resident size of this process so far, in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def gpu_memory() -> str:
-    """Largest memory held on the GPU so far, as words; empty on a CPU."""
-    import paddle
-
-    if not paddle.device.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
-        return ""
-    return f", of the GPU {paddle.device.cuda.max_memory_reserved() / 2**20:,.0f} MiB"
-
-
-def _require_corpora(recipe: str, paths: list[str]) -> None:
-    """Say everything that is needed at once where a corpus is not there at all."""
-    for path in paths:
-        if Path(path).is_file():
-            raise DataError(
-                f"{path} is a file, not a prepared corpus; prepare it with `ernie prepare {path} --vocab VOCAB "
-                "--output FOLDER` and name the folder"
-            )
-    missing = [path for path in paths if not Path(path).is_dir()]
-    if missing:
-        raise DataError(
-            f"recipe {recipe} reads the prepared corpora {', '.join(paths)}; not there: {', '.join(missing)}. Make "
-            f"them with `ernie prepare TEXT --vocab VOCAB --heldout 0.01 --output {missing[0]}`, or name others with "
-            "--data; those of a single task (tasks.NAME.corpora) hold labelled pairs, made with `ernie prepare-pairs`"
-        )
-
-
-def _has_heldout(path: str) -> bool:
-    return bool(read_corpus_info(path)["splits"].get("heldout", {}).get("n_documents"))
-
-
-def _open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, TaskData]:
-    """The tasks on the held-out split, but for those one of whose corpora has none (these are not evaluated)."""
-    data = {}
-    for name in plan.recipe.tasks:
-        (member,) = combine(plan.recipe, [name]).members
-        if all(_has_heldout(corpus.path) for corpus in member.corpora):
-            data[name] = member_data(plan.recipe, member, "heldout", config, task_id=plan.task_id(name))
-            data[name].open()
-    return data
-
-
-def _members(reader: StepReader | CompositeReader) -> list[StepReader]:
-    """The sets of rows that a reader makes."""
-    return reader.members if isinstance(reader, CompositeReader) else [reader]

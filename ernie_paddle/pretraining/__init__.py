@@ -1,0 +1,1 @@
+"""Pre-training: from a recipe and corpora to a run."""

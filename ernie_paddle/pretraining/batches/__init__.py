@@ -1,0 +1,1 @@
+"""The batches of each step, made from corpora by objectives."""

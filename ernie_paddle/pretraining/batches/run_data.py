@@ -1,0 +1,100 @@
+"""What the tasks of a run read: training data, and the held-out text that they are evaluated on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.pretraining.batches.joint_steps import CompositeData, CompositeReader
+from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.batches.step_reader import StepReader
+from ernie_paddle.pretraining.recipe import Recipe
+from ernie_paddle.pretraining.schedule.plan import TrainingPlan
+from ernie_paddle.pretraining.schedule.task_sums import Combination, Member, combine
+from propeller.errors import UserError
+from reader.corpora.corpus import read_corpus_info
+from reader.errors import DataError
+
+EVALUATION_SEED = 20190729
+"""Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""
+
+
+def member_data(
+    recipe: Recipe, member: Member, split: str, config: ErnieConfig, *, share: int = 1, task_id: int | None = None
+) -> TaskData:
+    """What tasks that share rows read from one split of the corpora.
+
+    Args:
+        recipe: their recipe.
+        member: the tasks.
+        split: of the corpora.
+        config: the architecture.
+        share: the step's tokens are divided by it.
+        task_id: with which the rows are fed; None for the member's.
+
+    Raises:
+        UserError: the batch cannot be divided.
+    """
+    train, data = recipe.train, recipe.data
+    sizes = {"batch_tokens": train.batch_tokens, "batch_rows": train.batch_rows}
+    sizes["micro_batch_tokens"] = train.micro_batch_tokens
+    for key, size in sizes.items():
+        if size is not None and size < share:
+            raise UserError(f"{recipe.name}: train.{key}: {size} cannot be divided among {share} sets of rows")
+    own = member.task_id if task_id is None else task_id
+    return TaskData(
+        task=member.name,
+        objectives=member.objectives,
+        corpora=[(corpus.path, corpus.weight) for corpus in member.corpora],
+        max_length=data.max_length,
+        min_tokens=data.min_tokens,
+        bin_width=data.bin_width,
+        task_id=own if config.use_task_id else None,
+        split=split,
+        seed=train.seed if split == "train" else EVALUATION_SEED,
+        **{key: size and size // share for key, size in sizes.items()},
+    )
+
+
+def training_data(recipe: Recipe, combination: Combination, config: ErnieConfig) -> TaskData | CompositeData:
+    """What a combination of tasks is trained on; several sets of rows have an even share of the step's tokens each."""
+    share = len(combination.members)
+    parts = [member_data(recipe, member, "train", config, share=share) for member in combination.members]
+    return parts[0] if share == 1 else CompositeData(combination.name, tuple(parts))
+
+
+def require_corpora(recipe: str, paths: list[str]) -> None:
+    """Say everything that is needed at once where a corpus is not there at all."""
+    for path in paths:
+        if Path(path).is_file():
+            raise DataError(
+                f"{path} is a file, not a prepared corpus; prepare it with `ernie prepare {path} --vocab VOCAB "
+                "--output FOLDER` and name the folder"
+            )
+    missing = [path for path in paths if not Path(path).is_dir()]
+    if missing:
+        raise DataError(
+            f"recipe {recipe} reads the prepared corpora {', '.join(paths)}; not there: {', '.join(missing)}. Make "
+            f"them with `ernie prepare TEXT --vocab VOCAB --heldout 0.01 --output {missing[0]}`, or name others with "
+            "--data; those of a single task (tasks.NAME.corpora) hold labelled pairs, made with `ernie prepare-pairs`"
+        )
+
+
+def has_heldout(path: str) -> bool:
+    return bool(read_corpus_info(path)["splits"].get("heldout", {}).get("n_documents"))
+
+
+def open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, TaskData]:
+    """The tasks on the held-out split, but for those one of whose corpora has none (these are not evaluated)."""
+    data = {}
+    for name in plan.recipe.tasks:
+        (member,) = combine(plan.recipe, [name]).members
+        if all(has_heldout(corpus.path) for corpus in member.corpora):
+            data[name] = member_data(plan.recipe, member, "heldout", config, task_id=plan.task_id(name))
+            data[name].open()
+    return data
+
+
+def row_readers(reader: StepReader | CompositeReader) -> list[StepReader]:
+    """The sets of rows that a reader makes."""
+    return reader.members if isinstance(reader, CompositeReader) else [reader]

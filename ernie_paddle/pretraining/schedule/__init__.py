@@ -1,0 +1,1 @@
+"""Which task is trained at which step, as a table."""
