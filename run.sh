@@ -141,15 +141,15 @@ command=${1:-help}
 case $command in
     quickstart)
         install visualdl
-        run_module ernie_paddle.quickstart "$@"
+        run_module ernie_paddle.cli.quickstart "$@"
         ;;
     tables)
         install
-        run_module ernie_paddle.tables "$@"
+        run_module ernie_paddle.cli.tables "$@"
         ;;
     glue | superglue | chinese | squad | swag | ner)
         install
-        run_module ernie_paddle.benchmarks "$command" "$@"
+        run_module ernie_paddle.cli.benchmarks "$command" "$@"
         ;;
     test)
         install dev visualdl

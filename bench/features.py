@@ -21,9 +21,9 @@ import numpy as np
 
 from bench.plain_squad import PlainTokenizer, plain_rows
 from bench.prepare import MEGABYTE, manual_text
-from ernie_paddle.finetune.classification import Classification
-from ernie_paddle.finetune.question_answering import QuestionAnswering
-from ernie_paddle.finetune.question_data import encode_questions
+from ernie_paddle.finetune.data.question_data import encode_questions
+from ernie_paddle.finetune.tasks.classification import Classification
+from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
 from reader.batches.epochs import evaluation_batches
 from reader.prepare.vocabulary import train_vocab
 from reader.tables.questions import read_questions

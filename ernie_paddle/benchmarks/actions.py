@@ -34,7 +34,7 @@ def finetune(
         The report of the run, the metrics of the further tables in `best` as "metric name", and in `not_evaluated` the
         names of those that could not be evaluated; None if the run did not come to its end.
     """
-    from ernie_paddle.finetune.results import RESULTS
+    from ernie_paddle.finetune.training.results import RESULTS
 
     run_verb(*arguments)
     path = folder / RESULTS

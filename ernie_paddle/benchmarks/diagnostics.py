@@ -11,7 +11,7 @@ import numpy as np
 from ernie_paddle.benchmarks.answer_files import Answered, read_answers
 from ernie_paddle.benchmarks.plan import Run, SuitePlan
 from ernie_paddle.benchmarks.suite import Suite
-from ernie_paddle.finetune.metrics import classification_metrics
+from ernie_paddle.finetune.metrics.table_metrics import classification_metrics
 from ernie_paddle.jobs.job import Result
 from reader.errors import DataError
 from reader.tables.table import open_table

@@ -64,7 +64,7 @@ def _given(argv: Sequence[str]) -> argparse.Namespace:
 
 def _size(given: argparse.Namespace) -> tuple[str, bool]:
     """The size whose recipe is meant, and whether the model has task ids."""
-    from ernie_paddle.finetune.start import architecture, model_identity
+    from ernie_paddle.finetune.training.start import architecture, model_identity
 
     if given.model is None:
         size = given.size or "small"

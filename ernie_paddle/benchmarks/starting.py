@@ -76,7 +76,7 @@ def starting_model(model: Path, size: str | None) -> StartingPoint:
     Raises:
         UserError: it cannot be used.
     """
-    from ernie_paddle.finetune.start import model_identity
+    from ernie_paddle.finetune.training.start import model_identity
 
     config, identity = model_identity(model)
     size = recipe_size(size) if size else size_of(config)
@@ -93,7 +93,7 @@ def random_start(
         UserError: no such size, or `output` has a vocabulary of another text.
         DataError: no such vocabulary, or a table cannot be read.
     """
-    from ernie_paddle.finetune.start import architecture
+    from ernie_paddle.finetune.training.start import architecture
     from reader.tokenizers.load import load_tokenizer
 
     suits, has_task_ids = recipe_size(size), architecture(size).use_task_id

@@ -202,7 +202,7 @@ def recipe_size(size: str) -> str:
     Raises:
         UserError: no such size.
     """
-    from ernie_paddle.finetune.start import architecture
+    from ernie_paddle.finetune.training.start import architecture
 
     config = architecture(size)
     return size if size in SIZES else size_of(config)

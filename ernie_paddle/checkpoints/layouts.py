@@ -48,7 +48,7 @@ def open_model_folder(path: Path, vocab: Path | None = None, layer_norm_eps: flo
         UserError: no weights there, or unusable ones.
         DataError: an unusable vocabulary.
     """
-    from ernie_paddle.model_dir import NoModelError
+    from ernie_paddle.checkpoints.model_dir import NoModelError
 
     if not path.is_dir():
         raise UserError(f"{path}: no such folder" if not path.exists() else f"{path}: not a folder; give its folder")

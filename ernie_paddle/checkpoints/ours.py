@@ -21,7 +21,7 @@ def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> W
         UserError: no checkpoint, a damaged one, or another epsilon than it states.
         DataError: an unusable vocabulary.
     """
-    from ernie_paddle.model_dir import open_model_dir
+    from ernie_paddle.checkpoints.model_dir import open_model_dir
 
     model = open_model_dir(path)
     config = model.config
@@ -50,7 +50,7 @@ def write_ours(folder: Path, weights: Weights, family: str) -> None:
     Raises:
         UserError: there is no vocabulary.
     """
-    from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
+    from ernie_paddle.checkpoints.model_dir import PARAMETERS, model_documents, tokenizer_files
 
     if weights.tokenizer is None:
         raise UserError(f"{weights.path}: holds no vocabulary that can be read; give it with --vocab FILE")

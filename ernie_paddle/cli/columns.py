@@ -68,11 +68,11 @@ def format_for(task: Any, given: str, path: str) -> str:
 def _converted(task: Any, name: str, value: Any) -> Any:
     """The value of an option as the task has it; further names of labels are added to those that it knows."""
     if name == "label_aliases":
-        from ernie_paddle.finetune.classification import parse_alias
+        from ernie_paddle.finetune.tasks.classification import parse_alias
 
         return (*task.label_aliases, *map(parse_alias, value))
     if name == "spans":
-        from ernie_paddle.finetune.span_classification import parse_spans
+        from ernie_paddle.finetune.tasks.span_classification import parse_spans
 
         return parse_spans(value)
     return tuple(value) if isinstance(value, list) else value

@@ -16,7 +16,7 @@ import numpy as np
 
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.problems import report_problems
-from ernie_paddle.finetune.pooling import POOLINGS
+from ernie_paddle.finetune.networks.pooling import POOLINGS
 from propeller.errors import UserError
 from reader.errors import DataError
 from reader.files.npy import NpyWriter
@@ -66,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Embed, write the file, and report unusable rows on stderr."""
-    from ernie_paddle.finetune.retrieval import Retrieval
-    from ernie_paddle.finetune.text_vectors import text_vectors
-    from ernie_paddle.model_dir import open_model_dir
+    from ernie_paddle.checkpoints.model_dir import open_model_dir
+    from ernie_paddle.finetune.serving.text_vectors import text_vectors
+    from ernie_paddle.finetune.tasks.retrieval import Retrieval
     from reader.batches.rows import encode_rows
 
     model = open_model_dir(args.model)

@@ -14,9 +14,9 @@ from pathlib import Path
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.columns import add_column_options, add_label_options, format_for, with_columns
 from ernie_paddle.cli.output_file import check_output
-from ernie_paddle.finetune.answer_metrics import SCORINGS
-from ernie_paddle.finetune.results import left_out_line, result_table
+from ernie_paddle.finetune.metrics.answer_metrics import SCORINGS
 from ernie_paddle.finetune.task_type import FORMATS, require_some
+from ernie_paddle.finetune.training.results import left_out_line, result_table
 from propeller.errors import UserError
 
 
@@ -45,11 +45,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table."""
-    from ernie_paddle.finetune.inference import run_dataset
-    from ernie_paddle.finetune.question_answering import QuestionAnswering
-    from ernie_paddle.finetune.rebuilt import rebuilt_task
-    from ernie_paddle.finetune.runner import model_runner
-    from ernie_paddle.model_dir import open_model_dir
+    from ernie_paddle.checkpoints.model_dir import open_model_dir
+    from ernie_paddle.finetune.serving.answering import model_runner
+    from ernie_paddle.finetune.serving.converted_task import rebuilt_task
+    from ernie_paddle.finetune.serving.inference import run_dataset
+    from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
     from propeller.device import distributed
 
     check_output(args.output)

@@ -19,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export and print where."""
-    from ernie_paddle.finetune.encoder_task import encoder_task
-    from ernie_paddle.finetune.runner import answer_task
-    from ernie_paddle.model_dir import model_documents, open_model_dir, tokenizer_files
+    from ernie_paddle.checkpoints.model_dir import model_documents, open_model_dir, tokenizer_files
+    from ernie_paddle.finetune.serving.answering import answer_task
+    from ernie_paddle.finetune.serving.encoder_program import encoder_task
     from propeller.device import distributed
     from propeller.serving.export import export_program
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.cli.finetune_options import add_arguments, check_task_options
-from ernie_paddle.finetune.results import RESULTS, left_out_line, result_table
 from ernie_paddle.finetune.task_type import TaskType, require_some, task_class
+from ernie_paddle.finetune.training.results import RESULTS, left_out_line, result_table
 from propeller.errors import UserError
 from reader.tables.table import STDIN
 
@@ -32,11 +32,11 @@ def expand(argv: list[str]) -> list[str]:
 
 def run(args: argparse.Namespace) -> int:
     """Train, report, and return the exit code."""
-    from ernie_paddle.finetune.class_weights import class_weights
-    from ernie_paddle.finetune.question_answering import QuestionAnswering
-    from ernie_paddle.finetune.start import start_at_random, start_from_model, with_dropout
-    from ernie_paddle.finetune.task_id import with_task_id
-    from ernie_paddle.finetune.trainer import FinetuneConfig, Finetuner, RunOptions
+    from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
+    from ernie_paddle.finetune.training.class_weights import class_weights
+    from ernie_paddle.finetune.training.start import start_at_random, start_from_model, with_dropout
+    from ernie_paddle.finetune.training.task_id import with_task_id
+    from ernie_paddle.finetune.training.trainer import FinetuneConfig, Finetuner, RunOptions
     from propeller.device import distributed
     from propeller.graph.precision import PrecisionConfig
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import get_args
 
 from ernie_paddle.cli import options as opt
-from ernie_paddle.finetune.answer_metrics import SCORINGS
-from ernie_paddle.finetune.feature_sets import FEATURES
-from ernie_paddle.finetune.pooling import POOLINGS
+from ernie_paddle.finetune.metrics.answer_metrics import SCORINGS
+from ernie_paddle.finetune.networks.feature_sets import FEATURES
+from ernie_paddle.finetune.networks.pooling import POOLINGS
 from ernie_paddle.finetune.task_type import FORMATS, TASK_TYPES
 from propeller.errors import UserError
 from propeller.run.lr import Kind as Schedule

@@ -196,7 +196,7 @@ def describe_vocabulary(path: Path) -> Iterator[str]:
 
 def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
     """A checkpoint (validity, step, parameters, configuration, task) or an exported model (inputs, outputs)."""
-    from ernie_paddle.model_dir import EXPORTED, NoModelError, open_model_dir
+    from ernie_paddle.checkpoints.model_dir import EXPORTED, NoModelError, open_model_dir
     from propeller.run import checkpoint
     from propeller.serving.export import EXPORT
     from propeller.serving.predictor import read_description

@@ -58,11 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Predict, write one answer for each row, and report unusable rows on stderr."""
-    from ernie_paddle.finetune.inference import run_dataset
-    from ernie_paddle.finetune.rebuilt import rebuilt_task
-    from ernie_paddle.finetune.runner import model_runner
-    from ernie_paddle.finetune.text_task import TextDataset
-    from ernie_paddle.model_dir import open_model_dir
+    from ernie_paddle.checkpoints.model_dir import open_model_dir
+    from ernie_paddle.finetune.serving.answering import model_runner
+    from ernie_paddle.finetune.serving.converted_task import rebuilt_task
+    from ernie_paddle.finetune.serving.inference import run_dataset
+    from ernie_paddle.finetune.tasks.text_task import TextDataset
 
     check_output(args.output)
     model = open_model_dir(args.model)

@@ -29,13 +29,13 @@ FORMATS = (*READABLE, "conll", "squad")
 """Formats of labelled data: tables, columns of tokens and tags (labelling), SQuAD's JSON (question answering)."""
 
 TASK_TYPES: dict[str, str] = {
-    "classification": "ernie_paddle.finetune.classification:Classification",
-    "labelling": "ernie_paddle.finetune.labelling:Labelling",
-    "multiple_choice": "ernie_paddle.finetune.multiple_choice:MultipleChoice",
-    "question_answering": "ernie_paddle.finetune.question_answering:QuestionAnswering",
-    "regression": "ernie_paddle.finetune.regression:Regression",
-    "retrieval": "ernie_paddle.finetune.retrieval:Retrieval",
-    "span_classification": "ernie_paddle.finetune.span_classification:SpanClassification",
+    "classification": "ernie_paddle.finetune.tasks.classification:Classification",
+    "labelling": "ernie_paddle.finetune.tasks.labelling:Labelling",
+    "multiple_choice": "ernie_paddle.finetune.tasks.multiple_choice:MultipleChoice",
+    "question_answering": "ernie_paddle.finetune.tasks.question_answering:QuestionAnswering",
+    "regression": "ernie_paddle.finetune.tasks.regression:Regression",
+    "retrieval": "ernie_paddle.finetune.tasks.retrieval:Retrieval",
+    "span_classification": "ernie_paddle.finetune.tasks.span_classification:SpanClassification",
 }
 
 

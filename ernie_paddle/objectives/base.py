@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from ernie_paddle.objectives.example import Batch, Data, Example, Feeds, Part, Row, SampleSource, assemble
+from ernie_paddle.objectives.rows import Batch, Data, Example, Feeds, Part, Row, SampleSource, assemble
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Value

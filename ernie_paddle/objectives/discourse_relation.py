@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.example import Data, Example, Row
-from ernie_paddle.objectives.labelled_pairs import LabelledPair, pair_sources, two_texts
+from ernie_paddle.objectives.rows import Data, Example, Row
+from ernie_paddle.objectives.shared.labelled_pairs import LabelledPair, pair_sources, two_texts
 from propeller.errors import UserError
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.batch_halves import BatchHalves, halves, unit
-from ernie_paddle.objectives.example import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.shared.batch_halves import BatchHalves, halves, unit
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Value

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.example import Data, Example, Part, Row, sentences
-from ernie_paddle.objectives.labelled_pairs import LabelledPair, pair_sources, two_texts
-from ernie_paddle.objectives.pairs import room_beside
+from ernie_paddle.objectives.rows import Data, Example, Part, Row, sentences
+from ernie_paddle.objectives.shared.labelled_pairs import LabelledPair, pair_sources, two_texts
+from ernie_paddle.objectives.shared.pairs import room_beside
 from propeller.errors import UserError
 from reader.corpora.pairs import PairIndex
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ernie_paddle.objectives.masked_lm import MaskedLM, MaskingSettings
+from ernie_paddle.objectives.shared.masked_lm import MaskedLM, MaskingSettings
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.example import Example, Part, Row
-from ernie_paddle.objectives.pairs import CutPair
+from ernie_paddle.objectives.rows import Example, Part, Row
+from ernie_paddle.objectives.shared.pairs import CutPair
 
 if TYPE_CHECKING:
     from paddle import nn

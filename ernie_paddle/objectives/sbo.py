@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.objectives.example import Batch, Feeds
-from ernie_paddle.objectives.graph import classification
-from ernie_paddle.objectives.masked_lm import MASKED, MaskedLM, MaskingSettings
+from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.shared.loss_terms import classification
+from ernie_paddle.objectives.shared.masked_lm import MASKED, MaskedLM, MaskingSettings
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Value

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings, default_arrangement
-from ernie_paddle.objectives.drawn_text import draw_text
-from ernie_paddle.objectives.example import Example, Row, sentences
-from ernie_paddle.objectives.pairs import SentencePair, room_beside
+from ernie_paddle.objectives.rows import Example, Row, sentences
+from ernie_paddle.objectives.shared.drawn_text import draw_text
+from ernie_paddle.objectives.shared.pairs import SentencePair, room_beside
 
 ADJACENT, SAME_DOCUMENT, OTHER_DOCUMENT = 0, 1, 2
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.example import Example, Part, Row
-from ernie_paddle.objectives.pairs import CutPair
+from ernie_paddle.objectives.rows import Example, Part, Row
+from ernie_paddle.objectives.shared.pairs import CutPair
 
 IN_ORDER, SWAPPED = 0, 1
 

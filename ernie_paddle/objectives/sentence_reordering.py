@@ -10,8 +10,8 @@ from math import factorial
 from typing import TYPE_CHECKING
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.example import Example, Row, assemble, sentences
-from ernie_paddle.objectives.graph import classification
+from ernie_paddle.objectives.rows import Example, Row, assemble, sentences
+from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Value

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.document_counts import DocumentCounts, Occurrences, rescale
-from ernie_paddle.objectives.example import Batch, Data
-from ernie_paddle.objectives.token_regression import TokenRegression
+from ernie_paddle.objectives.rows import Batch, Data
+from ernie_paddle.objectives.shared.document_counts import DocumentCounts, Occurrences, rescale
+from ernie_paddle.objectives.shared.token_regression import TokenRegression
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.document_counts import DocumentCounts, rescale
-from ernie_paddle.objectives.example import Batch, Data
-from ernie_paddle.objectives.token_regression import TokenRegression
+from ernie_paddle.objectives.rows import Batch, Data
+from ernie_paddle.objectives.shared.document_counts import DocumentCounts, rescale
+from ernie_paddle.objectives.shared.token_regression import TokenRegression
 from reader.prepare.statistics import read_statistics
 
 

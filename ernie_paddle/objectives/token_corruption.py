@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.corruption import TextCorruption, changed_tokens
-from ernie_paddle.objectives.example import Batch, Feeds
-from ernie_paddle.objectives.graph import classification
+from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.shared.corruption import TextCorruption, changed_tokens
+from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Value

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.document_counts import DocumentCounts
-from ernie_paddle.objectives.example import Batch, Data, Feeds
-from ernie_paddle.objectives.graph import classification
+from ernie_paddle.objectives.rows import Batch, Data, Feeds
+from ernie_paddle.objectives.shared.document_counts import DocumentCounts
+from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Value

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.example import Batch, Data
-from ernie_paddle.objectives.token_regression import TokenRegression
+from ernie_paddle.objectives.rows import Batch, Data
+from ernie_paddle.objectives.shared.token_regression import TokenRegression
 from propeller.graph.inputs import IGNORE
 from reader.tokenizers.vocab import Vocab
 

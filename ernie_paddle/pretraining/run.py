@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ernie_paddle.model_dir import CONFIG, tokenizer_files
+from ernie_paddle.checkpoints.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.pretraining.architecture import architecture
 from ernie_paddle.pretraining.batches.joint_steps import CompositeReader
 from ernie_paddle.pretraining.batches.label_check import require_evaluation, require_labels

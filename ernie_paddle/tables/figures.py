@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.jobs.job import Result
-from ernie_paddle.objectives.masked_lm import MaskedLM
 from ernie_paddle.objectives.registry import registry
+from ernie_paddle.objectives.shared.masked_lm import MaskedLM
 from ernie_paddle.tables.plan import Plan, Run
 
 

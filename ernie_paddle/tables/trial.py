@@ -45,7 +45,7 @@ def finetune(folder: Path, arguments: Sequence[str], model_of: str | None) -> di
     Raises:
         VerbFailedError: it ended with another exit code than 0.
     """
-    from ernie_paddle.finetune.results import RESULTS
+    from ernie_paddle.finetune.training.results import RESULTS
     from propeller.device import distributed
 
     model = [] if model_of is None else ["--model", str(last_checkpoint(Path(model_of))[0])]

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernie_paddle.finetune.classification import Classification
-from ernie_paddle.finetune.regression import Regression
+from ernie_paddle.finetune.tasks.classification import Classification
+from ernie_paddle.finetune.tasks.regression import Regression
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
 

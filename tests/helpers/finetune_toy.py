@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
+from ernie_paddle.checkpoints.model_dir import PARAMETERS, model_documents, tokenizer_files
 from ernie_paddle.models.config import ErnieConfig
 from reader.tokenizers.load import load_tokenizer
 
@@ -38,7 +38,7 @@ def write_vocab(folder: Path) -> Path:
 
 def write_pretrained(folder: Path, config: ErnieConfig = CONFIG) -> Path:
     """A model directory with random weights of the encoder and one array of a pre-training head."""
-    from ernie_paddle.finetune.encoder_task import encoder_task
+    from ernie_paddle.finetune.serving.encoder_program import encoder_task
     from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
 

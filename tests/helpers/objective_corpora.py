@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from ernie_paddle.objectives.example import Data, Example, Row
 from ernie_paddle.objectives.registry import make_objectives
+from ernie_paddle.objectives.rows import Data, Example, Row
 from ernie_paddle.pretraining.batches.step_reader import StepReader
 from reader.batches.plan import BatchPlan
 from reader.corpora.corpus import Corpus, Shard, write_corpus

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ernie_paddle.benchmarks.__main__ import main
+from ernie_paddle.cli.benchmarks import main
 
 
 def glue(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ernie_paddle.benchmarks", "glue", *arguments]
+    command = [sys.executable, "-m", "ernie_paddle.cli.benchmarks", "glue", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

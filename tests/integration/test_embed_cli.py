@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ernie_paddle.checkpoints.model_dir import open_model_dir
 from ernie_paddle.cli.main import main
-from ernie_paddle.finetune.text_task import MODEL_INPUTS
-from ernie_paddle.model_dir import open_model_dir
+from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from helpers.finetune_toy import CONFIG, WORDS, write_pretrained, write_table
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.spec import Task

@@ -286,8 +286,8 @@ def test_regression(tmp_path: Path) -> None:
 def test_a_pretrained_model_exports_as_an_encoder(
     trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ernie_paddle.finetune.encoder_task import encoder_task
-    from ernie_paddle.model_dir import open_model_dir
+    from ernie_paddle.checkpoints.model_dir import open_model_dir
+    from ernie_paddle.finetune.serving.encoder_program import encoder_task
     from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
     from propeller.serving.predictor import Predictor

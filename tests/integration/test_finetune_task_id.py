@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ernie_paddle.checkpoints.model_dir import open_model_dir
 from ernie_paddle.cli.main import main
-from ernie_paddle.finetune.encoder_task import encoder_task
-from ernie_paddle.finetune.task_id import with_task_id
-from ernie_paddle.model_dir import open_model_dir
+from ernie_paddle.finetune.serving.encoder_program import encoder_task
+from ernie_paddle.finetune.training.task_id import with_task_id
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.pretraining.recipe import Recipe
 from helpers.finetune_toy import CONFIG, write_pretrained, write_table

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ernie_paddle.checkpoints.model_dir import open_model_dir
 from ernie_paddle.cli.main import main
-from ernie_paddle.finetune.inference import run_dataset
-from ernie_paddle.finetune.labelling import Labelling
-from ernie_paddle.finetune.question_answering import QuestionAnswering
-from ernie_paddle.finetune.runner import model_runner
-from ernie_paddle.model_dir import open_model_dir
+from ernie_paddle.finetune.serving.answering import model_runner
+from ernie_paddle.finetune.serving.inference import run_dataset
+from ernie_paddle.finetune.tasks.labelling import Labelling
+from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
 from helpers.finetune_toy import write_pretrained, write_questions, write_tagged
 
 

@@ -36,7 +36,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     (folder / "size.yaml").write_text(SIZE)
     given = ["ernie2", "--size", str(folder / "size.yaml"), "--seeds", "1", "--output", str(folder / "out"), *words]
     return subprocess.Popen(
-        [sys.executable, "-m", "ernie_paddle.tables", *given],
+        [sys.executable, "-m", "ernie_paddle.cli.tables", *given],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -101,7 +101,7 @@ def test_a_table_is_interrupted_and_continued(tmp_path: Path) -> None:
 def test_mistakes_are_one_line(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ernie_paddle.tables.__main__ import main
+    from ernie_paddle.cli.tables import main
 
     monkeypatch.chdir(tmp_path)
     try:

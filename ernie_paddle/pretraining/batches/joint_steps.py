@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ernie_paddle.objectives.example import Feeds
+from ernie_paddle.objectives.rows import Feeds
 from ernie_paddle.pretraining.batches.step_data import TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader
 from propeller.graph.inputs import prefixed

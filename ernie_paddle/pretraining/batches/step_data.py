@@ -8,8 +8,8 @@ from functools import lru_cache
 from typing import Any, Protocol
 
 from ernie_paddle.objectives.base import AnyObjective
-from ernie_paddle.objectives.example import Data, SampleSource
 from ernie_paddle.objectives.registry import make_objectives
+from ernie_paddle.objectives.rows import Data, SampleSource
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader, arranger
 from ernie_paddle.pretraining.schedule.schedule import Schedule
 from propeller.errors import UserError

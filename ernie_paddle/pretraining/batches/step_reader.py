@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ernie_paddle.models.inputs import model_inputs
 from ernie_paddle.objectives.base import AnyObjective, Objective, ObjectiveSettings
-from ernie_paddle.objectives.example import Batch, Data, Example, Feeds, Row
+from ernie_paddle.objectives.rows import Batch, Data, Example, Feeds, Row
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from reader.batches.plan import BatchPlan, BatchRows, shard_rows

@@ -14,7 +14,7 @@ import pytest
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.cli.finetune_options import add_arguments
-from ernie_paddle.finetune.metrics import CLASSIFICATION, REGRESSION
+from ernie_paddle.finetune.metrics.table_metrics import CLASSIFICATION, REGRESSION
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from propeller.errors import UserError
 from reader.tokenizers.base import Tokenizer

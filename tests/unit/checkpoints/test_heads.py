@@ -14,9 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from ernie_paddle.checkpoints.heads import KINDS, TOKEN, Head, find_head
 from ernie_paddle.checkpoints.layouts import open_model_folder, write_model_folder
+from ernie_paddle.checkpoints.model_dir import PARAMETERS, model_documents, tokenizer_files
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.task_type import TASK_TYPES, TaskType, task_from_dict
-from ernie_paddle.model_dir import PARAMETERS, model_documents, tokenizer_files
 from helpers.released import CONFIG, weights, write_vocab
 from propeller.errors import UserError
 from propeller.run import checkpoint

@@ -17,7 +17,7 @@ from ernie_paddle.checkpoints.heads import SEQUENCE, Head
 from ernie_paddle.checkpoints.layouts import LAYOUTS, open_model_folder, write_model_folder
 from ernie_paddle.checkpoints.weights import Weights
 from ernie_paddle.cli.main import main
-from ernie_paddle.finetune.start import start_from_model
+from ernie_paddle.finetune.training.start import start_from_model
 from helpers.released import CONFIG, PIECES, random_arrays, weights, write_config, write_vocab
 from propeller.errors import UserError
 from reader.errors import DataError

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_paddle.objectives.example import Data, Feeds
+from ernie_paddle.objectives.rows import Data, Feeds
 from helpers.objective_corpora import Documents, documents, in_memory, step_reader
 from reader.flags import CAPITAL, ENTITY_CONT, PHRASE_CONT, UPPER, WORD_START
 

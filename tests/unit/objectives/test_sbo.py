@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_paddle.objectives.example import Feeds
 from ernie_paddle.objectives.registry import make_objective
+from ernie_paddle.objectives.rows import Feeds
 from helpers.objective_corpora import Documents, documents, in_memory, step_reader
 from propeller.errors import UserError
 

@@ -18,9 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_paddle.objectives import document_counts
-from ernie_paddle.objectives.example import Batch, Data, Part, Row, assemble
 from ernie_paddle.objectives.registry import make_objective
+from ernie_paddle.objectives.rows import Batch, Data, Part, Row, assemble
+from ernie_paddle.objectives.shared import document_counts
 from ernie_paddle.pretraining.batches.step_data import TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepReader
 from helpers.objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader, write

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.example import Batch, Example, Feeds, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.objectives.registry import make_objectives
+from ernie_paddle.objectives.rows import Batch, Example, Feeds, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.pretraining.batches.step_data import RunReader, TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, task_inputs
 from ernie_paddle.pretraining.schedule.stage_tables import cmtl

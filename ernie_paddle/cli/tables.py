@@ -1,0 +1,104 @@
+"""Pre-train and fine-tune all that a table of a paper takes, and write the table.
+
+ernie2: Table 7 of ERNIE 2.0. losses: Tables 1 and 2 of "On Losses for Modern Language Models". Run the same command
+again to continue: what is finished is not done again.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ernie_paddle.benchmarks.suite import load_suite
+from ernie_paddle.cli import options as opt
+from ernie_paddle.cli.jobs import do_jobs, exit_code
+from ernie_paddle.cli.main import with_underscores
+from ernie_paddle.tables.plan import Plan, load_size, load_table, size_names, table_names
+
+REPORT = "tables.md"
+PICTURE = "curves.png"
+
+
+def build_parser() -> opt.Parser:
+    """The options of `run.sh tables`."""
+    parser = opt.Parser(prog="run.sh tables", description=__doc__, allow_abbrev=False)
+    tables = ", ".join(table_names())
+    parser.add_argument("table", help=f"one of {tables}, or a .yaml file like those in configs/tables (required)")
+    opt.option(
+        parser, "--data", str, None, "text to pre-train on, or a prepared corpus", repeat=True, shown_default="a manual"
+    )
+    opt.option(parser, "--glue", Path, None, "folder with a folder per benchmark, as GLUE is downloaded")
+    opt.option(
+        parser,
+        "--tasks",
+        opt.comma_list,
+        None,
+        f"benchmarks to fine-tune on, of {', '.join(load_suite('glue').benchmarks)}",
+        shown_default="those of the paper that are in --glue",
+    )
+    opt.option(parser, "--seeds", opt.positive_int, 3, "number of seeds: 0, 1, …")
+    sizes = ", ".join(size_names())
+    opt.option(
+        parser, "--size", str, "tiny", f"one of {sizes} (the papers'), or a .yaml file like those in configs/sizes"
+    )
+    opt.option(
+        parser, "--steps", opt.positive_int, None, "updates of a pre-training run", shown_default="what the size says"
+    )
+    opt.option(parser, "--rows", opt.comma_list, None, "only these rows of the table", shown_default="all")
+    opt.option(
+        parser, "--output", Path, None, "folder of everything", shown_default="runs/tables/ and the table's name"
+    )
+    opt.option(
+        parser, "--gpus", str, None, "GPUs that every run uses together, such as 0-7", shown_default="one device"
+    )
+    return parser
+
+
+def run(argv: Sequence[str]) -> int:
+    """Make a table; returns the exit code.
+
+    Raises:
+        UserError, DataError, OSError: a mistake of a person.
+        VerbFailedError: the text could not be prepared; the verb has said why.
+    """
+    args = build_parser().parse_args(with_underscores(list(argv)))
+    table, size = load_table(args.table, args.rows), load_size(args.size)
+    name = Path(args.table).stem
+    output = args.output or Path("runs") / "tables" / name
+
+    from ernie_paddle.tables import report
+    from ernie_paddle.tables.figures import Figures
+    from ernie_paddle.tables.plot import draw
+    from ernie_paddle.tables.runner import table_runner
+    from ernie_paddle.tables.sources import find_benchmarks, make_sources
+
+    benchmarks = find_benchmarks(args.glue, args.tasks, table.benchmarks)
+    output.mkdir(parents=True, exist_ok=True)
+    sources = make_sources(output, args.data or [], args.glue, benchmarks, size.vocab_size)
+    steps = args.steps or size.steps.get(name)
+    plan = Plan(name, table, size, args.size, steps, range(args.seeds), sources.benchmarks)
+    runner = table_runner(plan, sources, output, args.gpus)
+    made_by = f"bash run.sh tables {shlex.join(argv)}"
+
+    def write() -> str:
+        png = draw(Figures(plan, runner.results), output / PICTURE) if table.curves else None
+        text = report.markdown(plan, runner.results, runner.failures, made_by, png.name if png else None)
+        (output / REPORT).write_text(text, encoding="utf-8")
+        return text
+
+    def at_end() -> None:
+        print(f"tables: {output / REPORT}" + (f"   curves: {output / PICTURE}" if table.curves else ""))
+
+    return do_jobs(runner, write, at_end)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m ernie_paddle.cli.tables TABLE …`; exit codes as those of `ernie`, and 3 where runs failed."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    return exit_code("run.sh tables", lambda: run(given))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

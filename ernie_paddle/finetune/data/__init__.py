@@ -1,0 +1,1 @@
+"""Tables and published files as rows for a task type."""

@@ -1,0 +1,1 @@
+"""What fine-tuning puts on the encoder, and what it takes from it."""

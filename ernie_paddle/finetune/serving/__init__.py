@@ -1,0 +1,1 @@
+"""Answers of a fine-tuned model, from a checkpoint or an exported model."""

@@ -1,0 +1,22 @@
+"""The encoder alone as something to export: vectors of every position, and the pooled one where it was trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ernie_paddle.finetune.networks.layers import encode
+from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
+from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.encoder import Encoder
+from propeller.graph.spec import Task
+
+
+def encoder_task(config: ErnieConfig, with_pooled: bool) -> Task:
+    """Inputs as in fine-tuning; outputs `hidden` [B, T, H] and with `with_pooled` `pooled` [B, H]."""
+
+    def outputs(encoder: Encoder, values: Mapping[str, Any]) -> dict[str, Any]:
+        found = encode(encoder, values)
+        return {"hidden": found.hidden_BTH, **({"pooled": found.pooled_BH} if with_pooled else {})}
+
+    return Task("encode", MODEL_INPUTS, lambda: Encoder(config, add_pooler=with_pooled), outputs)

@@ -1,0 +1,254 @@
+"""Classes for single texts and pairs: softmax over linear(dropout(pooled)) (BERT 3.2; ERNIE 2.0, fine-tuning)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.metrics import table_metrics as metrics
+from ernie_paddle.finetune.metrics.group_metrics import GROUPED, TOP1_F1, group_metrics, group_numbers
+from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.tasks.text_task import LABEL, TextDataset, TextTask
+from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from reader.errors import DataError
+from reader.tables.cells import UnusableCellError, label_name, sorted_labels, text_problem
+from reader.tables.table import none_usable, open_table, refusal
+from reader.tables.where import NoLabel, Selection, Where
+
+LABEL_WEIGHTS = "label_weights"
+_MOST_CLASSES = 10_000
+
+
+@dataclass(frozen=True)
+class Classification(TextTask):
+    """Classes for single texts and pairs.
+
+    Attributes:
+        labels: the classes in the order of the model's outputs.
+        group: columns that tell which rows belong together, as the candidates of one question; then there are the
+            metrics of `group_metrics`, and the second label is the right one.
+        candidate: column of the text that a row of a group stands for.
+        label_aliases: (other name, label) of labels that tables write in more than one way.
+    """
+
+    type: ClassVar[str] = "classification"
+    metrics: ClassVar[tuple[str, ...]] = metrics.CLASSIFICATION
+
+    labels: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    candidate: str | None = None
+    label_aliases: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.labels) < 2:
+            raise UserError(f"classification needs at least two labels, found {', '.join(self.labels) or 'none'}")
+        if len(set(self.labels)) < len(self.labels):
+            raise UserError(f"a label is named twice: {', '.join(self.labels)}")
+        if both := set(self.labels) & set(self.no_label):
+            raise UserError(f"--no_label {sorted(both)[0]}: this is one of the labels; take it out of one of the two")
+        if self.group and len(self.labels) != 2:
+            raise UserError(f"--group needs two labels, wrong and right; found {', '.join(self.labels)}")
+        if self.candidate is not None and not self.group:
+            raise UserError("--candidate needs --group: the columns that tell which rows are candidates together")
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Classification:
+        """Labels as given by `--labels`, or all that occur in the training table."""
+        common = cls.common_options(options)
+        aliases = dict(map(parse_alias, options.label_aliases or ()))
+        labels = options.labels or discover_labels(
+            options.train,
+            common["label"],
+            options.format,
+            options.header,
+            (common["text_a"], options.text_b),
+            skip_unusable=options.skip_unusable,
+            where=None if options.where is None else Where.parse(options.where),
+            no_label=common["no_label"],
+        )
+        return cls(
+            labels=tuple(dict.fromkeys(aliases.get(label, label) for label in labels)),
+            group=tuple(options.group or ()),
+            candidate=options.candidate,
+            label_aliases=tuple(aliases.items()),
+            **common,
+        )
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Classification:
+        """From what `to_dict` wrote."""
+        known = cls.settings_of(settings)
+        plain = {"labels": tuple(known["labels"]), "group": tuple(known.get("group", ()))}
+        return cls(**{**known, **plain, "label_aliases": tuple(map(tuple, known.get("label_aliases", ())))})
+
+    @property
+    def known_metrics(self) -> tuple[str, ...]:
+        """With groups also theirs."""
+        grouped = GROUPED if self.group else ()
+        return (*self.metrics, *grouped, *((TOP1_F1,) if self.candidate is not None else ()))
+
+    @property
+    def kept_columns(self) -> tuple[str, ...]:
+        """The columns of the groups and the candidates."""
+        return self.group if self.candidate is None else (*self.group, self.candidate)
+
+    def parse_label(self, cell: Any) -> int:
+        """The class number of a label."""
+        name = label_name(cell)
+        name = dict(self.label_aliases).get(name, name)
+        try:
+            return self.labels.index(name)
+        except ValueError:
+            shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
+            raise UnusableCellError(
+                f"unknown label {name!r}; the labels are {shown} (as --labels says, or else the training table; "
+                "--label_aliases OTHER=LABEL gives a label another name)"
+            ) from None
+
+    @property
+    def label_input(self) -> Input:
+        """Class numbers, int64 [B]."""
+        return Input(LABEL, (None,), "int64", pad=IGNORE, ignore=IGNORE)
+
+    def layer(self, config: ErnieConfig) -> Any:
+        """Encoder and classifier (parameters `classifier.*`)."""
+        from ernie_paddle.finetune.networks.layers import PooledModel
+
+        return PooledModel(config, len(self.labels))
+
+    def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
+        """Cross-entropy summed over the rows, and how many were right; both weighted, where rows have weights [B]."""
+        import paddle
+        from paddle.nn import functional as F
+
+        logits_BK, labels_B, weights_B = layer(values), values[LABEL], values.get(LABEL_WEIGHTS)
+        right_B = paddle.equal(paddle.argmax(logits_BK, axis=-1), labels_B).astype("float32")
+        if weights_B is None:
+            total = F.cross_entropy(logits_BK, labels_B, ignore_index=IGNORE, reduction="sum")
+            return [LossTerm("classification", total, LABEL, hits=right_B.sum())]
+        losses_B = F.cross_entropy(logits_BK, labels_B, ignore_index=IGNORE, reduction="none").reshape([-1])
+        hits = (right_B * weights_B).sum()
+        return [LossTerm("classification", (losses_B * weights_B).sum(), LABEL_WEIGHTS, hits=hits)]
+
+    def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`logits` [B, K] and their softmax `probabilities` [B, K]."""
+        from paddle.nn import functional as F
+
+        logits_BK = layer(values)
+        return {"logits": logits_BK, "probabilities": F.softmax(logits_BK, axis=-1)}
+
+    def score(self, outputs: Arrays, data: TextDataset) -> dict[str, float]:
+        """Accuracy, F1, Matthews correlation, those of the groups, and mean cross-entropy (nats)."""
+        assert data.labels is not None
+        logits = outputs["logits"].astype(np.float64)
+        logits -= logits.max(axis=-1, keepdims=True)
+        log_probabilities = logits - np.log(np.exp(logits).sum(axis=-1, keepdims=True))
+        loss = -log_probabilities[np.arange(len(data.labels)), data.labels].mean()
+        return {**self._metrics(logits, data), "loss": float(loss)}
+
+    def baseline(self, data: TextDataset) -> dict[str, float]:
+        """For each metric the best that one class for all rows achieves.
+
+        That is the most frequent class but for two classes and a metric of the second, as F1: then it may be the other.
+        """
+        assert data.labels is not None
+        n_classes = len(self.labels)
+        majority = int(np.bincount(data.labels, minlength=n_classes).argmax())
+        tried = {majority, 1} if n_classes == 2 else {majority}
+        found = [self._metrics(np.tile(np.eye(n_classes)[label], (len(data), 1)), data) for label in tried]
+        return {name: max(scores[name] for scores in found) for name in found[0]}
+
+    def _metrics(self, logits_RK: NDArray[np.float64], data: TextDataset) -> dict[str, float]:
+        assert data.labels is not None
+        found = metrics.classification_metrics(data.labels, logits_RK.argmax(axis=-1), len(self.labels))
+        if self.group:
+            groups = group_numbers([data.kept[column] for column in self.group])
+            candidates = None if self.candidate is None else data.kept[self.candidate]
+            found |= group_metrics(groups, data.labels, logits_RK[:, 1] - logits_RK[:, 0], candidates)
+        return found
+
+    def answer_columns(self) -> list[str]:
+        """`prediction`, then the probability of each label."""
+        return ["prediction", *(f"p({label})" for label in self.labels)]
+
+    def answers(self, outputs: Arrays, data: TextDataset) -> dict[Any, dict[str, Any]]:
+        """The most probable label, and all probabilities."""
+        columns = self.answer_columns()
+        return {
+            place: dict(zip(columns, [self.labels[int(np.argmax(row))], *(float(p) for p in row)], strict=True))
+            for place, row in zip(data.places, outputs["probabilities"], strict=True)
+        }
+
+
+def parse_alias(text: str) -> tuple[str, str]:
+    """The two names of `other=label`.
+
+    Raises:
+        UserError: it is not written so.
+    """
+    other, equals, label = (part.strip() for part in text.partition("="))
+    if not (other and equals and label):
+        raise UserError(f"--label_aliases: {text!r} is not written as other=label")
+    return other, label
+
+
+def discover_labels(
+    path: str,
+    column: str,
+    format: str,
+    header: bool,
+    texts: tuple[str, str | None] | None = None,
+    *,
+    skip_unusable: bool = False,
+    where: Where | None = None,
+    no_label: Sequence[str] = (),
+) -> list[str]:
+    """All labels of a table, in the order of `sorted_labels`.
+
+    Args:
+        path: the table.
+        column: of the labels.
+        format: as `open_table` takes it.
+        header: as `open_table` takes it.
+        texts: the text columns, checked too, so that the first unusable row of the table is the one reported.
+        skip_unusable: pass over unusable rows.
+        where: which rows are meant; None: all.
+        no_label: labels that say that a row has none.
+
+    Raises:
+        DataError: an unusable row, no rows, none that is meant, fewer than two labels, or so many that the column
+            cannot be a label.
+    """
+    found: set[str] = set()
+    problems: list[tuple[int, str]] = []
+    with open_table(path, format, header) as table:
+        table = table.choose(*(texts or ()), column)
+        rows = Selection(table.rows, where, NoLabel(column, tuple(no_label)))
+        for row in rows:
+            problem = row.problem or (text_problem(row, *texts) if texts else "")
+            if not problem:
+                try:
+                    found.add(label_name(row.cells.get(column)))
+                except UnusableCellError as error:
+                    problem = f"column {column!r}: {error}"
+            if problem:
+                problems.append((row.line, problem))
+            if len(found) > _MOST_CLASSES:
+                raise DataError(f"{table.name}: column {column!r} holds more than {_MOST_CLASSES:,} different labels")
+    rows.require_any(table.name)
+    if problems and not skip_unusable:
+        raise refusal(table.name, problems)
+    if not found:
+        raise none_usable(table.name, problems)
+    if len(found) < 2:
+        raise DataError(f"{path}: column {column!r} holds {len(found)} label(s); classification needs at least two")
+    return sorted_labels(found)

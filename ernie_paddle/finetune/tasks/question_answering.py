@@ -1,0 +1,298 @@
+"""Answers as parts of a text: scores for start and end at every position (BERT 4.2, and 4.3 with "no answer" at [CLS]).
+
+A long context is cut into windows; the answer is taken from the text itself by the places of its pieces.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.data.question_data import QuestionDataset, encode_questions
+from ernie_paddle.finetune.metrics.answer_metrics import (
+    SCORINGS,
+    answer_metrics,
+    answer_scores,
+    best_threshold,
+    fitting_scoring,
+)
+from ernie_paddle.finetune.metrics.spans import Found, find_spans
+from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
+from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from reader.batches.rows import pad_rows
+from reader.errors import DataError
+from reader.tables.questions import Question, read_questions
+from reader.tables.table import shown_name
+from reader.tokenizers.base import Tokenizer
+
+POSITIONS = ("start_positions", "end_positions")
+_METRICS = ("f1", "exact_match")
+_LEAST_CONTEXT = 8
+_NOWHERE = -1e9
+
+
+@dataclass(frozen=True)
+class QuestionAnswering:
+    """Extractive question answering.
+
+    Attributes:
+        max_length: longest row.
+        doc_stride: pieces from one window of a context to the next.
+        max_query_length: pieces of a question that are used.
+        max_answer_length: pieces of the longest answer.
+        n_best: answers that the probabilities are shared among.
+        scoring: definition of the metrics, one of SCORINGS.
+        metric: the metric that decides which checkpoint is best.
+        unanswerable: whether questions may have no answer.
+        threshold: no answer is given where its score is better than the best answer's by more; fitted to the
+            development data.
+    """
+
+    type: ClassVar[str] = "question_answering"
+    usual_length: ClassVar[int] = 384
+    counted: ClassVar[str] = "question"
+    position_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
+
+    max_length: int
+    doc_stride: int
+    max_query_length: int
+    max_answer_length: int
+    n_best: int
+    scoring: str
+    metric: str
+    unanswerable: bool
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.metric not in _METRICS:
+            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(_METRICS)}")
+        if self.scoring not in SCORINGS:
+            raise UserError(f"scoring {self.scoring!r} is not known: {', '.join(SCORINGS)}")
+        least = self.max_query_length + 3 + _LEAST_CONTEXT
+        if self.max_length < least:
+            raise UserError(
+                f"max_length {self.max_length} leaves no room for a context beside a question of "
+                f"{self.max_query_length} pieces; give at least {least}, or a smaller --max_query_length"
+            )
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> QuestionAnswering:
+        """From the options of `ernie finetune`; the training data decide on `unanswerable` and the scoring."""
+        for name in ("text_a", "text_b", "label", "labels"):
+            if getattr(options, name) is not None:
+                raise UserError(f"--{name} has no meaning here: question answering reads SQuAD's JSON or JSON lines")
+        asked = list(read_questions(options.train, options.format, labelled=True))
+        unanswerable = any(not question.answers and not question.problem for question in asked)
+        # Of all definitions only that of SQuAD 2.0 rewards a missing answer, whatever the language.
+        automatic = "squad2" if unanswerable else fitting_scoring([q.answers[0].text for q in asked if q.answers])
+        return cls(
+            max_length=options.max_length,
+            doc_stride=options.doc_stride or 128,
+            max_query_length=options.max_query_length,
+            max_answer_length=options.max_answer_length,
+            n_best=options.n_best,
+            scoring=automatic if options.scoring == "auto" else options.scoring,
+            metric=options.metric or _METRICS[0],
+            unanswerable=unanswerable,
+        )
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> QuestionAnswering:
+        """From what `to_dict` wrote."""
+        return cls(**{key: value for key, value in settings.items() if key != "type"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data, with the name of the type."""
+        return {"type": self.type, **asdict(self)}
+
+    def read(
+        self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
+    ) -> QuestionDataset:
+        """Read a whole file.
+
+        Blank questions of labelled sets are never refused, for published sets have some; nor are DuReader's questions
+        without a reference answer, which take no part.
+
+        Raises:
+            DataError: not a file of questions, or without any; with `strict` also a question that cannot be used.
+        """
+        data = self._dataset(path, read_questions(path, format, labelled=labelled), tokenizer, labelled)
+        if strict and data.mistakes:
+            number, reason = data.mistakes[0]
+            others = len(data.mistakes) - 1
+            more = f" (and {others:,} more question{'s' if others > 1 else ''})" if others else ""
+            advice = "mend the file, or leave such questions out with --skip_unusable"
+            raise DataError(f"{data.source}: question {number}: {reason}{more}; {advice}")
+        if not len(data) and (strict or not data.mistakes):
+            raise DataError(f"{data.source}: no questions" + (" that can be asked" if data.unasked else ""))
+        return data
+
+    def stream(
+        self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"
+    ) -> Iterator[QuestionDataset]:
+        """Encode questions without answers in chunks."""
+        asked = read_questions(path, format, labelled=False)
+        while chunk := list(itertools.islice(asked, chunk_rows)):
+            yield self._dataset(path, chunk, tokenizer, labelled=False)
+
+    def inputs(self, labelled: bool) -> Sequence[Input]:
+        """`input_ids`, `segment_ids`, `attention_mask` [B, T], with `labelled` also start and end of the answer [B]."""
+        if not labelled:
+            return MODEL_INPUTS
+        return (*MODEL_INPUTS, *(Input(name, (None,), "int64", pad=IGNORE, ignore=IGNORE) for name in POSITIONS))
+
+    def batch(self, data: QuestionDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
+        """Padded inputs of these rows, and with `labelled` their labels."""
+        arrays: Arrays = pad_rows(data.encoded, rows, data.pad_id)
+        if labelled:
+            assert data.starts is not None
+            assert data.ends is not None
+            arrays |= {POSITIONS[0]: data.starts[rows], POSITIONS[1]: data.ends[rows]}
+        return arrays
+
+    def layer(self, config: ErnieConfig) -> Any:
+        """Encoder and classifier of positions with two outputs (parameters `classifier.*`)."""
+        from ernie_paddle.finetune.networks.layers import PositionModel
+
+        return PositionModel(config, 2)
+
+    def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
+        """Half the cross-entropy of the start and half that of the end, each summed over the rows.
+
+        Padding takes no part in the softmax, so that the loss of a row does not depend on its neighbours.
+        """
+        from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
+
+        terms = []
+        for name, scores_BT in zip(POSITIONS, position_scores(layer(values), values["attention_mask"]), strict=True):
+            total, hits = cross_entropy_sum(scores_BT, values[name], IGNORE), correct_sum(scores_BT, values[name])
+            terms.append(LossTerm(name.removesuffix("_positions"), total, name, weight=0.5, hits=hits))
+        return terms
+
+    def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`start_logits` and `end_logits` [B, T]."""
+        from ernie_paddle.models.heads import span_logits
+
+        start_BT, end_BT = span_logits(layer(values))
+        return {"start_logits": start_BT, "end_logits": end_BT}
+
+    def score(self, outputs: Arrays, data: QuestionDataset) -> dict[str, float]:
+        """Exact match and F1 in percent, over all questions; blank ones, which cannot be asked, count as wrong.
+
+        The published scripts of SQuAD 1.1 and CMRC 2018 do the same with a question that has no prediction.
+        """
+        return self._metrics(self._texts(self._found(outputs, data)), data)
+
+    def baseline(self, data: QuestionDataset) -> dict[str, float]:
+        """The metrics of never giving an answer."""
+        return self._metrics([""] * len(data.questions), data)
+
+    def tuned(self, outputs: Arrays, data: QuestionDataset) -> QuestionAnswering:
+        """With the threshold that is best for `metric` on these questions; itself if all of them have answers."""
+        if not self.unanswerable:
+            return self
+        found = self._found(outputs, data)
+        given, withheld = (
+            self._scores(texts, data)[:, 1 if self.metric == "f1" else 0]
+            for texts in (found.texts, [""] * len(data.questions))
+        )
+        return replace(self, threshold=best_threshold(given - withheld, found.margins))
+
+    def answer_columns(self) -> list[str]:
+        """Id of the question, answer, its first character in the context, its probability among the n best."""
+        return ["id", "prediction", "start", "probability", *(["no_answer_score"] if self.unanswerable else [])]
+
+    def answers(self, outputs: Arrays, data: QuestionDataset) -> dict[int, dict[str, Any]]:
+        """The best answer of each question; JSON lines get all of `n_best`, too. Those without one get the reason."""
+        found = self._found(outputs, data)
+        reasons = dict(data.problems)
+        rows: dict[int, dict[str, Any]] = {
+            question.number: {"id": question.id, "problem": reasons[question.number]} for question in data.unusable
+        }
+        for place, (question, text) in enumerate(zip(data.questions, self._texts(found), strict=True)):
+            spans = found.spans[place]
+            candidates = [(span.text, span.begin, span.score) for span in spans]
+            if self.unanswerable or not spans:
+                candidates.append(("", -1, float(found.no_answer[place])))
+            scores = np.array([score for _, _, score in candidates])
+            shares = np.exp(scores - scores.max())
+            n_best = [
+                {"text": candidate, "start": begin, "probability": float(share)}
+                for (candidate, begin, _), share in zip(candidates, shares / shares.sum(), strict=True)
+            ]
+            chosen = next(item for item in n_best if item["text"] == text)
+            row = {"id": question.id, "prediction": text, "start": chosen["start"]}
+            row["probability"] = chosen["probability"]
+            if self.unanswerable:
+                row["no_answer_score"] = float(found.margins[place])
+            rows[question.number] = {**row, "n_best": n_best}
+        return rows
+
+    def _found(self, outputs: Arrays, data: QuestionDataset) -> Found:
+        starts, ends = (outputs[name] for name in self.position_outputs)
+        return find_spans(starts, ends, data, self.n_best, self.max_answer_length)
+
+    def _texts(self, found: Found) -> list[str]:
+        withheld = found.margins > self.threshold if self.unanswerable else np.zeros(len(found.spans), np.bool_)
+        return ["" if none else text for text, none in zip(found.texts, withheld, strict=True)]
+
+    def _scores(self, texts: Sequence[str], data: QuestionDataset) -> NDArray[np.float64]:
+        references = [[answer.text for answer in question.answers] for question in data.questions]
+        return answer_scores(texts, references, self.scoring)
+
+    def _metrics(self, texts: Sequence[str], data: QuestionDataset) -> dict[str, float]:
+        asked = self._scores(texts, data)
+        return answer_metrics(np.concatenate([asked, np.zeros((len(data.unasked), 2))]), data.answerable)
+
+    def _dataset(
+        self, path: str | Path, asked: Iterable[Question], tokenizer: Tokenizer, labelled: bool
+    ) -> QuestionDataset:
+        questions: list[Question] = []
+        problems: list[tuple[int, str]] = []
+        unasked: list[Question] = []
+        unusable: list[Question] = []
+        left_out: list[int] = []
+        for question in asked:
+            if labelled and question.blank:
+                unasked.append(question)
+            if question.left_out:
+                left_out.append(question.number)
+            if question.problem:
+                unusable.append(question)
+                problems.append((question.number, f"({question.id}) {question.problem}"))
+            else:
+                questions.append(question)
+        data = encode_questions(
+            shown_name(path),
+            questions,
+            problems,
+            tokenizer,
+            max_length=self.max_length,
+            max_query_length=self.max_query_length,
+            stride=self.doc_stride,
+            labelled=labelled,
+            unasked=unasked,
+            left_out=left_out,
+        )
+        return replace(data, unusable=tuple(unusable))
+
+
+def position_scores(logits_BT2: Any, mask_BT: Any) -> list[Any]:
+    """Scores of the start and of the end, float32 [B, T] each, whose softmax leaves padding (mask 0) out."""
+    import paddle
+
+    from ernie_paddle.models.heads import span_logits
+
+    scores = [logits_BT.astype("float32") for logits_BT in span_logits(logits_BT2)]
+    return [paddle.where(mask_BT == 0, paddle.full_like(scores_BT, _NOWHERE), scores_BT) for scores_BT in scores]

@@ -1,0 +1,104 @@
+"""A number for single texts and pairs: squared error of linear(dropout(pooled)) (STS-B in BERT 4.1)."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ernie_paddle.finetune.metrics import table_metrics as metrics
+from ernie_paddle.finetune.task_type import Arrays
+from ernie_paddle.finetune.tasks.text_task import LABEL, TextDataset, TextTask
+from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
+from propeller.graph.inputs import Input
+from propeller.graph.losses import LossTerm
+from reader.tables.cells import UnusableCellError
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True)
+class Regression(TextTask):
+    """Regression on scores as they are in the table."""
+
+    type: ClassVar[str] = "regression"
+    metrics: ClassVar[tuple[str, ...]] = metrics.REGRESSION
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Regression:
+        """From the options of `ernie finetune`; `--labels` has no meaning here."""
+        if options.labels:
+            raise UserError("--labels is for classification; a regression's label column holds numbers")
+        return cls(**cls.common_options(options))
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Regression:
+        """From what `to_dict` wrote."""
+        return cls(**cls.settings_of(settings))
+
+    def parse_label(self, cell: Any) -> float:
+        """The score of a cell; it must be a finite number, as float32 too."""
+        if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
+            raise UnusableCellError(
+                "the score is missing" if cell is None else f"a {type(cell).__name__} is not a score"
+            )
+        try:
+            score = float(cell)
+        except ValueError:
+            raise UnusableCellError(
+                f"{cell!r} is not a number" if str(cell).strip() else "the score is missing"
+            ) from None
+        except OverflowError:  # whole numbers of JSON have any number of digits
+            raise UnusableCellError(f"the score has {len(str(cell))} digits, more than a number may have") from None
+        if not abs(score) <= _LARGEST:
+            raise UnusableCellError(f"the score is {cell}; it must be a finite number, of size {_LARGEST:.2g} at most")
+        return score
+
+    @property
+    def label_input(self) -> Input:
+        """Scores, float32 [B]; NaN marks a row without one."""
+        return Input(LABEL, (None,), "float32", pad=math.nan, ignore=math.nan)
+
+    def layer(self, config: ErnieConfig) -> Any:
+        """Encoder and a classifier with one output (parameters `classifier.*`)."""
+        from ernie_paddle.finetune.networks.layers import PooledModel
+
+        return PooledModel(config, 1)
+
+    def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
+        """Squared errors summed over the rows."""
+        import paddle
+
+        scores_B, labels_B = layer(values).reshape([-1]), values[LABEL]
+        # Rows without a score are compared with the answer itself: no error and no gradient.
+        wanted_B = paddle.where(paddle.isnan(labels_B), scores_B.detach(), labels_B)
+        return [LossTerm("regression", paddle.square(scores_B - wanted_B).sum(), LABEL)]
+
+    def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`scores` [B]."""
+        return {"scores": layer(values).reshape([-1])}
+
+    def score(self, outputs: Arrays, data: TextDataset) -> dict[str, float]:
+        """Pearson and Spearman correlation and the mean squared error."""
+        assert data.labels is not None
+        scores = outputs["scores"].astype(np.float64)
+        loss = float(np.square(scores - data.labels).mean())
+        return {**metrics.regression_metrics(data.labels, scores), "loss": loss}
+
+    def baseline(self, data: TextDataset) -> dict[str, float]:
+        """The metrics of always answering the mean of these rows."""
+        assert data.labels is not None
+        return {"pearson": 0.0, "spearman": 0.0, "loss": float(np.var(data.labels.astype(np.float64)))}
+
+    def answer_columns(self) -> list[str]:
+        """`prediction`."""
+        return ["prediction"]
+
+    def answers(self, outputs: Arrays, data: TextDataset) -> dict[Any, dict[str, Any]]:
+        """The score."""
+        return {at: {"prediction": float(score)} for at, score in zip(data.places, outputs["scores"], strict=True)}

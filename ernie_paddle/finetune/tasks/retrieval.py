@@ -1,0 +1,253 @@
+"""Finding the text that belongs to a text: one encoder for both, trained to tell the partner among a batch's texts.
+
+Both texts of a pair become the mean (or [CLS]) vector of the last layer, of length 1. The cosines of a text with all
+second texts of its micro-batch, divided by a temperature, are the logits of a softmax whose right class is the text's
+own partner; the same the other way round; the loss is the mean of both directions (van den Oord et al. 2018, InfoNCE;
+with one encoder for both sides as in Sentence-BERT, Reimers and Gurevych 2019).
+
+Shape suffixes: B pairs of a micro-batch (in answers: texts), T length, H hidden.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ernie_paddle.finetune.data.text_pairs import PairSet, TrainingPairs, encode_pairs
+from ernie_paddle.finetune.metrics.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
+from ernie_paddle.finetune.networks.pooling import POOLINGS, unit
+from ernie_paddle.finetune.task_type import Arrays, require_usable
+from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
+from ernie_paddle.models.config import ErnieConfig
+from propeller.errors import UserError
+from propeller.graph.inputs import IGNORE, Input
+from propeller.graph.losses import LossTerm
+from reader.batches.rows import pad_rows
+from reader.tables.cells import text_problem
+from reader.tables.table import Row, open_table
+from reader.tokenizers.base import Tokenizer
+
+_LABEL = "partners"
+_TEXT_A, _TEXT_B = "text_numbers_a", "text_numbers_b"
+_SIDE_B = "_b"
+# Far below any cosine divided by a sensible temperature, and finite.
+_NO_CANDIDATE = -1e9
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Retrieval: which of all second texts belongs to a first one, and the other way round.
+
+    The candidates of a text in training are the texts of the other side in its micro-batch on its rank: more of them
+    make a harder and better task, so `ranks` and `micro_batch` belong to the settings. Those that are equal to the
+    right one, or stand in a pair with an equal text, are no candidates. In evaluation all texts of the table are.
+
+    Attributes:
+        text_a: column of the first text.
+        text_b: column of the second.
+        max_length: longest text, [CLS] and [SEP] included.
+        metric: the metric that decides which checkpoint is best.
+        header: whether tables have a header.
+        pooling: one of POOLINGS.
+        temperature: divides the cosines.
+        ranks: processes of the training.
+        micro_batch: most pairs of a micro-batch in training.
+    """
+
+    type: ClassVar[str] = "retrieval"
+    usual_length: ClassVar[int] = 128
+    counted: ClassVar[str] = "line"
+    position_outputs: ClassVar[tuple[str, ...]] = ()
+
+    text_a: str
+    text_b: str
+    max_length: int
+    metric: str
+    header: bool
+    pooling: str
+    temperature: float
+    ranks: int
+    micro_batch: int
+
+    def __post_init__(self) -> None:
+        if self.metric not in RETRIEVAL:
+            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(RETRIEVAL)}")
+        if self.max_length < 8:
+            raise UserError(f"max_length must be at least 8, found {self.max_length}")
+        if self.pooling not in POOLINGS:
+            raise UserError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}")
+        if self.micro_batch < 2:
+            raise UserError(
+                f"retrieval compares the texts of a micro-batch, and this one has {self.micro_batch} pair(s): give a "
+                "larger --batch_size or --micro_batch"
+            )
+
+    @classmethod
+    def from_options(cls, options: argparse.Namespace) -> Retrieval:
+        """From the options of `ernie finetune`, and the number of processes."""
+        from propeller.device import distributed
+
+        if options.text_a is None or options.text_b is None:
+            raise UserError("retrieval needs the columns of both texts: give --text_a and --text_b")
+        if options.label or options.labels:
+            raise UserError("--label and --labels have no meaning here: the two texts of a row belong together")
+        ranks = distributed.world_size()
+        return cls(
+            text_a=options.text_a,
+            text_b=options.text_b,
+            max_length=options.max_length,
+            metric=options.metric or RETRIEVAL[0],
+            header=options.header,
+            pooling=options.pooling,
+            temperature=options.temperature,
+            ranks=ranks,
+            micro_batch=min(options.micro_batch, math.ceil(options.batch_size / ranks)),
+        )
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Retrieval:
+        """From what `to_dict` wrote."""
+        return cls(**{key: value for key, value in settings.items() if key != "type"})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain data, with the name of the type."""
+        return {"type": self.type, **asdict(self)}
+
+    def read(
+        self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
+    ) -> PairSet:
+        """Read a whole table; `labelled` changes nothing, since a row is its own label.
+
+        Raises:
+            DataError: a column is missing; with `strict` also an unusable row (names file and line) or none at all.
+        """
+        with open_table(path, format, self.header) as table:
+            table = table.choose(self.text_a, self.text_b)
+            data = self._dataset(table.name, table.rows, tokenizer)
+        if strict:
+            require_usable(data)
+        return data
+
+    def stream(
+        self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"
+    ) -> Iterator[PairSet]:
+        """The whole table at once, whatever `chunk_rows`, since the nearest text is sought among all of it."""
+        data = self.read(path, tokenizer, labelled=False, strict=False, format=format)
+        if len(data) or data.problems:
+            yield data
+
+    def inputs(self, labelled: bool) -> Sequence[Input]:
+        """`input_ids`, `segment_ids`, `attention_mask` [B, T] of texts.
+
+        With `labelled` those of the first texts of pairs, then those of the second ones (with `_b` behind their
+        names), numbers that are equal for equal texts, and the place of each first text's partner, int64 [B].
+        """
+        if not labelled:
+            return MODEL_INPUTS
+        second = [Input(item.name + _SIDE_B, item.shape, item.dtype) for item in MODEL_INPUTS]
+        numbers = [Input(name, (None,), "int64") for name in (_TEXT_A, _TEXT_B)]
+        return (*MODEL_INPUTS, *second, *numbers, Input(_LABEL, (None,), "int64", pad=IGNORE, ignore=IGNORE))
+
+    def batch(self, data: PairSet | TrainingPairs, rows: NDArray[np.int64], labelled: bool) -> Arrays:
+        """Padded texts; with `labelled` those of pairs."""
+        if isinstance(data, PairSet):
+            assert not labelled, "pairs are batched by `for_training`"
+            return dict(pad_rows(data.encoded, rows, data.pad_id))
+        texts_a, texts_b = data.of.pairs[rows].T
+        arrays: Arrays = dict(pad_rows(data.of.encoded, texts_a, data.of.pad_id))
+        second = pad_rows(data.of.encoded, texts_b, data.of.pad_id)
+        arrays |= {name + _SIDE_B: array for name, array in second.items()}
+        # A single pair has no other candidates: there is nothing to learn.
+        places = np.arange(len(rows)) if len(rows) > 1 else np.full(1, IGNORE)
+        return {**arrays, _TEXT_A: texts_a, _TEXT_B: texts_b, _LABEL: places}
+
+    def layer(self, config: ErnieConfig) -> Any:
+        """The encoder without its pooler, and nothing on it."""
+        from ernie_paddle.finetune.networks.layers import SentenceModel
+
+        return SentenceModel(config, self.pooling)
+
+    def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
+        """Cross-entropy summed over the pairs, mean of both directions, and how many were found (half for one)."""
+        from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
+        from propeller.graph import precision
+
+        a_BH = unit(layer(values))
+        b_BH = unit(layer({item.name: values[item.name + _SIDE_B] for item in MODEL_INPUTS}))
+        with precision.float32():  # the temperature would make much of the error of 16 bits
+            logits_BB = a_BH.matmul(b_BH, transpose_y=True) / self.temperature
+        places_B = values[_LABEL]
+        same_BB = _equal(values[_TEXT_A]).logical_or(_equal(values[_TEXT_B]))
+        other_BB = _equal(_counted(places_B)).logical_not()
+        logits_BB = logits_BB + same_BB.logical_and(other_BB).astype("float32") * _NO_CANDIDATE
+        both = [logits_BB, logits_BB.transpose([1, 0])]
+        total = sum(cross_entropy_sum(scores_BB, places_B, IGNORE) for scores_BB in both) / 2
+        hits = sum(correct_sum(scores_BB, places_B) for scores_BB in both) / 2
+        return [LossTerm(self.type, total, _LABEL, hits=hits)]
+
+    def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+        """`vectors` [B, H] of length 1, one for each text."""
+        return {"vectors": unit(layer(values))}
+
+    def score(self, outputs: Arrays, data: PairSet) -> dict[str, float]:
+        """Accuracy@1 and mean reciprocal rank among all texts of the table, both directions and their means."""
+        return retrieval_metrics(outputs["vectors"], data.pairs)
+
+    def baseline(self, data: PairSet) -> dict[str, float]:
+        """The same metrics by chance."""
+        return chance_metrics(data.pairs)
+
+    def tuned(self, outputs: Arrays, data: PairSet) -> Retrieval:
+        """Itself: nothing is fitted to the development data."""
+        return self
+
+    def answer_columns(self) -> list[str]:
+        """The nearest second text of the table, the line where it stands first, its cosine, and the partner's."""
+        return ["prediction", "found_in_line", "similarity", "partner_similarity"]
+
+    def answers(self, outputs: Arrays, data: PairSet) -> dict[int, dict[str, Any]]:
+        """Which second text of the table is nearest to each first text.
+
+        For the vectors themselves, or texts without partners, there is `ernie embed`.
+        """
+        vectors, (first, second) = outputs["vectors"], data.pairs.T
+        first_lines = dict(zip(second[::-1].tolist(), data.pair_lines[::-1], strict=True))
+        found, cosines = nearest(vectors, first, np.unique(second))
+        partners = (unit(vectors[first]) * unit(vectors[second])).sum(axis=1)
+        columns = self.answer_columns()
+        return {
+            line: dict(zip(columns, (data.texts[text], first_lines[text], cosine, partner), strict=True))
+            for line, text, cosine, partner in zip(
+                data.pair_lines, found.tolist(), cosines.tolist(), partners.tolist(), strict=True
+            )
+        }
+
+    def _dataset(self, source: str, rows: Iterable[Row], tokenizer: Tokenizer) -> PairSet:
+        pairs: list[tuple[int, str, str]] = []
+        problems: list[tuple[int, str]] = []
+        for row in rows:
+            problem = row.problem or text_problem(row, self.text_a, self.text_b)
+            if problem:
+                problems.append((row.line, problem))
+            else:
+                pairs.append((row.line, row.cells[self.text_a], row.cells[self.text_b]))
+        return encode_pairs(source, pairs, problems, tokenizer, self.max_length)
+
+
+def _equal(numbers_B: Any) -> Any:
+    """Which of the numbers are equal: bool [B, B] in the graph."""
+    return numbers_B.unsqueeze(0) == numbers_B.unsqueeze(1)
+
+
+def _counted(values_B: Any) -> Any:
+    """1, 2, 3, …: int64 [B] in the graph."""
+    import paddle
+
+    return paddle.cumsum(paddle.ones_like(values_B))

@@ -1,0 +1,1 @@
+"""The fine-tuning run and the techniques that it offers."""
