@@ -27,7 +27,7 @@ def main() -> None:
     from propeller.graph.inputs import IGNORE, Input
     from propeller.graph.losses import LossTerm
     from propeller.graph.optim import OptimizerConfig
-    from propeller.graph.spec import Task
+    from propeller.graph.spec import ProgramSpec
     from propeller.learner import Learner
 
     spec = json.loads(sys.argv[1])
@@ -47,7 +47,7 @@ def main() -> None:
     inputs = [Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask")]
     inputs += [Input("positions", (None,), "int64"), Input("labels", (None,), "int64", ignore=IGNORE)]
     learner = Learner(OptimizerConfig(weight_decay=0.01, clip_norm=1.0), seed=0)
-    learner.add(Task("mlm", inputs, Model, forward))
+    learner.add(ProgramSpec("mlm", inputs, Model, forward))
     arrays = np.load(spec["batch"])
     batch = {name: arrays[name] for name in arrays.files}
     for line in sys.stdin:

@@ -1,8 +1,9 @@
-"""The Learner: trains, evaluates and infers tasks that share their parameters.
+"""The Learner: trains, evaluates and infers what Programs are specified for, over shared parameters.
 
-It owns one scope of variables, and for each task up to five Programs over it (see ``propeller.graph.programs``), each
-built when it is first needed. Nothing in it is random but through seeds derived from (seed, purpose, step, micro-batch,
-rank), set before every run: so the state of a run is its variables and a few counters.
+It owns one scope of variables, and for each specification (a task, in its messages) up to five Programs over it (see
+``propeller.graph.programs``), each built when it is first needed. Nothing in it is random but through seeds derived
+from (seed, purpose, step, micro-batch, rank), set before every run: so the state of a run is its variables and a few
+counters.
 """
 
 from __future__ import annotations
@@ -21,15 +22,16 @@ from propeller.graph.inputs import COUNT_SUFFIX
 from propeller.graph.optim import OptimizerConfig, ParameterRules
 from propeller.graph.precision import PrecisionConfig
 from propeller.graph.programs import LR_INPUT, Built, Kind, build, discover
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.graph.variables import Variables
 from propeller.results import LoadReport, StepResult, means
 from propeller.seeds import derive_seed
 from propeller.state import export_state, import_state
 
-Batch = Mapping[str, np.ndarray]
+Feed = Mapping[str, np.ndarray]
+"""The arrays of one micro-batch, by input name."""
 
-__all__ = ["Batch", "Learner", "LoadReport", "StepResult"]
+__all__ = ["Feed", "Learner", "LoadReport", "StepResult"]
 
 
 class Learner:
@@ -73,7 +75,7 @@ class Learner:
         self.skipped_in_a_row = 0
         self.variables = Variables(static.place())
         self.executor = paddle.static.Executor(self.variables.place)
-        self._tasks: dict[str, Task] = {}
+        self._specs: dict[str, ProgramSpec] = {}
         self._built: dict[tuple[str, Kind], Built] = {}
         self._runners: dict[int, Runner] = {}
         self._discovered: dict[str, tuple[str, ...]] = {}
@@ -82,31 +84,31 @@ class Learner:
 
     # ------------------------------------------------------------------------------------------------ tasks, Programs
 
-    def add(self, task: Task) -> None:
-        """Make ``task`` known. Its Programs are built at their first use.
+    def add(self, spec: ProgramSpec) -> None:
+        """Make a specification known. Its Programs are built at their first use.
 
         Raises:
             UserError: there is a task of this name already.
         """
-        if task.name in self._tasks:
-            raise UserError(f"there are two tasks called {task.name!r}")
-        self._tasks[task.name] = task
+        if spec.name in self._specs:
+            raise UserError(f"there are two tasks called {spec.name!r}")
+        self._specs[spec.name] = spec
 
-    def task(self, name: str) -> Task:
+    def spec(self, name: str) -> ProgramSpec:
         """The task called ``name``.
 
         Raises:
             UserError: there is none.
         """
-        if name not in self._tasks:
-            raise UserError(f"there is no task {name!r}; known are {sorted(self._tasks)}")
-        return self._tasks[name]
+        if name not in self._specs:
+            raise UserError(f"there is no task {name!r}; known are {sorted(self._specs)}")
+        return self._specs[name]
 
     def program(self, task_name: str, kind: Kind) -> Built:
         """The Program of one kind of a task, built if it is not yet; its parameters exist when this returns."""
         key = (task_name, kind)
         if key not in self._built:
-            built = build(self.task(task_name), kind, self.optimizer, self.rules, self.precision, self.variables)
+            built = build(self.spec(task_name), kind, self.optimizer, self.rules, self.precision, self.variables)
             self.variables.run_startup(self.executor, built.startup, self.seed)
             self._discovered[task_name] = built.parameters
             self._built[key] = built
@@ -117,16 +119,16 @@ class Learner:
 
     def _discover(self) -> list[str]:
         """Make sure that the parameters of all tasks exist; returns their sorted names."""
-        for name, task in self._tasks.items():
+        for name, spec in self._specs.items():
             if name not in self._discovered:
-                startup, names = discover(task, self.variables)
+                startup, names = discover(spec, self.variables)
                 self.variables.run_startup(self.executor, startup, self.seed)
                 self._discovered[name] = names
         return sorted({name for names in self._discovered.values() for name in names})
 
     # -------------------------------------------------------------------------------------------------------- running
 
-    def train_step(self, task_name: str, micro_batches: Sequence[Batch], lr: float) -> StepResult:
+    def train_step(self, task_name: str, micro_batches: Sequence[Feed], lr: float) -> StepResult:
         """One update from this rank's micro-batches, which are cut from the global batch in any way.
 
         Ranks may have different numbers of micro-batches, but each at least one, and the same task.
@@ -140,18 +142,18 @@ class Learner:
             UserError: an unknown task, no micro-batch, an array missing or of another dtype or shape than declared,
                 a learning rate that is negative or not finite; or ranks disagree about the task.
         """
-        task = self.task(task_name)
+        spec = self.spec(task_name)
         if not micro_batches:
             raise UserError(f"task {task_name!r}: a step needs at least one micro-batch on each rank")
         if not (math.isfinite(lr) and lr >= 0):
             raise UserError(f"learning rate {lr} must be a finite number, 0 or more")
         last = self.program(task_name, "train" if len(micro_batches) == 1 else "apply")
         feeds = [
-            self._feed(task, batch, f"task {task_name!r}, micro-batch {i}") for i, batch in enumerate(micro_batches)
+            self._feed(spec, batch, f"task {task_name!r}, micro-batch {i}") for i, batch in enumerate(micro_batches)
         ]
         assert last.terms is not None
         labels = last.terms.label_inputs
-        counts = self._global_counts(task, [[task.input(n).count(feed[n]) for n in labels] for feed in feeds])
+        counts = self._global_counts(spec, [[spec.input(n).count(feed[n]) for n in labels] for feed in feeds])
         self._check_ranks()
         if self._in_step:  # an exception left the last step unfinished, with its gradients in the buffers
             self._empty_buffers()
@@ -176,7 +178,7 @@ class Learner:
             self.step, mean.loss, mean.losses, mean.metrics, mean.counts, norm, bool(finite), loss_scale=scale
         )
 
-    def evaluate(self, task_name: str, batches: Iterable[Batch]) -> dict[str, float]:
+    def evaluate(self, task_name: str, batches: Iterable[Feed]) -> dict[str, float]:
         """Means over all labels of all batches of all ranks, without dropout, with the current parameters.
 
         Ranks may have different numbers of batches, even none; every rank must call it.
@@ -187,16 +189,16 @@ class Learner:
         Raises:
             UserError: as ``train_step``; or there is not a single label in all.
         """
-        task = self.task(task_name)
+        spec = self.spec(task_name)
         built = self.program(task_name, "eval")
         assert built.terms is not None
         labels = built.terms.label_inputs
         size = len(built.terms.names) + sum(built.terms.has_hits)
         sums = np.zeros(size + len(labels))
         for number, batch in enumerate(batches):
-            feed = self._feed(task, batch, f"task {task_name!r}, evaluation batch {number}")
+            feed = self._feed(spec, batch, f"task {task_name!r}, evaluation batch {number}")
             sums[:size] += self._run(built, feed, "eval", number)[0]
-            sums[size:] += [task.input(name).count(feed[name]) for name in labels]
+            sums[size:] += [spec.input(name).count(feed[name]) for name in labels]
         sums = distributed.sum_over_ranks(sums)
         if not sums[size:].any():
             raise UserError(f"task {task_name!r}: the evaluation data holds not a single label")
@@ -204,7 +206,7 @@ class Learner:
         counts = {f"{name}_count": float(count) for name, count in mean.counts.items()}
         return {"loss": mean.loss, **mean.losses, **mean.metrics, **counts}
 
-    def infer(self, task_name: str, batch: Batch, *, draw: int = 0) -> dict[str, np.ndarray]:
+    def infer(self, task_name: str, batch: Feed, *, draw: int = 0) -> dict[str, np.ndarray]:
         """Outputs of a task whose forward returns them by name, with the current parameters, without dropout.
 
         It may be called between training steps, and changes nothing. Random operators in the graph (sampling) depend
@@ -214,7 +216,7 @@ class Learner:
             UserError: as ``train_step``; or the task's forward returns losses.
         """
         built = self.program(task_name, "infer")
-        feed = self._feed(self.task(task_name), batch, f"task {task_name!r}")
+        feed = self._feed(self.spec(task_name), batch, f"task {task_name!r}")
         return dict(zip(built.outputs, self._run(built, feed, "infer", draw), strict=True))
 
     def _run(self, built: Built, feed: dict[str, np.ndarray], purpose: str, number: int) -> list[np.ndarray]:
@@ -222,20 +224,20 @@ class Learner:
         return self._runners[id(built)](feed)
 
     @staticmethod
-    def _feed(task: Task, batch: Batch, where: str) -> dict[str, np.ndarray]:
-        return {item.name: item.check(batch, where) for item in task.inputs}
+    def _feed(spec: ProgramSpec, batch: Feed, where: str) -> dict[str, np.ndarray]:
+        return {item.name: item.check(batch, where) for item in spec.inputs}
 
     # ---------------------------------------------------------------------------------------------------------- ranks
 
-    def _global_counts(self, task: Task, counts: list[list[float]]) -> list[float]:
+    def _global_counts(self, spec: ProgramSpec, counts: list[list[float]]) -> list[float]:
         """Labels (or their weights) of the whole step, by label input: over all micro-batches and ranks."""
         own = [sum(column) for column in zip(*counts, strict=True)]
         if distributed.world_size() == 1:
             return own
         # The message has one length for all tasks, and says which one is meant, so that ranks that disagree get an
         # error here and not a hanging collective of different lengths later.
-        number = list(self._tasks).index(task.name)
-        width = max(len(known.inputs) for known in self._tasks.values())
+        number = list(self._specs).index(spec.name)
+        width = max(len(known.inputs) for known in self._specs.values())
         message = np.zeros(2 + width)
         message[:2] = number, number**2
         message[2 : 2 + len(own)] = own
@@ -243,7 +245,7 @@ class Learner:
         world = distributed.world_size()
         if summed[0] != world * number or summed[1] != world * number**2:
             raise UserError(
-                f"step {self.step + 1}: rank {distributed.rank()} trains {task.name!r}, another rank does not"
+                f"step {self.step + 1}: rank {distributed.rank()} trains {spec.name!r}, another rank does not"
             )
         return [float(value) for value in summed[2 : 2 + len(own)]]
 

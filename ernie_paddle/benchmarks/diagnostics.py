@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ernie_paddle.benchmarks.answer_files import Answered, read_answers
-from ernie_paddle.benchmarks.plan import Run, SuitePlan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun
 from ernie_paddle.benchmarks.suite import Suite
 from ernie_paddle.finetune.metrics.table_metrics import classification_metrics
 from ernie_paddle.jobs.job import Result
@@ -38,11 +38,11 @@ class Diagnosed:
     scores: Mapping[str, float]
 
 
-def diagnosed(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result]) -> list[Diagnosed]:
+def diagnosed(suite: Suite, plan: SuitePlan, results: Mapping[SuiteRun, Result]) -> list[Diagnosed]:
     """All diagnostic sets that are answered, but for tables that cannot be read: their submission says why."""
     found = []
     for benchmark in suite.benchmarks.values():
-        run = Run(benchmark.name)
+        run = SuiteRun(benchmark.name)
         for name, table in benchmark.tests(plan.data_dir).items():
             if not benchmark.test[name].scores or table is None or run not in results:
                 continue

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan
 from ernie_paddle.benchmarks.suite import Suite
 from ernie_paddle.jobs.job import Group, Result
 from ernie_paddle.jobs.runner import JobRunner
@@ -27,7 +27,7 @@ class Earlier:
     """
 
     tasks: list[TaskPlan] = field(default_factory=list)
-    results: dict[Run, Result] = field(default_factory=dict)
+    results: dict[SuiteRun, Result] = field(default_factory=dict)
     passed_over: list[str] = field(default_factory=list)
 
 
@@ -71,13 +71,13 @@ def earlier_tasks(suite: Suite, plan: SuitePlan) -> Earlier:
     return found
 
 
-def _results(plan: SuitePlan) -> Mapping[Run, Result]:
+def _results(plan: SuitePlan) -> Mapping[SuiteRun, Result]:
     """The results in the output folder that were made as the plan says; others are passed over.
 
     Raises:
         UserError: a table is not there.
     """
-    groups: Sequence[Group[Run]] = [
+    groups: Sequence[Group[SuiteRun]] = [
         Group(group.folder, [replace(job, renewed=True) for job in group.jobs]) for group in plan.groups
     ]
     return JobRunner(groups, plan.output, lambda job, result: "").results

@@ -20,7 +20,7 @@ ANSWERS = "answers"
 
 
 @dataclass(frozen=True)
-class Run:
+class SuiteRun:
     """One fine-tuning run, or (`seed` is None) the answering of a task's tests."""
 
     task: str
@@ -44,11 +44,11 @@ class TaskPlan:
     variants: Sequence[Mapping[str, Any]]
     seeds: Sequence[int]
 
-    def runs(self, variant: int) -> list[Run]:
+    def runs(self, variant: int) -> list[SuiteRun]:
         """The runs of a variant."""
-        return [Run(self.benchmark.name, variant, seed) for seed in self.seeds]
+        return [SuiteRun(self.benchmark.name, variant, seed) for seed in self.seeds]
 
-    def best_variant(self, results: Mapping[Run, Result]) -> int | None:
+    def best_variant(self, results: Mapping[SuiteRun, Result]) -> int | None:
         """The variant whose median over seeds of the deciding metric is highest; None while a run is missing."""
         medians = []
         for variant in range(len(self.variants)):
@@ -96,7 +96,7 @@ class SuitePlan:
     start: StartingPoint
 
     @cached_property
-    def groups(self) -> list[Group[Run]]:
+    def groups(self) -> list[Group[SuiteRun]]:
         """The jobs, a group for each task."""
         return [self._group(task) for task in self.tasks]
 
@@ -104,12 +104,12 @@ class SuitePlan:
         """The folder of all runs of a task."""
         return self.output / "runs" / task.name
 
-    def folder(self, run: Run) -> Path:
+    def folder(self, run: SuiteRun) -> Path:
         """The folder of a run."""
         place = ANSWERS if run.seed is None else f"variant-{run.variant}/seed-{run.seed}"
         return self.output / "runs" / run.task / place
 
-    def _group(self, plan: TaskPlan) -> Group[Run]:
+    def _group(self, plan: TaskPlan) -> Group[SuiteRun]:
         task = plan.benchmark
         runs = [run for variant in range(len(plan.variants)) for run in plan.runs(variant)]
         train, dev = task.tables(self.data_dir)
@@ -121,7 +121,7 @@ class SuitePlan:
             jobs.append(self._answering(plan, like, tests))
         return Group(self.task_folder(task), jobs)
 
-    def _tuning(self, plan: TaskPlan, run: Run, like: Mapping[str, Any]) -> Job[Run]:
+    def _tuning(self, plan: TaskPlan, run: SuiteRun, like: Mapping[str, Any]) -> Job[SuiteRun]:
         task, options = plan.benchmark, plan.variants[run.variant]
         shown = f", {_searched(plan, run.variant)}" if len(plan.variants) > 1 else ""
         return Job(
@@ -135,7 +135,7 @@ class SuitePlan:
         )
 
     def _tuning_arguments(
-        self, task: Benchmark, run: Run, options: Mapping[str, Any], like: Mapping[str, Any]
+        self, task: Benchmark, run: SuiteRun, options: Mapping[str, Any], like: Mapping[str, Any]
     ) -> Callable[[], dict[str, Any]]:
         def arguments() -> dict[str, Any]:
             train, dev = task.tables(self.data_dir)
@@ -150,9 +150,9 @@ class SuitePlan:
 
         return arguments
 
-    def _answering(self, plan: TaskPlan, like: Mapping[str, Any], tests: Mapping[str, Path]) -> Job[Run]:
+    def _answering(self, plan: TaskPlan, like: Mapping[str, Any], tests: Mapping[str, Path]) -> Job[SuiteRun]:
         task = plan.benchmark
-        run = Run(task.name)
+        run = SuiteRun(task.name)
         tables = {
             name: {"path": str(path), "options": option_words(task.test[name].options)} for name, path in tests.items()
         }
@@ -171,9 +171,9 @@ class SuitePlan:
         )
 
 
-def answer_paths(plan: SuitePlan, results: Mapping[Run, Result]) -> list[Path]:
+def answer_paths(plan: SuitePlan, results: Mapping[SuiteRun, Result]) -> list[Path]:
     """The files with the answers to all tests of a plan's tasks that are answered."""
-    answered = [Run(task.benchmark.name) for task in plan.tasks]
+    answered = [SuiteRun(task.benchmark.name) for task in plan.tasks]
     return [plan.folder(run) / f"{name}.jsonl" for run in answered if run in results for name in results[run]["rows"]]
 
 

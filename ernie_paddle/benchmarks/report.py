@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
 from ernie_paddle.benchmarks.diagnostics import GENDER_PARITY, Diagnosed
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan
 from ernie_paddle.benchmarks.suite import Published, Suite
 from ernie_paddle.jobs.job import Result
 
@@ -36,8 +36,8 @@ _PERCENT_ALREADY = "question_answering"
 def markdown(
     suite: Suite,
     plan: SuitePlan,
-    results: Mapping[Run, Result],
-    failures: Mapping[Run, str],
+    results: Mapping[SuiteRun, Result],
+    failures: Mapping[SuiteRun, str],
     *,
     started: str,
     size: str,
@@ -94,7 +94,7 @@ def columns(task: Benchmark) -> list[str]:
     return [*task.metrics, *(f"{metric} {name}" for name in list(task.dev)[1:] for metric in task.metrics)]
 
 
-def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: Mapping[Run, Result]) -> list[str]:
+def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: Mapping[SuiteRun, Result]) -> list[str]:
     found = {task.benchmark.name: _best(task, results) for task in tasks}
     shown = [
         (task.benchmark, metric)
@@ -176,7 +176,7 @@ def _reported(task: Benchmark, run: Result) -> list[float]:
     return [_percent(task, run["best"][metric]) for metric in shown if metric in run["best"]]
 
 
-def _not_evaluated(plan: SuitePlan, results: Mapping[Run, Result]) -> list[str]:
+def _not_evaluated(plan: SuitePlan, results: Mapping[SuiteRun, Result]) -> list[str]:
     """The further tables that runs could not be evaluated on."""
     found = {
         (run.task, table): plan.folder(run).parents[1] / "log.txt"
@@ -186,7 +186,7 @@ def _not_evaluated(plan: SuitePlan, results: Mapping[Run, Result]) -> list[str]:
     return [f"{task}: its table {table} could not be evaluated; {log} says why" for (task, table), log in found.items()]
 
 
-def _runs(tasks: Sequence[TaskPlan], results: Mapping[Run, Result]) -> list[str]:
+def _runs(tasks: Sequence[TaskPlan], results: Mapping[SuiteRun, Result]) -> list[str]:
     lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "left out", "minutes"]), _row(["---"] * 7)]
     for task in tasks:
         variant = task.best_variant(results)
@@ -207,7 +207,7 @@ def _left_out(run: Result) -> str:
     return ", ".join(f"{count:,} {of}" for of, count in counts.items() if count) or _DASH
 
 
-def _best(task: TaskPlan, results: Mapping[Run, Result]) -> list[Result]:
+def _best(task: TaskPlan, results: Mapping[SuiteRun, Result]) -> list[Result]:
     """The runs of the best variant; empty while one is missing."""
     variant = task.best_variant(results)
     return [] if variant is None else [results[run] for run in task.runs(variant)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ernie_paddle.benchmarks.answer_files import Answered, answers_file, glue_file, unanswered
-from ernie_paddle.benchmarks.plan import Run, SuitePlan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun
 from ernie_paddle.benchmarks.suite import Suite
 from ernie_paddle.benchmarks.superglue import superglue_file
 from ernie_paddle.jobs.job import Result
@@ -22,7 +22,7 @@ WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file, "super
 """Formats of submissions, by the name in configs/benchmarks."""
 
 
-def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: Path) -> None:
+def submit(suite: Suite, plan: SuitePlan, results: Mapping[SuiteRun, Result], path: Path) -> None:
     """Write the submission of all tests that are answered, and say which are not: no table, no answers, or no use.
 
     Args:
@@ -35,7 +35,7 @@ def submit(suite: Suite, plan: SuitePlan, results: Mapping[Run, Result], path: P
     answered: list[Answered] = []
     missing, failed = [], []
     for task in suite.benchmarks.values():
-        run = Run(task.name)
+        run = SuiteRun(task.name)
         for name, table in task.tests(plan.data_dir).items():
             if table is None:
                 missing.append(name)

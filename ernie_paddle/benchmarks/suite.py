@@ -21,7 +21,7 @@ _EVERY = "all"
 
 
 @dataclass(frozen=True)
-class RecipeBook:
+class PaperSettings:
     """How a paper fine-tunes.
 
     Attributes:
@@ -37,10 +37,10 @@ class RecipeBook:
 
     def settings(self, task: str, size: str) -> dict[str, Any] | None:
         """The options for a task and size, lists as they are; None where the paper says nothing."""
-        book = self.sizes.get(size, {})
-        if _EVERY not in book and task not in book:
+        known = self.sizes.get(size, {})
+        if _EVERY not in known and task not in known:
             return None
-        return {**self.common, **book.get(_EVERY, {}), **book.get(task, {})}
+        return {**self.common, **known.get(_EVERY, {}), **known.get(task, {})}
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Suite:
 
     title: str
     benchmarks: dict[str, Benchmark]
-    recipes: dict[str, RecipeBook]
+    recipes: dict[str, PaperSettings]
     published: list[Published] = field(default_factory=list)
     submission: str | None = None
 
@@ -135,7 +135,7 @@ class Suite:
             if found is not None:
                 return name, found
         books = [self.recipes[recipe]] if recipe else list(self.recipes.values())
-        known = [given for given in SIZES if any(book.settings(task, given) for book in books)]
+        known = [given for given in SIZES if any(known.settings(task, given) for known in books)]
         raise UserError(
             f"{task}: {f'the recipe {recipe}' if recipe else 'no recipe'} has no settings for size {size}; sizes: "
             f"{', '.join(known) or 'none'}"

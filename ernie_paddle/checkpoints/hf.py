@@ -16,9 +16,10 @@ from ernie_paddle.checkpoints.heads import find_head
 from ernie_paddle.checkpoints.hf_names import rename_hf, to_hf_tensors
 from ernie_paddle.checkpoints.paddle_names import from_paddlenlp
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer, write_vocabulary
-from ernie_paddle.checkpoints.weights import Arrays, Renamed, Weights, floats_only
+from ernie_paddle.checkpoints.weights import Renamed, Weights, floats_only
 from propeller.errors import UserError
 from propeller.run.checkpoint import write_json
+from propeller.values import Arrays
 
 _CONFIG = "config.json"
 _NUMBERS = {

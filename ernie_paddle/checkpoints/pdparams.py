@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ernie_paddle.checkpoints.restricted_pickle import read_pickle
-from ernie_paddle.checkpoints.weights import Arrays
 from propeller.errors import UserError
+from propeller.values import Arrays
 
 _NAMES = "StructuredToParameterName@@"
 _SLICED = "UnpackBigParamInfor@@"

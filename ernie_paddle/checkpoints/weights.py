@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from ernie_paddle.checkpoints.heads import Found, Head
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
+from propeller.values import Arrays
 from reader.tokenizers.base import Tokenizer
-
-Arrays = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)

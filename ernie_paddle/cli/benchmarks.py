@@ -15,7 +15,7 @@ from pathlib import Path
 from ernie_paddle.benchmarks import report
 from ernie_paddle.benchmarks.diagnostics import diagnosed
 from ernie_paddle.benchmarks.earlier import earlier_tasks, remember
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, answer_paths, task_plan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, answer_paths, task_plan
 from ernie_paddle.benchmarks.starting import (
     present_tasks,
     random_start,
@@ -144,10 +144,10 @@ def run(argv: Sequence[str]) -> int:
     return do_jobs(runner, write, at_end)
 
 
-def _said(suite: Suite) -> Callable[[Job[Run], Result], str]:
+def _said(suite: Suite) -> Callable[[Job[SuiteRun], Result], str]:
     """What a progress line says of a job."""
 
-    def said(job: Job[Run], result: Result) -> str:
+    def said(job: Job[SuiteRun], result: Result) -> str:
         return report.figures(suite.benchmarks[job.key.task], result["best"]) if "best" in result else "done"
 
     return said

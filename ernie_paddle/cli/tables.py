@@ -15,7 +15,7 @@ from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.jobs import do_jobs, exit_code
 from ernie_paddle.cli.main import with_underscores
-from ernie_paddle.tables.plan import Plan, load_size, load_table, size_names, table_names
+from ernie_paddle.tables.plan import TablePlan, load_size, load_table, size_names, table_names
 
 REPORT = "tables.md"
 PICTURE = "curves.png"
@@ -78,7 +78,7 @@ def run(argv: Sequence[str]) -> int:
     output.mkdir(parents=True, exist_ok=True)
     sources = make_sources(output, args.data or [], args.glue, benchmarks, size.vocab_size)
     steps = args.steps or size.steps.get(name)
-    plan = Plan(name, table, size, args.size, steps, range(args.seeds), sources.benchmarks)
+    plan = TablePlan(name, table, size, args.size, steps, range(args.seeds), sources.benchmarks)
     runner = table_runner(plan, sources, output, args.gpus)
     made_by = f"bash run.sh tables {shlex.join(argv)}"
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from propeller.errors import UserError
 from propeller.settings import unknown_name
+from propeller.values import Arrays
 from reader.tables.table import READABLE, no_rows, none_usable, refusal
 from reader.tokenizers.base import Tokenizer
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from propeller.graph.inputs import Input
     from propeller.graph.losses import LossTerm
 
-Arrays = dict[str, NDArray[Any]]
 FORMATS = (*READABLE, "conll", "squad")
 """Formats of labelled data: tables, columns of tokens and tags (labelling), SQuAD's JSON (question answering)."""
 

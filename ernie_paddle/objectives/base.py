@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
-from ernie_paddle.objectives.rows import Batch, Data, Example, Feeds, Part, Row, SampleSource, assemble
+from ernie_paddle.objectives.rows import Batch, Data, Example, Part, Row, SampleSource, assemble
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 from reader.corpora.corpus import Corpus
 from reader.corpora.samples import SampleIndex
 
@@ -127,7 +127,7 @@ class Objective(Generic[S]):
         Marks ``batch.corrupted``, and leaves alone what is marked. The length of a row does not change.
         """
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """Arrays of all :attr:`inputs` for a micro-batch; may mask ``batch.ids`` (then marks ``batch.corrupted``).
 
         Random numbers come from ``batch.uniforms``. Here: the labels that :meth:`arrange` gave to the rows.

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 from reader.flags import CAPITAL, UPPER
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Capitalization(Objective[CapitalizationSettings]):
         """``capitalization_labels`` int64 [B, T]."""
         return [Input(LABELS, (None, None), "int64", pad=IGNORE, ignore=IGNORE)]
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """1 where the flag is set, 0 on other tokens."""
         flag = CAPITAL if self.settings.of == "word" else UPPER
         return {LABELS: np.where(batch.tokens, (batch.flags & flag) != 0, IGNORE).astype(np.int64)}

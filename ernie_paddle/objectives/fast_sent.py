@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.batch_halves import BatchHalves, halves, unit
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput
@@ -47,7 +47,7 @@ class FastSent(BatchHalves[ObjectiveSettings]):
         """``fast_sent_labels`` int64 [B, T]: 1 on the tokens of pairs."""
         return [Input(self.label_name, (None, None), "int64", pad=IGNORE, ignore=IGNORE)]
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """1 on every token of the text of a pair."""
         paired_B = np.array([self.label_name in example.labels for example in batch.examples])
         return {self.label_name: np.where(batch.tokens & paired_B[:, None], 1, IGNORE).astype(np.int64)}

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.batch_halves import BatchHalves, halves, unit
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput
@@ -67,7 +67,7 @@ class QuickThoughts(BatchHalves[QuickThoughtsSettings]):
         """``quick_thoughts_labels`` int64 [N]: i at the i-th sample if it is a pair."""
         return [Input(self.label_name, (None,), "int64", ignore=IGNORE)]
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """Every pair's own number, as row N + i follows row i."""
         count = len(batch.examples) // 2
         paired = np.array([self.label_name in example.labels for example in batch.examples[:count]])

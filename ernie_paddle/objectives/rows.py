@@ -13,14 +13,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from propeller.values import Arrays
 from reader.batches.plan import Lengths
 from reader.corpora.samples import Sample
 from reader.random import UInts, fold, generator, uniforms_at
 from reader.report import SkipReport
 from reader.tokenizers.vocab import Vocab
-
-Feeds = dict[str, NDArray[Any]]
-"""Arrays of one micro-batch by the name of their Input."""
 
 
 class SampleSource(Lengths, Protocol):
@@ -181,7 +179,7 @@ class Batch:
     data: Data
     keys: UInts
     rows_per_sample: int = 1
-    noted: Feeds = field(default_factory=dict)
+    noted: Arrays = field(default_factory=dict)
 
     def uniforms(self, name: str, n: int) -> NDArray[np.float64]:
         """Uniform numbers in [0, 1), [B, n]; number i of a row depends on the row's key, ``name`` and i alone."""

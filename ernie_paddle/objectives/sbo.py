@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.loss_terms import classification
 from ernie_paddle.objectives.shared.masked_lm import MASKED, MaskedLM, MaskingSettings
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -71,7 +71,7 @@ class Sbo(MaskedLM[SboSettings]):
         names = (LEFT, RIGHT, PLACES)
         return [*(Input(name, (None,), "int64") for name in names), Input(LABELS, (None,), "int64", ignore=IGNORE)]
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """Spans of what was masked."""
         if MASKED not in batch.noted:
             super().label(batch)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.corruption import TextCorruption, changed_tokens
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -42,7 +42,7 @@ class SentenceCorruption(TextCorruption):
         """``sentence_corruption_labels`` int64 [B]."""
         return [Input(LABELS, (None,), "int64", ignore=IGNORE)]
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """1 on rows with a corrupted token, 0 on others."""
         return {LABELS: np.any(changed_tokens(batch), axis=1).astype(np.int64)}
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.corruption import TextCorruption, changed_tokens
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -41,7 +41,7 @@ class TokenCorruption(TextCorruption):
         """``token_corruption_labels`` int64 [B, T]."""
         return [Input(LABELS, (None, None), "int64", pad=IGNORE, ignore=IGNORE)]
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """1 on corrupted tokens, 0 on others."""
         return {LABELS: np.where(batch.tokens, changed_tokens(batch), IGNORE).astype(np.int64)}
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Data, Feeds
+from ernie_paddle.objectives.rows import Batch, Data
 from ernie_paddle.objectives.shared.document_counts import DocumentCounts
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -47,7 +47,7 @@ class TokenDocument(Objective[ObjectiveSettings]):
         """Where documents are found."""
         self._counts = DocumentCounts(data)
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """1 where the token occurs in the document outside the row, 0 on other tokens."""
         found = self._counts.look_up(batch)
         labels = np.full(batch.ids.shape, IGNORE, np.int64)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.corruption import Bools, free_tokens, later, record, unmoved
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -78,7 +78,7 @@ class TrigramShuffling(Objective[TrigramShufflingSettings]):
         batch.noted[LABELS] = np.full(starts.shape, IGNORE, np.int64)
         batch.noted[LABELS][rows, places + 2] = classes
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """What :meth:`corrupt` noted: nobody moves its tokens."""
         return {LABELS: batch.noted[LABELS]}
 

@@ -16,7 +16,7 @@ def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
     recipe, schedule = plan.recipe, plan.schedule
     settings = recipe.train.learning_rate
     rates = {}
-    for name, combination in plan.trained.items():
+    for name, task_sum in plan.trained.items():
         per_task = settings.per == "task"
         steps = schedule.count_before(schedule.total_steps, name) if per_task else schedule.total_steps
         total = settings.total_steps or steps
@@ -24,7 +24,7 @@ def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
             raise UserError(
                 f"{recipe.name}: train.learning_rate.total_steps ({total}) is less than the {steps} steps of training"
             )
-        own = [recipe.tasks[task].warmup_steps for task in combination.tasks]
+        own = [recipe.tasks[task].warmup_steps for task in task_sum.tasks]
         warmup = next((steps for steps in reversed(own) if steps is not None), settings.warmup_steps)
         if settings.kind in ("linear", "cosine") and warmup > total:
             whose = f"of task {name!r}" if per_task else "of the run"

@@ -15,7 +15,7 @@ from ernie_paddle.pretraining.batches.step_reader import arranger, task_inputs
 from propeller.errors import UserError
 from propeller.graph.inputs import prefixed
 from propeller.graph.losses import LossTerm
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.values import Value
 
 _ENCODER_INPUTS = ("input_ids", "segment_ids", "position_ids", "task_ids", "attention_mask")
@@ -42,7 +42,7 @@ class PretrainingModel(nn.Layer):
         return outputs
 
 
-def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, *, max_length: int) -> Task:
+def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, *, max_length: int) -> ProgramSpec:
     """What a Learner trains: the sum of the objectives' losses over one encoding of a shared batch.
 
     ("Continual Multi-task Learning" in ERNIE 2.0: a sentence-level loss together with token-level ones.)
@@ -63,43 +63,43 @@ def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfi
         outputs = model(feeds)
         return [term for objective in objectives for term in objective.loss(model, outputs, feeds)]
 
-    return Task(
+    return ProgramSpec(
         name, task_inputs(objectives, config.use_task_id), lambda: PretrainingModel(config, objectives), forward
     )
 
 
-def build_composite(
-    name: str, members: Mapping[str, Sequence[AnyObjective]], config: ErnieConfig, *, max_length: int
-) -> Task:
+def build_joint(
+    name: str, groups: Mapping[str, Sequence[AnyObjective]], config: ErnieConfig, *, max_length: int
+) -> ProgramSpec:
     """Several sets of rows in one step: one encoder that runs once for each, and the sum of all their losses.
 
-    Inputs and terms go by "<member>/<name>"; see :mod:`ernie_paddle.pretraining.batches.joint_steps`.
+    Inputs and terms go by "<group>/<name>"; see :mod:`ernie_paddle.pretraining.batches.joint_steps`.
 
     Args:
         name: of the whole.
-        members: the objectives of each set of rows.
+        groups: the objectives of each set of rows.
         config: the architecture.
         max_length: tokens of the longest row that will be fed.
 
     Raises:
         UserError: as :func:`build_task`.
     """
-    inputs = {member: task_inputs(objectives, config.use_task_id) for member, objectives in members.items()}
-    for member, objectives in members.items():
-        _check(member, objectives, config, max_length)
-    everything = [objective for objectives in members.values() for objective in objectives]
+    inputs = {group: task_inputs(objectives, config.use_task_id) for group, objectives in groups.items()}
+    for group, objectives in groups.items():
+        _check(group, objectives, config, max_length)
+    everything = [objective for objectives in groups.values() for objective in objectives]
 
     def forward(model: Any, feeds: dict[str, Value]) -> list[LossTerm]:
         terms = []
-        for member, objectives in members.items():
-            own = {item.name: feeds[prefixed(member, item.name)] for item in inputs[member]}
+        for group, objectives in groups.items():
+            own = {item.name: feeds[prefixed(group, item.name)] for item in inputs[group]}
             outputs = model(own)
             for term in (term for objective in objectives for term in objective.loss(model, outputs, own)):
-                terms.append(replace(term, name=prefixed(member, term.name), labels=prefixed(member, term.labels)))
+                terms.append(replace(term, name=prefixed(group, term.name), labels=prefixed(group, term.labels)))
         return terms
 
-    flat = [replace(item, name=prefixed(member, item.name)) for member, items in inputs.items() for item in items]
-    return Task(name, flat, lambda: PretrainingModel(config, everything), forward)
+    flat = [replace(item, name=prefixed(group, item.name)) for group, items in inputs.items() for item in items]
+    return ProgramSpec(name, flat, lambda: PretrainingModel(config, everything), forward)
 
 
 def _check(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, max_length: int) -> None:

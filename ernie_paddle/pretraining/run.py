@@ -14,7 +14,7 @@ import numpy as np
 
 from ernie_paddle.checkpoints.model_dir import CONFIG, tokenizer_files
 from ernie_paddle.pretraining.architecture import architecture
-from ernie_paddle.pretraining.batches.joint_steps import CompositeReader
+from ernie_paddle.pretraining.batches.joint_steps import JointStepReader
 from ernie_paddle.pretraining.batches.label_check import require_evaluation, require_labels
 from ernie_paddle.pretraining.batches.run_data import (
     has_heldout,
@@ -28,10 +28,10 @@ from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader
 from ernie_paddle.pretraining.continuation import LABELS, ORIGIN, RECIPE, Origin, class_labels, open_origin
 from ernie_paddle.pretraining.identity import identity
 from ernie_paddle.pretraining.learning_rates import learning_rates
-from ernie_paddle.pretraining.model import build_composite, build_task
+from ernie_paddle.pretraining.model import build_joint, build_task
 from ernie_paddle.pretraining.recipe import Recipe
 from ernie_paddle.pretraining.schedule.plan import make_plan
-from ernie_paddle.pretraining.schedule.task_sums import combine
+from ernie_paddle.pretraining.schedule.task_sums import sum_tasks
 from propeller.device import distributed
 from propeller.errors import UserError
 from propeller.learner import Learner
@@ -111,23 +111,23 @@ class Pretraining:
         self.readers = {name: data.open() for name, data in self.train_data.items()}
         common_vocab(paths)
         self.heldout = open_heldout(self.plan, self.config)
-        for member in (member for reader in self.readers.values() for member in row_readers(reader)):
-            require_labels(member)
+        for group in (group for reader in self.readers.values() for group in row_readers(reader)):
+            require_labels(group)
         for data in self.heldout.values():
             require_evaluation(data.open(), self._evaluated_batches(data.open()))
         self.labels = class_labels(recipe)
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
         # Tasks that are trained in sums only have a Program of their own for their evaluation.
         alone = {
-            task: training_data(recipe, combine(recipe, [task]), self.config).open()
+            task: training_data(recipe, sum_tasks(recipe, [task]), self.config).open()
             for task in recipe.tasks
             if task not in self.readers
         }
         length = recipe.data.max_length
         for name, reader in {**self.readers, **alone}.items():
-            if isinstance(reader, CompositeReader):
-                members = {member.task: member.objectives for member in reader.members}
-                self.learner.add(build_composite(name, members, self.config, max_length=length))
+            if isinstance(reader, JointStepReader):
+                groups = {group.task: group.objectives for group in reader.groups}
+                self.learner.add(build_joint(name, groups, self.config, max_length=length))
             else:
                 self.learner.add(build_task(name, reader.objectives, self.config, max_length=length))
         self.skipped = SkippedData()
@@ -246,14 +246,14 @@ class Pretraining:
         for name, reader in self.readers.items():
             steps = " / ".join(str(stage.get(name, 0)) for stage in self.schedule.table())
             lines.append(f"{name}: steps per stage {steps}")
-            for member in row_readers(reader):
-                objectives = " + ".join(objective.name for objective in member.objectives)
+            for group in row_readers(reader):
+                objectives = " + ".join(objective.name for objective in group.objectives)
                 lines.append(
-                    f"  task {member.task} ({objectives}): {member.plan.samples_per_epoch:,} samples in "
-                    f"{member.plan.batches_per_epoch:,} batches an epoch, padding {member.plan.padding_ratio(8):.1%}"
+                    f"  task {group.task} ({objectives}): {group.plan.samples_per_epoch:,} samples in "
+                    f"{group.plan.batches_per_epoch:,} batches an epoch, padding {group.plan.padding_ratio(8):.1%}"
                 )
-        members = [member for reader in self.readers.values() for member in row_readers(reader)]
-        left_out = [line for member in members for line in member.skipped.lines()]
+        groups = [group for reader in self.readers.values() for group in row_readers(reader)]
+        left_out = [line for group in groups for line in group.skipped.lines()]
         return lines + list(dict.fromkeys(left_out))
 
     def heldout_entropy(self) -> float | None:

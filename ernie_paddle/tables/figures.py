@@ -11,7 +11,7 @@ from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.jobs.job import Result
 from ernie_paddle.objectives.registry import registry
 from ernie_paddle.objectives.shared.masked_lm import MaskedLM
-from ernie_paddle.tables.plan import Plan, Run
+from ernie_paddle.tables.plan import TablePlan, TableRun
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Figure:
 class Figures:
     """What the results of a plan's runs say."""
 
-    plan: Plan
-    results: Mapping[Run, Result]
+    plan: TablePlan
+    results: Mapping[TableRun, Result]
 
     # ------------------------------------------------------------------------------------------------ pre-training
 
@@ -48,7 +48,7 @@ class Figures:
 
     def curve(self, row: str, seed: int, task: str, metric: str) -> list[tuple[int, float]]:
         """(step, value) of a task's held-out metric; empty where there is none."""
-        result = self.results.get(Run(row, seed, None), {"evaluations": []})
+        result = self.results.get(TableRun(row, seed, None), {"evaluations": []})
         lines = [line for line in result["evaluations"] if line["name"] == task and metric in line["metrics"]]
         return [(line["step"], line["metrics"][metric]) for line in lines]
 
@@ -85,14 +85,14 @@ class Figures:
 
     def score(self, row: str, benchmark: Benchmark, metric: str) -> Figure | None:
         """A metric of a benchmark's development set, times 100."""
-        found = [self.results.get(Run(row, seed, benchmark)) for seed in self.plan.seeds]
+        found = [self.results.get(TableRun(row, seed, benchmark)) for seed in self.plan.seeds]
         return Figure.of([100 * result["best"][metric] for result in found if result])
 
     def averages(self, row: str) -> list[float]:
         """For each seed that has all benchmarks: the mean over them of the mean over their metrics (as GLUE does)."""
         found = []
         for seed in self.plan.seeds:
-            results = [self.results.get(Run(row, seed, benchmark)) for benchmark in self.plan.benchmarks]
+            results = [self.results.get(TableRun(row, seed, benchmark)) for benchmark in self.plan.benchmarks]
             pairs = zip(results, self.plan.benchmarks, strict=True)
             means = [statistics.fmean(run["best"][name] for name in item.metrics) for run, item in pairs if run]
             if means and len(means) == len(results):

@@ -103,7 +103,7 @@ class SizeConfig:
 
 
 @dataclass(frozen=True)
-class Run:
+class TableRun:
     """One pre-training run (`benchmark` is None), or one fine-tuning run."""
 
     row: str
@@ -126,7 +126,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TablePlan:
     """All runs of a table.
 
     Attributes:
@@ -148,17 +148,17 @@ class Plan:
     benchmarks: Sequence[Benchmark]
 
     @cached_property
-    def trials(self) -> list[list[Run]]:
+    def trials(self) -> list[list[TableRun]]:
         """The runs of each row and seed, pre-training first; all rows of a seed come before the next seed."""
         tuned = [None, *self.benchmarks]
         return [
-            [Run(name, seed, item) for item in tuned if item or row.recipe]
+            [TableRun(name, seed, item) for item in tuned if item or row.recipe]
             for seed in self.seeds
             for name, row in self.table.rows.items()
             if row.recipe or self.benchmarks
         ]
 
-    def overrides(self, run: Run) -> list[str]:
+    def overrides(self, run: TableRun) -> list[str]:
         """The settings that replace those of the row's recipe, as `--set` takes them."""
         row, size = self.table.rows[run.row], self.size
         given = [*([f"arch={size.arch}"] if size.arch else []), *size.set]
@@ -175,14 +175,14 @@ class Plan:
             ]
         return given
 
-    def pretrain_arguments(self, run: Run, corpus: Path, folder: Path) -> list[str]:
+    def pretrain_arguments(self, run: TableRun, corpus: Path, folder: Path) -> list[str]:
         """`ernie` arguments of a pre-training run."""
         recipe = self.table.rows[run.row].recipe
         assert recipe is not None
         sets = [word for setting in self.overrides(run) for word in ("--set", setting)]
         return ["pretrain", "--recipe", recipe, "--data", str(corpus), "--output", str(folder), *sets]
 
-    def finetune_arguments(self, run: Run, train: Path, dev: Path, vocab: Path, folder: Path) -> list[str]:
+    def finetune_arguments(self, run: TableRun, train: Path, dev: Path, vocab: Path, folder: Path) -> list[str]:
         """`ernie` arguments of a fine-tuning run but for `--model`, which names the last checkpoint of its row."""
         assert run.benchmark is not None
         words = ["finetune", "--train", str(train), "--dev", str(dev), *run.benchmark.arguments()]
@@ -193,7 +193,7 @@ class Plan:
             words += ["--size", self.size.arch or self.table.arch, "--vocab", str(vocab)]
         return words
 
-    def settings(self, run: Run) -> dict[str, Any]:
+    def settings(self, run: TableRun) -> dict[str, Any]:
         """What decides the result of a run beside its data: a finished run with other settings is another run."""
         row = self.table.rows[run.row]
         plain: dict[str, Any] = {"recipe": row.recipe, "set": self.overrides(run) if row.recipe else []}

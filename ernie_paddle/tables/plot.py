@@ -10,7 +10,7 @@ from typing import Any
 
 from ernie_paddle.pretraining.recipe import JOINED
 from ernie_paddle.tables.figures import Figure, Figures
-from ernie_paddle.tables.plan import Run
+from ernie_paddle.tables.plan import TableRun
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 _PANEL = (4.6, 3.1)
@@ -95,7 +95,7 @@ def _strip(axes: Any, figures: Figures, row: str, tasks: Sequence[str], colour: 
 
 def _stages(figures: Figures, row: str) -> list[dict[str, int]]:
     """The stages of a row, from the first seed that has them; an empty list where none has."""
-    runs = [figures.results.get(Run(row, seed, None)) for seed in figures.plan.seeds]
+    runs = [figures.results.get(TableRun(row, seed, None)) for seed in figures.plan.seeds]
     return next((list(result["stages"]) for result in runs if result), [])
 
 

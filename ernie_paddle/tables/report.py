@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ernie_paddle.jobs.job import Result
 from ernie_paddle.tables.figures import Figure, Figures
-from ernie_paddle.tables.plan import Plan, Run
+from ernie_paddle.tables.plan import TablePlan, TableRun
 
 WITHOUT_INPUT = "majority class, mean score"
 _METRICS = {"mcc": "MCC", "f1": "F1", "accuracy": "acc.", "spearman": "Spearman"}
@@ -35,7 +35,11 @@ class Column:
 
 
 def markdown(
-    plan: Plan, results: Mapping[Run, Result], failures: Mapping[Run, str], made_by: str, picture: str | None
+    plan: TablePlan,
+    results: Mapping[TableRun, Result],
+    failures: Mapping[TableRun, str],
+    made_by: str,
+    picture: str | None,
 ) -> str:
     """The whole report.
 
@@ -64,7 +68,7 @@ def markdown(
     return "\n".join(lines) + "\n"
 
 
-def _budget(plan: Plan, results: Mapping[Run, Result]) -> list[str]:
+def _budget(plan: TablePlan, results: Mapping[TableRun, Result]) -> list[str]:
     steps = sorted({result["steps"] for result in results.values() if "stages" in result})
     trained = f"; {' to '.join(f'{n:,}' for n in dict.fromkeys((steps[0], steps[-1])))} updates each" if steps else ""
     settings = plan.size.finetune

@@ -11,13 +11,13 @@ from ernie_paddle.jobs import child
 from ernie_paddle.jobs.job import Group, Job, Result
 from ernie_paddle.jobs.runner import JobRunner, one_process
 from ernie_paddle.tables import trial
-from ernie_paddle.tables.plan import Plan, Run
+from ernie_paddle.tables.plan import TablePlan, TableRun
 from ernie_paddle.tables.sources import Sources, tables_of
 
 _FIGURES = {"mcc", "f1", "accuracy", "spearman", "pearson"}
 
 
-def table_runner(plan: Plan, sources: Sources, output: Path, gpus: str | None = None) -> JobRunner[Run]:
+def table_runner(plan: TablePlan, sources: Sources, output: Path, gpus: str | None = None) -> JobRunner[TableRun]:
     """What does the runs of a plan.
 
     Args:
@@ -39,12 +39,12 @@ def table_runner(plan: Plan, sources: Sources, output: Path, gpus: str | None = 
     return JobRunner(groups_of(plan, sources, output), output, _said, launcher)
 
 
-def groups_of(plan: Plan, sources: Sources, output: Path) -> list[Group[Run]]:
+def groups_of(plan: TablePlan, sources: Sources, output: Path) -> list[Group[TableRun]]:
     """The runs of each row and seed."""
     return [_group(plan, sources, output, runs) for runs in plan.trials]
 
 
-def _group(plan: Plan, sources: Sources, output: Path, runs: Sequence[Run]) -> Group[Run]:
+def _group(plan: TablePlan, sources: Sources, output: Path, runs: Sequence[TableRun]) -> Group[TableRun]:
     base = next((run for run in runs if run.benchmark is None), None)
     jobs = [
         Job(
@@ -62,7 +62,7 @@ def _group(plan: Plan, sources: Sources, output: Path, runs: Sequence[Run]) -> G
     return Group(runs[0].folder(output).parent, jobs)
 
 
-def _arguments(plan: Plan, sources: Sources, output: Path, run: Run) -> Callable[[], dict[str, Any]]:
+def _arguments(plan: TablePlan, sources: Sources, output: Path, run: TableRun) -> Callable[[], dict[str, Any]]:
     """The arguments of the run's function in `trial`."""
     folder = run.folder(output)
 
@@ -74,13 +74,13 @@ def _arguments(plan: Plan, sources: Sources, output: Path, run: Run) -> Callable
         pretrained = plan.table.rows[run.row].recipe
         return {
             "arguments": plan.finetune_arguments(run, train, dev, sources.vocab, folder),
-            "model_of": str(Run(run.row, run.seed, None).folder(output)) if pretrained else None,
+            "model_of": str(TableRun(run.row, run.seed, None).folder(output)) if pretrained else None,
         }
 
     return arguments
 
 
-def _said(job: Job[Run], result: Result) -> str:
+def _said(job: Job[TableRun], result: Result) -> str:
     figures = _last_losses(result) if "stages" in result else result["best"]
     return ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if _is_told(name))
 

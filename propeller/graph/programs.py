@@ -28,7 +28,7 @@ from propeller.graph.inputs import COUNT_SUFFIX
 from propeller.graph.losses import LossTerm
 from propeller.graph.optim import OptimizerConfig, ParameterRules
 from propeller.graph.precision import LossScale, PrecisionConfig
-from propeller.graph.spec import Layer, Task
+from propeller.graph.spec import Layer, ProgramSpec
 from propeller.graph.variables import Variables
 from propeller.values import Value
 
@@ -82,7 +82,7 @@ class Built:
 
 
 def build(
-    task: Task,
+    spec: ProgramSpec,
     kind: Kind,
     optimizer: OptimizerConfig,
     rules: ParameterRules,
@@ -101,16 +101,16 @@ def build(
     terms: Terms | None = None
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*do not have 'place' interface")  # Paddle about its own code
-        inputs = {item.name: paddle.static.data(item.name, item.graph_shape, item.dtype) for item in task.inputs}
-        model = task.model()
+        inputs = {item.name: paddle.static.data(item.name, item.graph_shape, item.dtype) for item in spec.inputs}
+        model = spec.model()
         _set_mode(model, training=kind in ("train", "accumulate", "apply"))
         with precision.autocast():
-            result = task.forward(model, dict(inputs))
-        names = _check_parameters(task, program, variables)
+            result = spec.forward(model, dict(inputs))
+        names = _check_parameters(spec, program, variables)
         if kind == "infer":
-            outputs = _check_outputs(task, result)
+            outputs = _check_outputs(spec, result)
         else:
-            losses = _check_terms(task, result)
+            losses = _check_terms(spec, result)
             terms = Terms(
                 names=tuple(term.name for term in losses),
                 labels=tuple(term.labels for term in losses),
@@ -131,7 +131,7 @@ def build(
     return Built(kind, program, startup, inputs, outputs, terms, names)
 
 
-def discover(task: Task, variables: Variables) -> tuple[paddle.static.Program, tuple[str, ...]]:
+def discover(spec: ProgramSpec, variables: Variables) -> tuple[paddle.static.Program, tuple[str, ...]]:
     """Build only a task's layers: their start-up Program, and the names of their parameters.
 
     Raises:
@@ -140,8 +140,8 @@ def discover(task: Task, variables: Variables) -> tuple[paddle.static.Program, t
     static.enable()  # something else in the process may have left static mode
     program, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
-        task.model()
-        return startup, _check_parameters(task, program, variables)
+        spec.model()
+        return startup, _check_parameters(spec, program, variables)
 
 
 def _set_mode(model: Layer, *, training: bool) -> None:
@@ -151,35 +151,35 @@ def _set_mode(model: Layer, *, training: bool) -> None:
         model.eval()
 
 
-def _check_parameters(task: Task, program: paddle.static.Program, variables: Variables) -> tuple[str, ...]:
+def _check_parameters(spec: ProgramSpec, program: paddle.static.Program, variables: Variables) -> tuple[str, ...]:
     names: list[str] = []
     for parameter in program.global_block().all_parameters():
         name, shape = parameter.name, tuple(parameter.shape)
         if _AUTOMATIC_NAME.search(name):
             raise UserError(
-                f"task {task.name!r}: parameter {name!r} of shape {shape} has no name of its own, so that it cannot be "
+                f"task {spec.name!r}: parameter {name!r} of shape {shape} has no name of its own, so that it cannot be "
                 "shared between Programs; give it one with paddle.ParamAttr(name=...)"
             )
         if "@" in name:
-            raise UserError(f"task {task.name!r}: parameter name {name!r} contains '@', which is kept for propeller")
+            raise UserError(f"task {spec.name!r}: parameter name {name!r} contains '@', which is kept for propeller")
         if name in variables and variables.shapes[name] != shape:
             raise UserError(
-                f"task {task.name!r}: parameter {name!r} has shape {shape} here, but {variables.shapes[name]} in an "
+                f"task {spec.name!r}: parameter {name!r} has shape {shape} here, but {variables.shapes[name]} in an "
                 "earlier task; rename one of the two, or give them the same shape"
             )
         names.append(name)
     return tuple(names)
 
 
-def _check_outputs(task: Task, result: object) -> dict[str, Value]:
+def _check_outputs(spec: ProgramSpec, result: object) -> dict[str, Value]:
     if not isinstance(result, Mapping) or not result:
-        raise UserError(f"task {task.name!r} cannot infer: its forward has to return its outputs by name")
+        raise UserError(f"task {spec.name!r} cannot infer: its forward has to return its outputs by name")
     # NumPy has no bfloat16: what is fetched leaves the graph in float32.
     half = (paddle.bfloat16, paddle.float16)
     return {name: paddle.cast(value, "float32") if value.dtype in half else value for name, value in result.items()}
 
 
-def _check_terms(task: Task, result: object) -> list[LossTerm]:
+def _check_terms(spec: ProgramSpec, result: object) -> list[LossTerm]:
     if (
         not isinstance(result, Sequence)
         or not result
@@ -187,11 +187,11 @@ def _check_terms(task: Task, result: object) -> list[LossTerm]:
         or len({term.name for term in result}) != len(result)
     ):
         raise UserError(
-            f"task {task.name!r} cannot be trained or evaluated: its forward has to return LossTerms, at least one, "
+            f"task {spec.name!r} cannot be trained or evaluated: its forward has to return LossTerms, at least one, "
             "each with a name of its own"
         )
     for term in result:
-        task.input(term.labels)
+        spec.input(term.labels)
         for value in (term.total, term.hits):
             assert value is None or tuple(value.shape) in ((), (1,)), f"term {term.name!r} has shape {value.shape}"
     return list(result)

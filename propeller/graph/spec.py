@@ -1,4 +1,4 @@
-"""A task: the inputs, the layers and the graph that one family of Programs is built from."""
+"""The specification of a family of Programs: their inputs, their layers and how the graph is built."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ Forward = Callable[[Layer, dict[str, Value]], Sequence[LossTerm] | Mapping[str, 
 
 
 @dataclass(frozen=True)
-class Task:
-    """Something to train, evaluate or infer.
+class ProgramSpec:
+    """What Programs are built from, to train, evaluate or infer; messages call it a task.
 
-    Tasks of one Learner share every parameter that has the same name; so all parameters need explicit names
-    (``ParamAttr(name=...)``).
+    The specifications of one Learner share every parameter that has the same name; so all parameters need explicit
+    names (``ParamAttr(name=...)``).
 
     Attributes:
         name: unique name within a Learner.
         inputs: the arrays of a batch, all of which the Program is fed.
         model: makes the layers. It is called once for each Program, inside that Program's guard.
-        forward: builds the graph from the layers and the fed variables (by input name). A task that is trained or
-            evaluated returns LossTerms; a task that infers returns the outputs by name.
+        forward: builds the graph from the layers and the fed variables (by input name). To train or evaluate, it
+            returns LossTerms; to infer, the outputs by name.
     """
 
     name: str

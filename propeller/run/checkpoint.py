@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from propeller.errors import UserError
-
-Arrays = Mapping[str, "np.ndarray[Any, Any]"]
 
 MANIFEST = "manifest.json"
 BEST = "best.json"
@@ -126,7 +125,7 @@ def write_json(path: Path, value: Any) -> None:
 def save(
     root: Path,
     step: int,
-    tensors: Mapping[str, Arrays],
+    tensors: Mapping[str, Mapping[str, NDArray[Any]]],
     documents: Mapping[str, Any] | None = None,
     files: Mapping[str, Path] | None = None,
     *,

@@ -26,7 +26,7 @@ import paddle
 
 from propeller.device import distributed
 from propeller.errors import UserError
-from propeller.learner import Batch, Learner
+from propeller.learner import Feed, Learner
 from propeller.run import checkpoint
 from propeller.run.hooks import (
     EarlyStop,
@@ -64,7 +64,7 @@ class StepInput:
     """
 
     task: str
-    micro_batches: Sequence[Batch]
+    micro_batches: Sequence[Feed]
     lr: float
     units: int
     slots: int

@@ -21,7 +21,7 @@ import paddle
 
 from propeller.device import static
 from propeller.errors import UserError
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.run.checkpoint import sha256_file
 from propeller.values import Value
 
@@ -33,7 +33,7 @@ VERSION = 1
 
 def export_program(
     directory: Path,
-    task: Task,
+    spec: ProgramSpec,
     parameters: Mapping[str, np.ndarray[Any, Any]],
     *,
     metadata: Mapping[str, Any] | None = None,
@@ -60,7 +60,7 @@ def export_program(
         aside = Path(tempfile.mkdtemp(prefix=f".tmp-{directory.name}-", dir=directory.parent))
         aside.chmod(0o755)
         try:
-            description = _save(aside / MODEL, task, parameters)
+            description = _save(aside / MODEL, spec, parameters)
             for name, value in documents.items():
                 (aside / name).write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             for name, source in files.items():
@@ -101,7 +101,7 @@ def _put_in_place(aside: Path, directory: Path) -> None:
         shutil.rmtree(old)
 
 
-def _save(prefix: Path, task: Task, parameters: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
+def _save(prefix: Path, spec: ProgramSpec, parameters: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     """Build the graph and write Paddle's two files; returns the description for export.json."""
     program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
     place = paddle.CPUPlace()
@@ -110,25 +110,25 @@ def _save(prefix: Path, task: Task, parameters: Mapping[str, np.ndarray[Any, Any
         paddle.static.program_guard(program, startup),
         paddle.utils.unique_name.guard(),
     ):
-        inputs = {item.name: paddle.static.data(item.name, item.graph_shape, item.dtype) for item in task.inputs}
-        model = task.model()
+        inputs = {item.name: paddle.static.data(item.name, item.graph_shape, item.dtype) for item in spec.inputs}
+        model = spec.model()
         model.eval()
-        outputs = task.forward(model, dict(inputs))
+        outputs = spec.forward(model, dict(inputs))
         if not isinstance(outputs, Mapping) or not outputs:
-            raise UserError(f"task {task.name!r} cannot be exported: its forward has to return its outputs by name")
+            raise UserError(f"task {spec.name!r} cannot be exported: its forward has to return its outputs by name")
         fetched = _distinct(outputs, inputs)
         for parameter in program.global_block().all_parameters():
             name, shape = parameter.name, tuple(parameter.shape)
             if name not in parameters:
-                raise UserError(f"export of task {task.name!r}: there is no parameter {name!r} among those given")
+                raise UserError(f"export of task {spec.name!r}: there is no parameter {name!r} among those given")
             array = np.ascontiguousarray(parameters[name], dtype=np.float32).reshape(np.shape(parameters[name]))
             if array.shape != shape:
-                raise UserError(f"export of task {task.name!r}: {name!r} has shape {array.shape}, needed is {shape}")
+                raise UserError(f"export of task {spec.name!r}: {name!r} has shape {array.shape}, needed is {shape}")
             scope.var(name).get_tensor().set(array, place)
         # An input that no operator reads would be pruned, and then missed by the predictor.
-        used = [item for item in task.inputs if not inputs[item.name].use_empty()]
+        used = [item for item in spec.inputs if not inputs[item.name].use_empty()]
         if not used:
-            raise UserError(f"task {task.name!r} cannot be exported: its outputs depend on no input")
+            raise UserError(f"task {spec.name!r} cannot be exported: its outputs depend on no input")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             paddle.static.save_inference_model(
@@ -142,9 +142,9 @@ def _save(prefix: Path, task: Task, parameters: Mapping[str, np.ndarray[Any, Any
         "format": FORMAT,
         "version": VERSION,
         "paddle": paddle.__version__,
-        "task": task.name,
+        "task": spec.name,
         "inputs": [{"name": item.name, "shape": list(item.shape), "dtype": item.dtype} for item in used],
-        "unused_inputs": [item.name for item in task.inputs if item not in used],
+        "unused_inputs": [item.name for item in spec.inputs if item not in used],
         "outputs": list(fetched),
     }
 

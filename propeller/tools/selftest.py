@@ -25,7 +25,7 @@ from propeller.tools import fleetrun
 
 if TYPE_CHECKING:
     from propeller.graph.precision import PrecisionConfig
-    from propeller.graph.spec import Task
+    from propeller.graph.spec import ProgramSpec
     from propeller.learner import Learner
 
 Device = Literal["gpu", "cpu"]
@@ -58,13 +58,13 @@ def batch(number: int) -> dict[str, np.ndarray[Any, Any]]:
     return {"x": x, "y": x.max(1) * CLASSES // SYMBOLS, "factor": np.ones(1, np.float32)}
 
 
-def toy_task() -> Task:
+def toy_task() -> ProgramSpec:
     """An embedding, two blocks of dense layers with LayerNorm, a classifier; "factor" can make the loss overflow."""
     import paddle
 
     from propeller.graph.inputs import Input
     from propeller.graph.losses import LossTerm
-    from propeller.graph.spec import Task
+    from propeller.graph.spec import ProgramSpec
 
     functional = paddle.nn.functional
 
@@ -106,7 +106,7 @@ def toy_task() -> Task:
         return [LossTerm("class", total, "y")]
 
     inputs = (Input("x", (None, LENGTH), "int64"), Input("y", (None,), "int64"), Input("factor", (1,), "float32"))
-    return Task("toy", inputs, Toy, forward)
+    return ProgramSpec("toy", inputs, Toy, forward)
 
 
 def learner_for(precision: PrecisionConfig | None = None) -> Learner:

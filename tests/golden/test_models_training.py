@@ -21,14 +21,14 @@ from ernie_paddle.models.losses import cross_entropy_sum
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 GRADIENT, AFTER_STEP = 2e-6, 1e-4
 RENAMED = {"token_type_ids": "segment_ids", "task_type_ids": "task_ids"}
 
 
-def _task(config: ErnieConfig) -> Task:
+def _task(config: ErnieConfig) -> ProgramSpec:
     class Model(nn.Layer):
         def __init__(self) -> None:
             super().__init__()
@@ -42,7 +42,7 @@ def _task(config: ErnieConfig) -> Task:
 
     names = ("input_ids", "segment_ids", "task_ids", "attention_mask")
     labels = [Input("positions", (None,), "int64"), Input("labels", (None,), "int64", ignore=-100)]
-    return Task("mlm", [*(Input(name, (None, None), "int64") for name in names), *labels], Model, forward)
+    return ProgramSpec("mlm", [*(Input(name, (None, None), "int64") for name in names), *labels], Model, forward)
 
 
 def _first_batch(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

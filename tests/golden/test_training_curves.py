@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 # isort: split
@@ -30,7 +30,7 @@ LOSS, NORM = 5e-5, 1e-4
 """Tolerances that the golden's README states (float32)."""
 
 
-def masked_lm_task(config: ErnieConfig) -> Task:
+def masked_lm_task(config: ErnieConfig) -> ProgramSpec:
     class Model(nn.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
@@ -45,7 +45,7 @@ def masked_lm_task(config: ErnieConfig) -> Task:
 
     grids = [Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "task_ids", "attention_mask")]
     labels = Input("labels", (None,), "int64", ignore=-100)
-    return Task("mlm", [*grids, Input("positions", (None,), "int64"), labels], Model, forward)
+    return ProgramSpec("mlm", [*grids, Input("positions", (None,), "int64"), labels], Model, forward)
 
 
 def rows(batches: dict[str, np.ndarray], step: int, part: slice) -> dict[str, np.ndarray]:

@@ -14,7 +14,7 @@ import paddle
 
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 
 N_SYMBOLS, HIDDEN = 20, 16
 IGNORE = -100
@@ -64,19 +64,19 @@ def _losses(model: Any, inputs: dict[str, Any]) -> list[LossTerm]:
 INPUTS = (Input("x", (None, None), "int64"), Input("y", (None,), "int64", ignore=IGNORE))
 
 
-def task(name: str = "toy", *, head: str = "head", classes: int = 3, dropout: float = 0.0) -> Task:
+def task(name: str = "toy", *, head: str = "head", classes: int = 3, dropout: float = 0.0) -> ProgramSpec:
     """A task with two loss terms, whose labels are counted apart ("z" is ignored where it is -1)."""
     inputs = (*INPUTS, Input("z", (None,), "float32", ignore=-1.0), Input("factor", (None,), "float32"))
-    return Task(name, inputs, lambda: Classifier(head, classes, dropout), _losses)
+    return ProgramSpec(name, inputs, lambda: Classifier(head, classes, dropout), _losses)
 
 
-def infer_task(name: str = "guess", *, head: str = "head", classes: int = 3, dropout: float = 0.0) -> Task:
+def infer_task(name: str = "guess", *, head: str = "head", classes: int = 3, dropout: float = 0.0) -> ProgramSpec:
     """The same layers; returns the probabilities."""
 
     def forward(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         return {"probabilities": paddle.nn.functional.softmax(model(inputs["x"]))}
 
-    return Task(name, INPUTS[:1], lambda: Classifier(head, classes, dropout), forward)
+    return ProgramSpec(name, INPUTS[:1], lambda: Classifier(head, classes, dropout), forward)
 
 
 def batch(number: int, rows: int = 12, classes: int = 3) -> dict[str, np.ndarray]:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ernie_paddle.checkpoints.shapes import encoder_shapes, head_shapes
-from ernie_paddle.checkpoints.weights import Arrays, Weights
+from ernie_paddle.checkpoints.weights import Weights
 from ernie_paddle.models.config import ErnieConfig
+from propeller.values import Arrays
 from reader.tokenizers.load import load_tokenizer
 
 CONFIG = ErnieConfig(

@@ -15,7 +15,7 @@ from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from helpers.finetune_toy import CONFIG, WORDS, write_pretrained, write_table
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 LAYERS = 3
@@ -46,7 +46,7 @@ def hidden(folder: Path) -> list[NDArray[np.float64]]:
         found = encoder(*(values[item.name] for item in MODEL_INPUTS[:2]), keep_all_hidden=True).all_hidden
         return {str(number): value for number, value in enumerate(found)}
 
-    learner.add(Task("all", MODEL_INPUTS[:2], lambda: Encoder(model.config, add_pooler=False), outputs))
+    learner.add(ProgramSpec("all", MODEL_INPUTS[:2], lambda: Encoder(model.config, add_pooler=False), outputs))
     learner.load_parameters(model.parameters())
     texts = [line.split("\t")[0] for line in (folder / "table.tsv").read_text().splitlines()[1:]]
     vectors = []

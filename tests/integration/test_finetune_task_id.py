@@ -20,7 +20,7 @@ from helpers.finetune_toy import CONFIG, write_pretrained, write_table
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from propeller.run import checkpoint
 from propeller.settings import from_mapping
@@ -97,8 +97,8 @@ def test_the_id_is_kept_with_the_model_and_used(tmp_path: Path, capsys: pytest.C
     learner = Learner(OptimizerConfig(), seed=0)
     learner.add(encoder_task(tuned.config, with_pooled=True))
     given = encoder_task(plain, with_pooled=True)
-    learner.add(Task("given", [*given.inputs, ids], given.model, hidden))
-    learner.add(Task("without", given.inputs, given.model, given.forward))
+    learner.add(ProgramSpec("given", [*given.inputs, ids], given.model, hidden))
+    learner.add(ProgramSpec("without", given.inputs, given.model, given.forward))
     learner.load_parameters(arrays)
     batch = {name: np.ones((2, 5), np.int64) for name in ("input_ids", "segment_ids", "attention_mask")}
     own = learner.infer("encode", batch)["hidden"]

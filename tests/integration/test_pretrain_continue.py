@@ -67,7 +67,7 @@ def test_old_parameters_and_moments_are_kept_and_new_ones_begin(
     assert len(fresh) == 4
     assert all(name in lines[1] for name in fresh)
     alone = Learner(training.recipe.train.optimizer, seed=training.recipe.train.seed)
-    alone.add(training.learner.task("sentence_reordering"))
+    alone.add(training.learner.spec("sentence_reordering"))
     initial = alone.parameters()
     assert all(np.array_equal(now[name], initial[name]) for name in fresh)
 

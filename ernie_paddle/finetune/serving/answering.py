@@ -8,21 +8,21 @@ from typing import Any
 from numpy.typing import NDArray
 
 from ernie_paddle.checkpoints.model_dir import ModelDir
-from ernie_paddle.finetune.serving.inference import Run
+from ernie_paddle.finetune.serving.inference import Infer
 from ernie_paddle.finetune.task_type import TaskType
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 
 ANSWER_TASK = "answer"
 
 
-def answer_task(task: TaskType, config: ErnieConfig) -> Task:
+def answer_task(task: TaskType, config: ErnieConfig) -> ProgramSpec:
     """What a fine-tuned model answers, as a task for the Learner and the export."""
-    return Task(ANSWER_TASK, task.inputs(False), lambda: task.layer(config), task.outputs)
+    return ProgramSpec(ANSWER_TASK, task.inputs(False), lambda: task.layer(config), task.outputs)
 
 
-def model_runner(model: ModelDir) -> Run:
+def model_runner(model: ModelDir) -> Infer:
     """The outputs of the model's task, computed by a static Program (checkpoint) or Paddle Inference (exported).
 
     Raises:
@@ -49,7 +49,7 @@ def model_runner(model: ModelDir) -> Run:
     return run
 
 
-def _exported(model: ModelDir) -> Run:
+def _exported(model: ModelDir) -> Infer:
     from propeller.serving.predictor import Predictor
 
     predictor = Predictor(model.path)

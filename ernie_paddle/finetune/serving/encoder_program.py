@@ -9,14 +9,14 @@ from ernie_paddle.finetune.networks.layers import encode
 from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 
 
-def encoder_task(config: ErnieConfig, with_pooled: bool) -> Task:
+def encoder_task(config: ErnieConfig, with_pooled: bool) -> ProgramSpec:
     """Inputs as in fine-tuning; outputs `hidden` [B, T, H] and with `with_pooled` `pooled` [B, H]."""
 
     def outputs(encoder: Encoder, values: Mapping[str, Any]) -> dict[str, Any]:
         found = encode(encoder, values)
         return {"hidden": found.hidden_BTH, **({"pooled": found.pooled_BH} if with_pooled else {})}
 
-    return Task("encode", MODEL_INPUTS, lambda: Encoder(config, add_pooler=with_pooled), outputs)
+    return ProgramSpec("encode", MODEL_INPUTS, lambda: Encoder(config, add_pooler=with_pooled), outputs)

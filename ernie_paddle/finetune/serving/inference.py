@@ -9,17 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load, save
 
-from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
+from ernie_paddle.finetune.task_type import Dataset, TaskType
+from propeller.values import Arrays
 from reader.batches.epochs import evaluation_batches
 from reader.batches.rows import ranges
 
-Run = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
+Infer = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
 """Inputs of one batch -> outputs of it (first axis: rows)."""
 
 _ROWS = "@rows"
 
 
-def run_dataset(run: Run, task: TaskType, data: Dataset, batch_rows: int, *, rank: int = 0, world: int = 1) -> Arrays:
+def run_dataset(run: Infer, task: TaskType, data: Dataset, batch_rows: int, *, rank: int = 0, world: int = 1) -> Arrays:
     """The model's outputs for every row of the data, each row once, whatever the number of ranks.
 
     Args:

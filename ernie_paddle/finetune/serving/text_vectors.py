@@ -18,7 +18,7 @@ from ernie_paddle.finetune.networks.pooling import POOLINGS, pool, unit
 from ernie_paddle.finetune.tasks.retrieval import Retrieval
 from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from propeller.errors import UserError
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from reader.batches.epochs import evaluation_batches
 from reader.batches.rows import Encoded, pad_rows
 
@@ -94,7 +94,7 @@ def _checkpoint(model: ModelDir, pooling: str, layer: int) -> Callable[..., NDAr
         return {"vectors": pool(hidden_BTH, values["attention_mask"], pooling)}
 
     learner = Learner(OptimizerConfig(), seed=0)
-    learner.add(Task(_TASK, MODEL_INPUTS, lambda: Encoder(config, add_pooler=False), outputs))
+    learner.add(ProgramSpec(_TASK, MODEL_INPUTS, lambda: Encoder(config, add_pooler=False), outputs))
     report = learner.load_parameters(model.parameters())
     if not report.complete:
         wrong = [*report.missing, *(name for name, _, _ in report.mismatched)]

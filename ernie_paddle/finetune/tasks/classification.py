@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from ernie_paddle.finetune.metrics import table_metrics as metrics
 from ernie_paddle.finetune.metrics.group_metrics import GROUPED, TOP1_F1, group_metrics, group_numbers
-from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.tasks.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
+from propeller.values import Arrays
 from reader.errors import DataError
 from reader.tables.cells import UnusableCellError, label_name, sorted_labels, text_problem
 from reader.tables.table import none_usable, open_table, refusal

@@ -19,12 +19,13 @@ from numpy.typing import NDArray
 
 from ernie_paddle.finetune.data.tagged_data import TaggedDataset, encode_sentences
 from ernie_paddle.finetune.metrics import table_metrics as metrics
-from ernie_paddle.finetune.task_type import Arrays, require_usable
+from ernie_paddle.finetune.task_type import require_usable
 from ernie_paddle.finetune.tasks.text_task import LABEL, MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
+from propeller.values import Arrays
 from reader.batches.rows import pad_flat, pad_rows
 from reader.errors import DataError
 from reader.tables import tags as T

@@ -24,12 +24,12 @@ from ernie_paddle.finetune.metrics.answer_metrics import (
     fitting_scoring,
 )
 from ernie_paddle.finetune.metrics.spans import Found, find_spans
-from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
+from propeller.values import Arrays
 from reader.batches.rows import pad_rows
 from reader.errors import DataError
 from reader.tables.questions import Question, read_questions

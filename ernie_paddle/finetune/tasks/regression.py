@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ernie_paddle.finetune.metrics import table_metrics as metrics
-from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.tasks.text_task import LABEL, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
+from propeller.values import Arrays
 from reader.tables.cells import UnusableCellError
 
 _LARGEST = float(np.finfo(np.float32).max)

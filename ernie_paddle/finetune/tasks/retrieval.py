@@ -23,12 +23,13 @@ from numpy.typing import NDArray
 from ernie_paddle.finetune.data.text_pairs import PairSet, TrainingPairs, encode_pairs
 from ernie_paddle.finetune.metrics.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
 from ernie_paddle.finetune.networks.pooling import POOLINGS, unit
-from ernie_paddle.finetune.task_type import Arrays, require_usable
+from ernie_paddle.finetune.task_type import require_usable
 from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
+from propeller.values import Arrays
 from reader.batches.rows import pad_rows
 from reader.tables.cells import text_problem
 from reader.tables.table import Row, open_table

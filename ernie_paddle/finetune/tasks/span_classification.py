@@ -15,12 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.task_type import Arrays
 from ernie_paddle.finetune.tasks.classification import Classification
 from ernie_paddle.finetune.tasks.text_task import TextDataset
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
+from propeller.values import Arrays
 from reader.batches.rows import Encoded, Runs, join_runs
 from reader.lengths import truncate_pair
 from reader.tables.cells import UnusableCellError

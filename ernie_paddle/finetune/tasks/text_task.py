@@ -15,9 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.task_type import Arrays, require_usable
+from ernie_paddle.finetune.task_type import require_usable
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
+from propeller.values import Arrays
 from reader.batches.rows import Encoded, encode_rows, pad_rows
 from reader.tables.cells import UnusableCellError, text_problem
 from reader.tables.nested import NESTED

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ernie_paddle.checkpoints.model_dir import model_documents, tokenizer_files
 from ernie_paddle.finetune.serving.answering import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.serving.inference import run_dataset
-from ernie_paddle.finetune.task_type import Arrays, Dataset, TaskType
+from ernie_paddle.finetune.task_type import Dataset, TaskType
 from ernie_paddle.finetune.tasks.classification import LABEL_WEIGHTS
 from ernie_paddle.finetune.tasks.text_task import LABEL
 from ernie_paddle.finetune.training.class_weights import WEIGHT_INPUT
@@ -30,12 +30,13 @@ from ernie_paddle.finetune.training.start import Start, describe_load
 from propeller.device import distributed
 from propeller.graph.optim import OptimizerConfig, ParameterRules
 from propeller.graph.precision import PrecisionConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from propeller.run.hooks import EarlyStop
 from propeller.run.lr import Kind as Schedule
 from propeller.run.lr import LrConfig, lr_at
 from propeller.run.trainer import Outcome, StepInput, Trainer, TrainerOptions
+from propeller.values import Arrays
 from reader.batches.epochs import epoch_batches, rank_share, steps_per_epoch
 
 TRAIN_TASK = "finetune"
@@ -136,7 +137,7 @@ class Finetuner:
             losses = with_rdrop(task, config.rdrop, start.config)
         if config.fgm:
             losses = with_fgm(losses, config.fgm)
-        self.learner.add(Task(TRAIN_TASK, self.inputs, lambda: task.layer(start.config), losses))
+        self.learner.add(ProgramSpec(TRAIN_TASK, self.inputs, lambda: task.layer(start.config), losses))
         self.learner.add(answer_task(task, start.config))
         self.documents = model_documents(start.config, task)
         self.trainer = Trainer(

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Data, Feeds
+from ernie_paddle.objectives.rows import Batch, Data
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 from reader.batches.masking import MaskingRule, batch_unit_starts, mask_batch
 from reader.random import fold
 
@@ -84,7 +84,7 @@ class MaskedLM(Objective[M]):
             granularities=self.granularities,
         )
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """Mask whole units of every row; tokens that another objective corrupted are left to it."""
         keys = fold(batch.keys, self.name)
         starts = batch_unit_starts(batch.flags, keys, self._rule)

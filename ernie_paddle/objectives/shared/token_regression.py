@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Feeds
+from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.loss_terms import regression
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
-from propeller.values import Value
+from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -42,7 +42,7 @@ class TokenRegression(Objective[S]):
         """Flat positions b*T + t of the tokens that count, int64 [N], and their targets [N]."""
         raise NotImplementedError
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         """The targets of the tokens that count."""
         places, values = self.measure(batch)
         targets = np.full(batch.ids.shape, IGNORE, np.float32)

@@ -1,6 +1,6 @@
 """Several sets of rows that make one step together: what tasks are fed that are summed but cannot share their rows.
 
-Their arrays go by "<member>/<input>", so that one Program holds them all.
+Their arrays go by "<group>/<input>", so that one Program holds them all.
 """
 
 from __future__ import annotations
@@ -8,45 +8,45 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ernie_paddle.objectives.rows import Feeds
 from ernie_paddle.pretraining.batches.step_data import TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader
 from propeller.graph.inputs import prefixed
+from propeller.values import Arrays
 from reader.report import SkipReport
 
 
 @dataclass(frozen=True)
-class CompositeData:
-    """Settings that a :class:`CompositeReader` is opened from.
+class JointStepData:
+    """Settings that a :class:`JointStepReader` is opened from.
 
     Attributes:
         task: name of the whole.
-        members: settings of each set of rows, with its part of the step's tokens.
+        groups: settings of each set of rows, with its part of the step's tokens.
     """
 
     task: str
-    members: tuple[TaskData, ...]
+    groups: tuple[TaskData, ...]
 
-    def open(self) -> CompositeReader:
+    def open(self) -> JointStepReader:
         """The reader of these settings.
 
         Raises:
             DataError, UserError: a corpus or a setting is unusable.
         """
-        return CompositeReader(self.task, [data.open() for data in self.members])
+        return JointStepReader(self.task, [data.open() for data in self.groups])
 
 
-class CompositeReader:
+class JointStepReader:
     """Makes the batches of several readers at once."""
 
-    def __init__(self, task: str, members: Sequence[StepReader]) -> None:
+    def __init__(self, task: str, groups: Sequence[StepReader]) -> None:
         self.task = task
-        self.members = list(members)
+        self.groups = list(groups)
 
     def step(self, number: int, rank: int = 0, world: int = 1) -> StepBatch:
-        """What ``rank`` is fed at step ``number`` (from 0): the same step of every member, cut into equally many."""
-        parts = max(member.micro_batches(number, world) for member in self.members)
-        batches = [member.step(number, rank, world, parts) for member in self.members]
+        """What ``rank`` is fed at step ``number`` (from 0): the same step of every group, cut into equally many."""
+        parts = max(group.micro_batches(number, world) for group in self.groups)
+        batches = [group.step(number, rank, world, parts) for group in self.groups]
         skipped = SkipReport()
         for batch in batches:
             skipped.merge(batch.skipped)
@@ -63,6 +63,6 @@ class CompositeReader:
         )
 
 
-def _joined(batches: Sequence[StepBatch], part: int) -> Feeds:
-    """One micro-batch of all members."""
+def _joined(batches: Sequence[StepBatch], part: int) -> Arrays:
+    """One micro-batch of all groups."""
     return {prefixed(batch.task, name): array for batch in batches for name, array in batch.micro_batches[part].items()}

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.pretraining.batches.joint_steps import CompositeData, CompositeReader
+from ernie_paddle.pretraining.batches.joint_steps import JointStepData, JointStepReader
 from ernie_paddle.pretraining.batches.step_data import TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepReader
 from ernie_paddle.pretraining.recipe import Recipe
 from ernie_paddle.pretraining.schedule.plan import TrainingPlan
-from ernie_paddle.pretraining.schedule.task_sums import Combination, Member, combine
+from ernie_paddle.pretraining.schedule.task_sums import RowGroup, TaskSum, sum_tasks
 from propeller.errors import UserError
 from reader.corpora.corpus import read_corpus_info
 from reader.errors import DataError
@@ -19,18 +19,18 @@ EVALUATION_SEED = 20190729
 """Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""
 
 
-def member_data(
-    recipe: Recipe, member: Member, split: str, config: ErnieConfig, *, share: int = 1, task_id: int | None = None
+def group_data(
+    recipe: Recipe, group: RowGroup, split: str, config: ErnieConfig, *, share: int = 1, task_id: int | None = None
 ) -> TaskData:
     """What tasks that share rows read from one split of the corpora.
 
     Args:
         recipe: their recipe.
-        member: the tasks.
+        group: the tasks.
         split: of the corpora.
         config: the architecture.
         share: the step's tokens are divided by it.
-        task_id: with which the rows are fed; None for the member's.
+        task_id: with which the rows are fed; None for the group's.
 
     Raises:
         UserError: the batch cannot be divided.
@@ -41,11 +41,11 @@ def member_data(
     for key, size in sizes.items():
         if size is not None and size < share:
             raise UserError(f"{recipe.name}: train.{key}: {size} cannot be divided among {share} sets of rows")
-    own = member.task_id if task_id is None else task_id
+    own = group.task_id if task_id is None else task_id
     return TaskData(
-        task=member.name,
-        objectives=member.objectives,
-        corpora=[(corpus.path, corpus.weight) for corpus in member.corpora],
+        task=group.name,
+        objectives=group.objectives,
+        corpora=[(corpus.path, corpus.weight) for corpus in group.corpora],
         max_length=data.max_length,
         min_tokens=data.min_tokens,
         bin_width=data.bin_width,
@@ -56,11 +56,11 @@ def member_data(
     )
 
 
-def training_data(recipe: Recipe, combination: Combination, config: ErnieConfig) -> TaskData | CompositeData:
-    """What a combination of tasks is trained on; several sets of rows have an even share of the step's tokens each."""
-    share = len(combination.members)
-    parts = [member_data(recipe, member, "train", config, share=share) for member in combination.members]
-    return parts[0] if share == 1 else CompositeData(combination.name, tuple(parts))
+def training_data(recipe: Recipe, task_sum: TaskSum, config: ErnieConfig) -> TaskData | JointStepData:
+    """What a sum of tasks is trained on; several sets of rows have an even share of the step's tokens each."""
+    share = len(task_sum.groups)
+    parts = [group_data(recipe, group, "train", config, share=share) for group in task_sum.groups]
+    return parts[0] if share == 1 else JointStepData(task_sum.name, tuple(parts))
 
 
 def require_corpora(recipe: str, paths: list[str]) -> None:
@@ -88,13 +88,13 @@ def open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, TaskData]
     """The tasks on the held-out split, but for those one of whose corpora has none (these are not evaluated)."""
     data = {}
     for name in plan.recipe.tasks:
-        (member,) = combine(plan.recipe, [name]).members
-        if all(has_heldout(corpus.path) for corpus in member.corpora):
-            data[name] = member_data(plan.recipe, member, "heldout", config, task_id=plan.task_id(name))
+        (group,) = sum_tasks(plan.recipe, [name]).groups
+        if all(has_heldout(corpus.path) for corpus in group.corpora):
+            data[name] = group_data(plan.recipe, group, "heldout", config, task_id=plan.task_id(name))
             data[name].open()
     return data
 
 
-def row_readers(reader: StepReader | CompositeReader) -> list[StepReader]:
+def row_readers(reader: StepReader | JointStepReader) -> list[StepReader]:
     """The sets of rows that a reader makes."""
-    return reader.members if isinstance(reader, CompositeReader) else [reader]
+    return reader.groups if isinstance(reader, JointStepReader) else [reader]

@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from ernie_paddle.models.inputs import model_inputs
 from ernie_paddle.objectives.base import AnyObjective, Objective, ObjectiveSettings
-from ernie_paddle.objectives.rows import Batch, Data, Example, Feeds, Row
+from ernie_paddle.objectives.rows import Batch, Data, Example, Row
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
+from propeller.values import Arrays
 from reader.batches.plan import BatchPlan, BatchRows, shard_rows
 from reader.lengths import padded_length
 from reader.random import fold, key
@@ -47,7 +48,7 @@ class StepBatch:
 
     number: int
     task: str
-    micro_batches: list[Feeds]
+    micro_batches: list[Arrays]
     rows: int
     global_rows: int
     real_tokens: int
@@ -148,7 +149,7 @@ class StepReader:
         mine = shard_rows(everyone, rank, world)
         parts = parts or self.micro_batches(number, world)
         skipped = SkipReport()
-        micro_batches: list[Feeds] = []
+        micro_batches: list[Arrays] = []
         real = padded = 0
         for part in range(parts):
             rows = shard_rows(mine, part, parts)
@@ -198,14 +199,14 @@ class StepReader:
         keys = np.concatenate([keys] + [fold(keys, copy) for copy in range(1, copies)])
         return _pad(examples, drawn * copies, self.data, keys, room, copies)
 
-    def _feeds(self, batch: Batch, blank: bool) -> Feeds:
+    def _feeds(self, batch: Batch, blank: bool) -> Arrays:
         """Let the objectives label and corrupt the batch, and collect what the Program is fed."""
-        feeds: Feeds = {}
+        feeds: Arrays = {}
         for objective in self.objectives:
             objective.corrupt(batch)
         for objective in sorted(self.objectives, key=lambda each: each.reads_masks):
             feeds.update(objective.label(batch))
-        ours: Feeds = {
+        ours: Arrays = {
             "input_ids": batch.ids,
             "segment_ids": batch.segments,
             "attention_mask": batch.real.astype(np.int64),

@@ -13,7 +13,7 @@ from typing import Any
 from ernie_paddle.pretraining.recipe import JOINED, Recipe
 from ernie_paddle.pretraining.schedule.schedule import Schedule, Stage
 from ernie_paddle.pretraining.schedule.stage_tables import cmtl, from_table, multi_task, sequential
-from ernie_paddle.pretraining.schedule.task_sums import Combination, combine
+from ernie_paddle.pretraining.schedule.task_sums import TaskSum, sum_tasks
 from propeller.errors import UserError
 from propeller.settings import unknown_name
 
@@ -43,12 +43,12 @@ class TrainingPlan:
     """
 
     recipe: Recipe
-    trained: Mapping[str, Combination]
+    trained: Mapping[str, TaskSum]
     schedule: Schedule
     history: History = field(default_factory=History)
 
-    def combinations_of(self, task: str) -> list[Combination]:
-        """The combinations that train a task of the recipe, in the order in which they are introduced."""
+    def sums_of(self, task: str) -> list[TaskSum]:
+        """The sums that train a task of the recipe, in the order in which they are introduced."""
         names = sorted(self.trained, key=self.schedule.introduced_at)
         return [self.trained[name] for name in names if task in self.trained[name].tasks]
 
@@ -58,7 +58,7 @@ class TrainingPlan:
             task
             for task in self.recipe.tasks
             if task in self.history.introduced
-            or any(self.schedule.count_before(step, each.name) for each in self.combinations_of(task))
+            or any(self.schedule.count_before(step, each.name) for each in self.sums_of(task))
         ]
 
     def history_at(self, step: int) -> History:
@@ -68,39 +68,39 @@ class TrainingPlan:
         return History(steps, [*dict.fromkeys([*self.history.introduced, *self.introduced(step)])])
 
     def task_id(self, task: str) -> int:
-        """The id that a task's rows are fed with: that of the first combination that trains it."""
-        for each in self.combinations_of(task):
-            return next(member.task_id for member in each.members if task in member.tasks)
+        """The id that a task's rows are fed with: that of the first sum that trains it."""
+        for each in self.sums_of(task):
+            return next(group.task_id for group in each.groups if task in group.tasks)
         return self.recipe.tasks[task].task_id
 
 
 # --------------------------------------------------------------------------------------------------------------- kinds
 
 
-def _alone(recipe: Recipe) -> dict[str, Combination]:
+def _alone(recipe: Recipe) -> dict[str, TaskSum]:
     """Every task for itself."""
-    return {task: combine(recipe, [task]) for task in recipe.tasks}
+    return {task: sum_tasks(recipe, [task]) for task in recipe.tasks}
 
 
-def _all(recipe: Recipe) -> dict[str, Combination]:
+def _all(recipe: Recipe) -> dict[str, TaskSum]:
     """One sum of all tasks; no single one of them is what its steps are counted for."""
-    return {"": combine(recipe, list(recipe.tasks))}
+    return {"": sum_tasks(recipe, list(recipe.tasks))}
 
 
-def _grown(recipe: Recipe) -> dict[str, Combination]:
+def _grown(recipe: Recipe) -> dict[str, TaskSum]:
     """The first task, the sum of the first two, and so on; each is named after the task that it adds."""
     tasks = list(recipe.tasks)
-    return {task: combine(recipe, tasks[: i + 1]) for i, task in enumerate(tasks)}
+    return {task: sum_tasks(recipe, tasks[: i + 1]) for i, task in enumerate(tasks)}
 
 
-def _with_first(recipe: Recipe) -> dict[str, Combination]:
+def _with_first(recipe: Recipe) -> dict[str, TaskSum]:
     """Every task but the first, summed with the first."""
     base, *others = recipe.tasks
     if not others:
         raise UserError(
             f"{recipe.name}: schedule.kind {recipe.schedule.kind} needs a second task to sum the first with"
         )
-    return {task: combine(recipe, [base, task], lead=task) for task in others}
+    return {task: sum_tasks(recipe, [base, task], lead=task) for task in others}
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class _Kind:
             stage of its first new task.
     """
 
-    trained: Callable[[Recipe], dict[str, Combination]]
+    trained: Callable[[Recipe], dict[str, TaskSum]]
     table: Callable[..., Schedule]
     in_turn: bool = False
     grows: bool = False
@@ -165,7 +165,7 @@ def make_schedule(recipe: Recipe) -> Schedule:
     return make_plan(recipe).schedule
 
 
-def _later_stages(recipe: Recipe, trained: Mapping[str, Combination], schedule: Schedule, history: History) -> Schedule:
+def _later_stages(recipe: Recipe, trained: Mapping[str, TaskSum], schedule: Schedule, history: History) -> Schedule:
     """The stages from the one on that introduces the first new task, and what they train; all if no task is new."""
     new = [not set(each.tasks) <= set(history.introduced) for each in trained.values()]
     if not any(new):
@@ -183,13 +183,13 @@ def _later_stages(recipe: Recipe, trained: Mapping[str, Combination], schedule: 
     return replace(schedule, tasks=tuple(schedule.tasks[i] for i in kept), stages=rows)
 
 
-def _written(recipe: Recipe, history: History) -> dict[str, Combination]:
+def _written(recipe: Recipe, history: History) -> dict[str, TaskSum]:
     """What a table written by hand names: tasks, and sums of them."""
     names = dict.fromkeys(name for stage in recipe.schedule.stages for name in stage)
     for name in names:
         if len(set(name.split(JOINED))) < len(name.split(JOINED)):
             raise UserError(f"{recipe.name}: schedule.stages: {name!r} names a task twice")
-    trained = {name: combine(recipe, name.split(JOINED)) for name in names}
+    trained = {name: sum_tasks(recipe, name.split(JOINED)) for name in names}
     for task in recipe.tasks:
         if task not in history.introduced and not any(task in each.tasks for each in trained.values()):
             raise UserError(

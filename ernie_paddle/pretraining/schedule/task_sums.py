@@ -18,13 +18,13 @@ from propeller.errors import UserError
 
 
 @dataclass(frozen=True)
-class Member:
+class RowGroup:
     """Tasks that share rows.
 
     Attributes:
         tasks: their names, in the recipe's order.
         objectives: those of all of them, each once, and those of the other tasks that fit on the rows as they are. The
-            weight of an objective that n members have is divided by n: all have as many tokens, so that its losses
+            weight of an objective that n groups have is divided by n: all have as many tokens, so that its losses
             add up to about its mean over the labels of the step, which the sum has once.
         corpora: what they all read.
         task_id: with which the rows are fed.
@@ -42,17 +42,17 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Combination:
-    """What one step trains; a single task is a combination of one.
+class TaskSum:
+    """What one step trains; a single task is a sum of one.
 
     Attributes:
         tasks: their names, in the recipe's order.
-        members: who shares rows with whom. Several members divide the tokens of a step evenly. (So an objective that
+        groups: who shares rows with whom. Several groups divide the tokens of a step evenly. (So an objective that
             compares the rows of a batch has fewer to compare than where its task shares all rows of a step.)
     """
 
     tasks: tuple[str, ...]
-    members: tuple[Member, ...]
+    groups: tuple[RowGroup, ...]
 
     @property
     def name(self) -> str:
@@ -60,7 +60,7 @@ class Combination:
         return JOINED.join(self.tasks)
 
 
-def combine(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> Combination:
+def sum_tasks(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> TaskSum:
     """Sum some tasks of a recipe, on as few encodings as their objectives allow.
 
     Tasks share rows if they read the same corpora, at most one of their objectives arranges the input, and no two of
@@ -75,25 +75,25 @@ def combine(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> Co
     Raises:
         UserError: unusable objectives, or two tasks with the same objective in different settings.
     """
-    groups: list[list[str]] = []
+    together: list[list[str]] = []
     for task in tasks:
-        home = next((group for group in groups if _can_share(recipe, [*group, task])), None)
+        home = next((names for names in together if _can_share(recipe, [*names, task])), None)
         if home is None:
-            groups.append([task])
+            together.append([task])
         else:
             home.append(task)
-    trained = [_on_rows_of(recipe, group, tasks) for group in groups]
+    trained = [_on_rows_of(recipe, names, tasks) for names in together]
     owners = Counter(name for objectives in trained for name in objectives)
-    members = tuple(
-        Member(
-            tuple(group),
+    groups = tuple(
+        RowGroup(
+            tuple(names),
             {name: _divided(recipe, name, settings, owners[name]) for name, settings in objectives.items()},
-            recipe.corpora_of(group[0]),
-            recipe.tasks[lead if lead in group else group[0]].task_id,
+            recipe.corpora_of(names[0]),
+            recipe.tasks[lead if lead in names else names[0]].task_id,
         )
-        for group, objectives in zip(groups, trained, strict=True)
+        for names, objectives in zip(together, trained, strict=True)
     )
-    return Combination(tuple(tasks), members)
+    return TaskSum(tuple(tasks), groups)
 
 
 def _on_rows_of(recipe: Recipe, group: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:

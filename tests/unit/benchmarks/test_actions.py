@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ernie_paddle.benchmarks import actions
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan, answer_paths
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan, answer_paths
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import load_suite
 from propeller.errors import UserError
@@ -71,6 +71,6 @@ def test_where_the_answers_are(tmp_path: Path) -> None:
     swag = load_suite("swag").benchmarks["SWAG"]
     start = StartingPoint({}, "sha256:0", "base", "a model", False)
     plan = SuitePlan([TaskPlan(swag, "bert", [{}], [0])], tmp_path / "data", tmp_path / "out", start)
-    assert answer_paths(plan, {Run("SWAG", 0, 0): {}}) == []
-    (path,) = answer_paths(plan, {Run("SWAG"): {"model": "a run", "rows": {"SWAG": 3}}})
+    assert answer_paths(plan, {SuiteRun("SWAG", 0, 0): {}}) == []
+    (path,) = answer_paths(plan, {SuiteRun("SWAG"): {"model": "a run", "rows": {"SWAG": 3}}})
     assert path == tmp_path / "out" / "runs" / "SWAG" / "answers" / "SWAG.jsonl"

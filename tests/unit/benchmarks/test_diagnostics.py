@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import matthews_corrcoef
 
 from ernie_paddle.benchmarks.diagnostics import diagnosed, gender_parity
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan
 from ernie_paddle.benchmarks.report import markdown
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import load_suite
@@ -38,16 +38,16 @@ def plan(tmp_path: Path) -> SuitePlan:
     write(made.data_dir / "AX-b" / "AX-b.jsonl", rows)
     given = [YES, NO, YES, YES, NO, None]
     answers = [{"line": line, **({"prediction": answer} if answer else {})} for line, answer in enumerate(given, 1)]
-    write(made.folder(Run("RTE")) / "AX-b.jsonl", answers)
+    write(made.folder(SuiteRun("RTE")) / "AX-b.jsonl", answers)
     pair = {"premise": "The nurse said that she left.", "hypothesis": "The nurse left."}
     write(made.data_dir / "AX-g" / "AX-g.jsonl", [{**pair, "idx": idx, "label": YES} for idx in range(5)])
     answers = [{"line": line, "prediction": answer} for line, answer in enumerate([YES, YES, YES, NO, YES], 1)]
-    write(made.folder(Run("RTE")) / "AX-g.jsonl", answers)
+    write(made.folder(SuiteRun("RTE")) / "AX-g.jsonl", answers)
     return made
 
 
 def test_rows_with_label_and_answer_are_scored(plan: SuitePlan) -> None:
-    broad, gender = diagnosed(SUITE, plan, {Run("RTE"): {}})
+    broad, gender = diagnosed(SUITE, plan, {SuiteRun("RTE"): {}})
     assert (broad.name, broad.task, broad.rows, broad.left_out) == ("AX-b", "RTE", 4, 2)
     assert broad.scores == {"mcc": pytest.approx(matthews_corrcoef([1, 0, 0, 1], [1, 0, 1, 1]))}
     assert (gender.name, gender.rows, gender.left_out) == ("AX-g", 5, 0)
@@ -56,7 +56,7 @@ def test_rows_with_label_and_answer_are_scored(plan: SuitePlan) -> None:
 
 def test_the_report_shows_them(plan: SuitePlan) -> None:
     run = {"best": {"accuracy": 0.6}, "baseline": {"accuracy": 0.5}, "rows": 277, "seconds": 60.0}
-    results = {Run("RTE", 0, 0): run, Run("RTE"): {}}
+    results = {SuiteRun("RTE", 0, 0): run, SuiteRun("RTE"): {}}
     said: dict[str, Any] = {"started": "a model", "size": "base", "made_by": "this"}
     found = diagnosed(SUITE, plan, results)
     text = markdown(SUITE, plan, results, {}, **said, left_out=[], unfinished=0, diagnoses=found)
@@ -71,9 +71,9 @@ def test_published_figures_stand_beside_sets_whose_labels_others_have(tmp_path: 
     table = made.data_dir / "MNLI" / "AX.tsv"
     table.parent.mkdir(parents=True)
     table.write_text("index\tsentence1\tsentence2\n0\tThe cat sat.\tA cat sat.\n")
-    write(made.folder(Run("MNLI")) / "AX.jsonl", [{"line": 2, "prediction": "neutral"}])
+    write(made.folder(SuiteRun("MNLI")) / "AX.jsonl", [{"line": 2, "prediction": "neutral"}])
     run = {"best": {"accuracy": 0.6}, "baseline": {"accuracy": 0.4}, "rows": 9, "seconds": 60.0}
-    results = {Run("MNLI", 0, 0): run, Run("MNLI"): {}}
+    results = {SuiteRun("MNLI", 0, 0): run, SuiteRun("MNLI"): {}}
     found = diagnosed(suite, made, results)
     said: dict[str, Any] = {"started": "a model", "size": "base", "made_by": "this"}
     text = markdown(suite, made, results, {}, **said, left_out=[], unfinished=0, diagnoses=found)
@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_not_shown(plan: SuitePlan) -> None:
     rows = [json.loads(line) for line in table.read_text().splitlines()]
     write(table, [{name: cell for name, cell in row.items() if name != "label"} for row in rows])
     (plan.data_dir / "AX-g" / "AX-g.jsonl").write_bytes(b"\xff\xfe\x00")
-    (unlabelled,) = diagnosed(SUITE, plan, {Run("RTE"): {}})
+    (unlabelled,) = diagnosed(SUITE, plan, {SuiteRun("RTE"): {}})
     assert (unlabelled.name, unlabelled.rows, unlabelled.scores) == ("AX-b", 0, {})
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan
 from ernie_paddle.benchmarks.report import columns, markdown
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import load_suite
@@ -27,7 +27,7 @@ def cells(text: str, beginning: str) -> list[str]:
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def report(made: SuitePlan, results: dict[Run, Any], size: str = "base", unfinished: int = 0) -> str:
+def report(made: SuitePlan, results: dict[SuiteRun, Any], size: str = "base", unfinished: int = 0) -> str:
     said = {"started": "a model", "size": size, "made_by": "this"}
     return markdown(SUITE, made, results, {}, **said, left_out=["RTE: not there"], unfinished=unfinished)
 
@@ -35,7 +35,7 @@ def report(made: SuitePlan, results: dict[Run, Any], size: str = "base", unfinis
 def test_median_mean_and_spread() -> None:
     made = plan([{"lr": 1e-5}])
     scores = [(0.8, 0.7), (0.9, 0.6), (0.84, 0.8)]
-    results = {Run("MRPC", 0, seed): result(f1=f1, accuracy=acc) for seed, (f1, acc) in enumerate(scores)}
+    results = {SuiteRun("MRPC", 0, seed): result(f1=f1, accuracy=acc) for seed, (f1, acc) in enumerate(scores)}
     text = report(made, results)
     # The median of F1 and of accuracy are those of different seeds; the average is that of the seeds' own means.
     assert cells(text, "**ours, median of 3") == ["**ours, median of 3**", "84.0", "70.0", "75.0"]
@@ -46,7 +46,7 @@ def test_median_mean_and_spread() -> None:
     assert "- RTE: not there" in text
     assert "Not finished" not in text
     assert cells(text, "MRPC | bert")[4:] == ["408", "–", "3.0"]
-    results[Run("MRPC", 0, 0)] |= {"left_out_of_training": 1200, "left_out": 3}
+    results[SuiteRun("MRPC", 0, 0)] |= {"left_out_of_training": 1200, "left_out": 3}
     assert cells(report(made, results), "MRPC | bert")[5] == "1,200 to train, 3 to evaluate"
     assert "ERNIE 2.0 large, dev, median of 5 | – | 89.7" in report(made, results, "large")
     assert "ERNIE 2.0 base, test" in report(made, results, "tiny")
@@ -66,11 +66,11 @@ def test_the_variant_with_the_best_median_is_shown() -> None:
     results = {}
     for variant, scores in enumerate([(0.95, 0.5, 0.5), (0.7, 0.8, 0.6)]):
         for seed, f1 in enumerate(scores):
-            results[Run("MRPC", variant, seed)] = result(f1=f1, accuracy=0.5)
+            results[SuiteRun("MRPC", variant, seed)] = result(f1=f1, accuracy=0.5)
     text = report(made, results)
     assert cells(text, "**ours")[1] == "70.0"
     assert "`--lr 2e-05` (best of 2 by its median)" in text
-    del results[Run("MRPC", 0, 2)]
+    del results[SuiteRun("MRPC", 0, 2)]
     assert "**ours" not in report(made, results)
     assert "Not finished: 1 runs" in report(made, results, unfinished=1)
 
@@ -85,7 +85,7 @@ def test_further_tables() -> None:
     averages = {}
     for task in (mnli, chinese):
         made = SuitePlan([TaskPlan(task, "ernie2", [{}], [0])], Path("data"), Path("out"), start)
-        text = report(made, {Run(task.name, 0, 0): found})
+        text = report(made, {SuiteRun(task.name, 0, 0): found})
         averages[task.name] = cells(text, "**ours")[-1]
         assert f"- {task.name}: its table trial could not be evaluated; out/runs/{task.name}/log.txt says why" in text
     # GLUE's score of MNLI is the mean over both tables; a test table never counts.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ernie_paddle.benchmarks.answer_files import Answered, glue_file, unanswered
-from ernie_paddle.benchmarks.plan import Run, SuitePlan, TaskPlan
+from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.submission import submit, write_submission
 from ernie_paddle.benchmarks.suite import load_suite
@@ -77,7 +77,7 @@ def test_a_table_without_ids_does_not_cost_the_others(tmp_path: Path, capsys: py
     suite = load_suite("glue")
     tasks = [TaskPlan(suite.benchmarks[task], "bert", [{}], range(1)) for task in ("RTE", "WNLI")]
     plan = SuitePlan(tasks, data, output, StartingPoint({}, "sha256:0", "base", "a model", False))
-    results: dict[Run, dict[str, object]] = {Run("RTE"): {}, Run("WNLI"): {}}
+    results: dict[SuiteRun, dict[str, object]] = {SuiteRun("RTE"): {}, SuiteRun("WNLI"): {}}
     submit(suite, plan, results, output / "submission.zip")
     said = capsys.readouterr()
     assert f"RTE: not in the submission: {data}/RTE/test.tsv:1: there is no column 'index'" in said.err

@@ -16,7 +16,7 @@ import pytest
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.jobs.job import Group, Job
 from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner, Pace
-from ernie_paddle.tables.plan import FinetuneSettings, Plan, Row, Run, SizeConfig, TableConfig
+from ernie_paddle.tables.plan import FinetuneSettings, Row, SizeConfig, TableConfig, TablePlan, TableRun
 from ernie_paddle.tables.runner import groups_of
 from ernie_paddle.tables.sources import Sources, tables_of
 from propeller.errors import UserError
@@ -64,10 +64,10 @@ def glue(tmp_path: Path) -> Path:
     return tmp_path / "glue"
 
 
-def runner(output: Path, glue: Path, steps: int = 8, seeds: int = 2) -> JobRunner[Run]:
+def runner(output: Path, glue: Path, steps: int = 8, seeds: int = 2) -> JobRunner[TableRun]:
     table = TableConfig("A table", ROWS, [], "tiny", 0.1)
     size = SizeConfig(100, FinetuneSettings(1, 32, 1e-4, 64), arch="tiny")
-    plan = Plan("t", table, size, "tiny", steps, range(seeds), BENCHMARKS)
+    plan = TablePlan("t", table, size, "tiny", steps, range(seeds), BENCHMARKS)
     sources = Sources(output / "corpus", output / "vocab", glue, BENCHMARKS)
     return JobRunner(groups_of(plan, sources, output), output, lambda job, result: "mcc 0.500", stand_in)
 
@@ -114,7 +114,7 @@ def test_a_failing_run_is_named_and_others_go_on(
     (output / "fails.txt").write_text("bad/seed-0/CoLA")
     failing = runner(output, glue, seeds=1)
     failing.run(lambda: None)
-    assert failing.failures == {Run("bad", 0, GLUE["CoLA"]): "ernie: it will not do"}
+    assert failing.failures == {TableRun("bad", 0, GLUE["CoLA"]): "ernie: it will not do"}
     assert "FAILED bad, seed 0, CoLA: ernie: it will not do" in capsys.readouterr().err
     assert len(failing.results) == 7
     # Without pre-training there is nothing to fine-tune.
@@ -202,8 +202,8 @@ def test_what_does_not_need_the_first_goes_on_without_it(tmp_path: Path, glue: P
     (output / "fails.txt").write_text("random/seed-0/CoLA")
     failing = runner(output, glue, seeds=1)
     failing.run(lambda: None)
-    assert set(failing.failures) == {Run("random", 0, GLUE["CoLA"])}
-    assert Run("random", 0, GLUE["RTE"]) in failing.results
+    assert set(failing.failures) == {TableRun("random", 0, GLUE["CoLA"])}
+    assert TableRun("random", 0, GLUE["RTE"]) in failing.results
 
 
 WAITS_FOR_THE_OTHER = """

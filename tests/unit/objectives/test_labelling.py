@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernie_paddle.objectives.rows import Data, Feeds
+from ernie_paddle.objectives.rows import Data
 from helpers.objective_corpora import Documents, documents, in_memory, step_reader
+from propeller.values import Arrays
 from reader.flags import CAPITAL, ENTITY_CONT, PHRASE_CONT, UPPER, WORD_START
 
 
@@ -19,7 +20,7 @@ def _flags_by_token(docs: Documents) -> dict[int, int]:
     return dict(zip(shard.tokens.tolist(), shard.flags.tolist(), strict=True))
 
 
-def _originals(feeds: Feeds) -> np.ndarray[Any, Any]:
+def _originals(feeds: Arrays) -> np.ndarray[Any, Any]:
     """The batch before masking, restored from the labels."""
     ids = feeds["input_ids"].copy()
     ids.reshape(-1)[feeds["mlm_positions"]] = feeds["mlm_labels"]
@@ -143,7 +144,7 @@ def test_objectives_leave_each_others_tokens() -> None:
     original_label = reader.objectives[0].label
     seen: list[int] = []
 
-    def label_twice(batch: Any) -> Feeds:
+    def label_twice(batch: Any) -> Arrays:
         feeds = original_label(batch)
         again = second.label(batch)
         seen.append(len(np.intersect1d(feeds["mlm_positions"], again["mlm_positions"])))

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_paddle.objectives.registry import make_objective
-from ernie_paddle.objectives.rows import Feeds
 from helpers.objective_corpora import Documents, documents, in_memory, step_reader
 from propeller.errors import UserError
+from propeller.values import Arrays
 
 
 def _walk(ids: np.ndarray[Any, Any], chosen: set[int], max_span: int) -> list[tuple[int, int, int]]:
@@ -29,7 +29,7 @@ def _walk(ids: np.ndarray[Any, Any], chosen: set[int], max_span: int) -> list[tu
     return found
 
 
-def _check(feeds: Feeds, originals: np.ndarray[Any, Any], pad: int, max_span: int) -> None:
+def _check(feeds: Arrays, originals: np.ndarray[Any, Any], pad: int, max_span: int) -> None:
     """The labels are the original tokens of the chosen positions, boundaries real tokens that are not chosen."""
     chosen = {int(p) for p in feeds["mlm_positions"]}
     expected = _walk(originals, chosen, max_span)
@@ -41,7 +41,7 @@ def _check(feeds: Feeds, originals: np.ndarray[Any, Any], pad: int, max_span: in
         assert pad not in originals.reshape(-1)[[left, right]]
 
 
-def _originals(feeds: Feeds) -> np.ndarray[Any, Any]:
+def _originals(feeds: Arrays) -> np.ndarray[Any, Any]:
     ids = feeds["input_ids"].copy()
     ids.reshape(-1)[feeds["mlm_positions"]] = feeds["mlm_labels"]
     return ids

@@ -22,7 +22,7 @@ from ernie_paddle.pretraining.batches.step_data import TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepBatch
 from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 DOCS = Documents([[3, 5, 2, 7], [4] * 9, [1, 2, 3, 4], [8, 8], [5], [2, 9, 4]] * 4, 3)
@@ -44,7 +44,7 @@ def test_losses_are_those_of_numpy(name: str, tmp_path: Path) -> None:
     )  # fmt: skip
     task = build_task("test", reader.objectives, config, max_length=LENGTH)
     # The same layers, but handing out what the losses were computed from.
-    encode = Task(
+    encode = ProgramSpec(
         "encode",
         task.inputs,
         lambda: PretrainingModel(config, reader.objectives),

@@ -21,7 +21,7 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining.batches.step_data import TaskData
 from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from reader.prepare.statistics import make_statistics
 
@@ -79,7 +79,7 @@ def test_losses_are_those_of_numpy(tmp_path: Path) -> None:
     }
     learner = Learner(OptimizerConfig(), seed=0)
     learner.add(task)
-    learner.add(Task("encode", task.inputs, lambda: PretrainingModel(config, reader.objectives), hidden))
+    learner.add(ProgramSpec("encode", task.inputs, lambda: PretrainingModel(config, reader.objectives), hidden))
     (feeds,) = reader.step(0).micro_batches
     measured = learner.evaluate("all", [feeds])
     hidden_BTH, p = learner.infer("encode", feeds)["hidden"], learner.parameters()

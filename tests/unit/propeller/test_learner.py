@@ -18,14 +18,14 @@ from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
 from propeller.graph.optim import OptimizerConfig, ParameterRules
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 PLAIN = OptimizerConfig(weight_decay=0.01, clip_norm=1.0)
 
 
 def make(
-    *tasks: Task, optimizer: OptimizerConfig = PLAIN, seed: int = 3, rules: ParameterRules | None = None
+    *tasks: ProgramSpec, optimizer: OptimizerConfig = PLAIN, seed: int = 3, rules: ParameterRules | None = None
 ) -> Learner:
     learner = Learner(optimizer, seed=seed, rules=rules)
     for item in tasks or (task(),):
@@ -36,7 +36,7 @@ def make(
 # -------------------------------------------------------------------------------- a direct computation of the training
 
 
-def _linear_task() -> Task:
+def _linear_task() -> ProgramSpec:
     """logits = table[x] @ w + b, one label per row; gradients are easy to write down."""
 
     class Model(paddle.nn.Layer):
@@ -52,7 +52,9 @@ def _linear_task() -> Task:
         loss = paddle.nn.functional.cross_entropy(logits, inputs["y"], reduction="sum", ignore_index=IGNORE)
         return [LossTerm("nll", loss, "y"), LossTerm("size", paddle.square(logits).sum(), "x", weight=0.25)]
 
-    return Task("linear", [Input("x", (None,), "int64"), Input("y", (None,), "int64", ignore=IGNORE)], Model, forward)
+    return ProgramSpec(
+        "linear", [Input("x", (None,), "int64"), Input("y", (None,), "int64", ignore=IGNORE)], Model, forward
+    )
 
 
 class _Reference:
@@ -286,7 +288,7 @@ def test_other_mistakes_are_explained() -> None:
     learner.add(task("wide", classes=4))
     with pytest.raises(UserError, match=r"'head.bias' has shape \(4,\) here, but \(3,\) in an earlier"):
         learner.train_step("wide", [batch(0)], 0.01)
-    learner.add(Task("unnamed", INPUTS, lambda: paddle.nn.Linear(3, 3), lambda model, inputs: []))
+    learner.add(ProgramSpec("unnamed", INPUTS, lambda: paddle.nn.Linear(3, 3), lambda model, inputs: []))
     with pytest.raises(UserError, match="has no name of its own"):
         learner.train_step("unnamed", [batch(0)], 0.01)
 

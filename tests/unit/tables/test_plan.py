@@ -8,15 +8,15 @@ import pytest
 
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.pretraining.recipe_files import load_recipe
-from ernie_paddle.tables.plan import Plan, Run, load_size, load_table, size_names, table_names
+from ernie_paddle.tables.plan import TablePlan, TableRun, load_size, load_table, size_names, table_names
 from propeller.errors import UserError
 
 GLUE = load_suite("glue").benchmarks
 
 
-def plan(name: str, size: str = "tiny", steps: int | None = 40, rows: list[str] | None = None) -> Plan:
+def plan(name: str, size: str = "tiny", steps: int | None = 40, rows: list[str] | None = None) -> TablePlan:
     benchmarks = [GLUE["CoLA"], GLUE["STS-B"]]
-    return Plan(name, load_table(name, rows), load_size(size), size, steps, range(2), benchmarks)
+    return TablePlan(name, load_table(name, rows), load_size(size), size, steps, range(2), benchmarks)
 
 
 def test_every_row_is_run_once_per_seed() -> None:
@@ -35,7 +35,7 @@ def test_methods_differ_in_the_order_of_equal_amounts() -> None:
     made = plan("ernie2")
     schedules = {}
     for row in ("sequential", "multi_task", "cmtl"):
-        recipe = load_recipe("ernie2_methods", made.overrides(Run(row, 1, None)), ["corpus"])
+        recipe = load_recipe("ernie2_methods", made.overrides(TableRun(row, 1, None)), ["corpus"])
         assert recipe.train.seed == 1
         schedules[row] = make_plan(recipe).schedule
     tasks = list(recipe.tasks)
@@ -52,7 +52,7 @@ def test_every_row_of_every_table_is_a_recipe_at_every_size(name: str, size: str
     made = plan(name, size, load_size(size).steps.get(name))
     for row, described in made.table.rows.items():
         if described.recipe:
-            recipe = load_recipe(described.recipe, made.overrides(Run(row, 0, None)), ["corpus"])
+            recipe = load_recipe(described.recipe, made.overrides(TableRun(row, 0, None)), ["corpus"])
             assert recipe.data.corpora[0].path == "corpus"
             if size != "base":
                 assert recipe.schedule.total_steps == made.steps
@@ -61,7 +61,7 @@ def test_every_row_of_every_table_is_a_recipe_at_every_size(name: str, size: str
 
 def test_full_size_is_as_the_papers_have_it() -> None:
     made = plan("ernie2", "base", steps=None)
-    recipe = load_recipe("ernie2_methods", made.overrides(Run("cmtl", 0, None)), ["corpus"])
+    recipe = load_recipe("ernie2_methods", made.overrides(TableRun("cmtl", 0, None)), ["corpus"])
     assert recipe.train.batch_tokens == 393_216
     assert recipe.train.learning_rate.warmup_steps == 4000
     assert (recipe.train.learning_rate.kind, recipe.train.learning_rate.per) == ("noam", "task")
@@ -70,14 +70,14 @@ def test_full_size_is_as_the_papers_have_it() -> None:
 
 def test_arguments_of_runs(tmp_path: Path) -> None:
     made = plan("ernie2")
-    tuning = Run("cmtl", 1, GLUE["CoLA"])
+    tuning = TableRun("cmtl", 1, GLUE["CoLA"])
     words = made.finetune_arguments(tuning, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
     assert words[words.index("--metric") + 1] == "mcc"
     assert words[words.index("--seed") + 1] == "1"
     assert "--no_header" in words
     assert "--rows" not in words
     assert "--size" not in words
-    fresh = Run("random", 1, GLUE["CoLA"])
+    fresh = TableRun("random", 1, GLUE["CoLA"])
     words = made.finetune_arguments(fresh, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
     assert words[words.index("--size") + 1] == "quickstart"
     assert words[words.index("--vocab") + 1] == str(tmp_path / "v")

@@ -10,7 +10,7 @@ import pytest
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.tables.figures import Figure, Figures
-from ernie_paddle.tables.plan import FinetuneSettings, Plan, Row, Run, SizeConfig, TableConfig
+from ernie_paddle.tables.plan import FinetuneSettings, Row, SizeConfig, TableConfig, TablePlan, TableRun
 from ernie_paddle.tables.report import markdown
 
 GLUE = load_suite("glue").benchmarks
@@ -20,11 +20,11 @@ SEEDS = range(3)
 ROWS = {"mlm": Row("MLM", "r", paper=78.8), "good": Row("MLM + good", "r", paper=80.3), "bad": Row("MLM + bad", "r")}
 
 
-def plan(**changes: Any) -> Plan:
+def plan(**changes: Any) -> TablePlan:
     settings = {"title": "A table", "rows": ROWS, "benchmarks": [], "arch": "tiny", "warmup": 0.1, "baseline": "mlm"}
     table = TableConfig(**{**settings, **changes})
     size = SizeConfig(100, FinetuneSettings(1, 32, 1e-4, 64))
-    return Plan("t", table, size, "tiny", 8, SEEDS, BENCHMARKS)
+    return TablePlan("t", table, size, "tiny", 8, SEEDS, BENCHMARKS)
 
 
 def evaluation(step: int, name: str, loss: float, **more: float) -> dict[str, Any]:
@@ -49,22 +49,22 @@ def tuned(benchmark: Benchmark, values: list[float]) -> dict[str, Any]:
 
 
 @pytest.fixture
-def results() -> dict[Run, Any]:
+def results() -> dict[TableRun, Any]:
     rng = np.random.default_rng(0)
-    found: dict[Run, Any] = {}
+    found: dict[TableRun, Any] = {}
     for row, level in (("mlm", 0.4), ("good", 0.6), ("bad", 0.39)):
         for seed in SEEDS:
-            found[Run(row, seed, None)] = pretrained([5.0 - level, 6.0 - level + 0.01 * seed])
+            found[TableRun(row, seed, None)] = pretrained([5.0 - level, 6.0 - level + 0.01 * seed])
             for benchmark in BENCHMARKS:
                 values = level + 0.01 * rng.standard_normal(len(benchmark.metrics))
-                found[Run(row, seed, benchmark)] = tuned(benchmark, values.tolist())
+                found[TableRun(row, seed, benchmark)] = tuned(benchmark, values.tolist())
     return found
 
 
-def test_means_and_spreads_equal_numpy(results: dict[Run, Any]) -> None:
+def test_means_and_spreads_equal_numpy(results: dict[TableRun, Any]) -> None:
     figures = Figures(plan(), results)
-    cola = np.array([results[Run("good", seed, GLUE["CoLA"])]["best"]["mcc"] for seed in SEEDS])
-    mrpc = np.array([list(results[Run("good", seed, GLUE["MRPC"])]["best"].values()) for seed in SEEDS])
+    cola = np.array([results[TableRun("good", seed, GLUE["CoLA"])]["best"]["mcc"] for seed in SEEDS])
+    mrpc = np.array([list(results[TableRun("good", seed, GLUE["MRPC"])]["best"].values()) for seed in SEEDS])
     score = figures.score("good", GLUE["CoLA"], "mcc")
     assert score is not None
     np.testing.assert_allclose([score.mean, score.spread], [100 * cola.mean(), 100 * cola.std(ddof=1)])
@@ -81,8 +81,8 @@ def test_means_and_spreads_equal_numpy(results: dict[Run, Any]) -> None:
     np.testing.assert_allclose(rise.mean, np.mean([1.0, 1.01, 1.02]))
 
 
-def test_a_seed_that_lacks_a_benchmark_has_no_average(results: dict[Run, Any]) -> None:
-    del results[Run("mlm", 1, GLUE["MRPC"])]
+def test_a_seed_that_lacks_a_benchmark_has_no_average(results: dict[TableRun, Any]) -> None:
+    del results[TableRun("mlm", 1, GLUE["MRPC"])]
     figures = Figures(plan(), results)
     assert len(figures.averages("mlm")) == 2
     assert Figure.of([3.0]) == Figure(3.0, None)
@@ -97,7 +97,7 @@ def row_of(text: str, title: str) -> list[str]:
     return next(cells(line) for line in text.splitlines() if line.startswith(f"| {title} |"))
 
 
-def test_best_is_underlined_and_clear_gains_are_bold(results: dict[Run, Any]) -> None:
+def test_best_is_underlined_and_clear_gains_are_bold(results: dict[TableRun, Any]) -> None:
     text = markdown(plan(), results, {}, "command", None)
     head = next(cells(line) for line in text.splitlines() if line.startswith("| pre-training"))
     losses, cola, f1, accuracy, average, paper = range(1, 7)
@@ -114,7 +114,7 @@ def test_best_is_underlined_and_clear_gains_are_bold(results: dict[Run, Any]) ->
     assert "27 runs, 27 minutes together" in text
 
 
-def test_a_gain_within_two_deviations_is_not_bold(results: dict[Run, Any]) -> None:
+def test_a_gain_within_two_deviations_is_not_bold(results: dict[TableRun, Any]) -> None:
     figures = Figures(plan(), results)
     sigma, base = figures.sigma(), np.mean(figures.averages("mlm"))
     assert sigma is not None
@@ -123,22 +123,22 @@ def test_a_gain_within_two_deviations_is_not_bold(results: dict[Run, Any]) -> No
         moved = dict(results)
         for seed in SEEDS:
             for benchmark in BENCHMARKS:
-                run = Run("bad", seed, benchmark)
+                run = TableRun("bad", seed, benchmark)
                 best = {name: value + shift for name, value in results[run]["best"].items()}
                 moved[run] = {**results[run], "best": best}
         assert ("**" in row_of(markdown(plan(), moved, {}, "c", None), "MLM + bad")[5]) == bold
 
 
-def test_failures_and_missing_runs_are_named(results: dict[Run, Any]) -> None:
-    failed = Run("bad", 2, GLUE["MRPC"])
-    for run in (failed, Run("bad", 1, GLUE["MRPC"])):
+def test_failures_and_missing_runs_are_named(results: dict[TableRun, Any]) -> None:
+    failed = TableRun("bad", 2, GLUE["MRPC"])
+    for run in (failed, TableRun("bad", 1, GLUE["MRPC"])):
         del results[run]
     text = markdown(plan(), results, {failed: "it broke"}, "command", None)
     assert "- bad, seed 2, MRPC: it broke" in text
     assert "Not finished: 1 runs" in text
 
 
-def test_parts_and_curves(results: dict[Run, Any]) -> None:
+def test_parts_and_curves(results: dict[TableRun, Any]) -> None:
     rows = {"mlm": ROWS["mlm"], "good": Row("MLM + good", "r", parts=["2"])}
     text = markdown(plan(rows=rows, parts={"1": "Table 1", "2": "Table 2"}), results, {}, "command", None)
     first, second = text.split("## Table 2")
@@ -173,7 +173,7 @@ def test_every_accuracy_goes_by_the_name_that_the_loss_of_its_objective_has() ->
         accuracy = f"{term}_accuracy" if has_hits else None
         measured = {"loss": 1.0, "other_accuracy": 0.5, **({accuracy: 0.25} if accuracy else {})}
         result = {"tasks": [name], "evaluations": [{"step": 8, "name": name, "metrics": measured}]}
-        figures = Figures(plan(), {Run("mlm", 0, None): result})
+        figures = Figures(plan(), {TableRun("mlm", 0, None): result})
         assert figures.accuracy_of(name) == accuracy
         without |= set() if accuracy else {name}
     assert without == {"tf"}

@@ -16,7 +16,7 @@ from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.precision import PrecisionConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 WIDTH, BLOCKS = 8, 5
@@ -44,8 +44,8 @@ def labelling(features: str | None) -> Labelling:
 
 def learner_for(task: Labelling, config: ErnieConfig = CONFIG) -> Learner:
     learner = Learner(OptimizerConfig(weight_decay=0.1), seed=5)
-    learner.add(Task("train", task.inputs(True), lambda: task.layer(config), task.losses))
-    learner.add(Task("answer", task.inputs(False), lambda: task.layer(config), task.outputs))
+    learner.add(ProgramSpec("train", task.inputs(True), lambda: task.layer(config), task.losses))
+    learner.add(ProgramSpec("answer", task.inputs(False), lambda: task.layer(config), task.outputs))
     return learner
 
 
@@ -72,7 +72,7 @@ def all_hidden(parameters: dict[str, Any]) -> list[list[Floats]]:
         return {str(number): value for number, value in enumerate(found)}
 
     learner = Learner(OptimizerConfig(), seed=0)
-    learner.add(Task("hidden", MODEL_INPUTS[:2], lambda: Encoder(CONFIG, add_pooler=False), outputs))
+    learner.add(ProgramSpec("hidden", MODEL_INPUTS[:2], lambda: Encoder(CONFIG, add_pooler=False), outputs))
     learner.load_parameters(parameters)
     rows = []
     for row, length in enumerate(LENGTHS):
@@ -177,6 +177,6 @@ def test_mixed_precision_leaves_the_lstm_and_its_features_in_float32(monkeypatch
     for precision in (None, mixed):
         task = labelling("concat_last4")
         learner = Learner(OptimizerConfig(), precision, seed=5)
-        learner.add(Task("train", task.inputs(True), lambda task=task: task.layer(CONFIG), task.losses))
+        learner.add(ProgramSpec("train", task.inputs(True), lambda task=task: task.layer(CONFIG), task.losses))
         losses.append([learner.train_step("train", [batch(0, True)], 1e-2).loss for _ in range(3)])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -21,7 +21,7 @@ from ernie_paddle.finetune.tasks.retrieval import Retrieval
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from reader.errors import DataError
 from reader.tokenizers.base import Tokenizer
@@ -78,7 +78,7 @@ def test_the_loss_against_numpy(tmp_path: Path, tokenizer: Tokenizer, pooling: s
     task, data = retrieval(pooling=pooling), read(tmp_path, tokenizer)
     learner = Learner(OptimizerConfig(), seed=3)
     learner.add(answer_task(task, CONFIG))
-    learner.add(Task("train", task.inputs(True), lambda: task.layer(CONFIG), task.losses))
+    learner.add(ProgramSpec("train", task.inputs(True), lambda: task.layer(CONFIG), task.losses))
     learner.add(hidden_task())
     vectors = []
     for text in range(len(data)):
@@ -106,11 +106,11 @@ def test_the_loss_against_numpy(tmp_path: Path, tokenizer: Tokenizer, pooling: s
     assert found["retrieval_accuracy"] == pytest.approx(right / 2 / len(pairs))
 
 
-def hidden_task() -> Task:
+def hidden_task() -> ProgramSpec:
     from ernie_paddle.finetune.networks.layers import encode
     from ernie_paddle.models.encoder import Encoder
 
-    return Task(
+    return ProgramSpec(
         "hidden",
         retrieval().inputs(False),
         lambda: Encoder(CONFIG, add_pooler=False),

@@ -18,7 +18,7 @@ from ernie_paddle.finetune.training.class_weights import WEIGHT_INPUT, class_wei
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
@@ -95,7 +95,7 @@ def test_the_loss_is_the_weighted_mean_however_the_batch_is_cut() -> None:
     w = np.where(y < 0, 0, np.array([0.01, 0.05, 0.1])[np.maximum(y, 0)]).astype(np.float32)
     for cuts in ((), (3,), (7, 9)):
         learner = Learner(OptimizerConfig("adam", weight_decay=0), seed=0)
-        learner.add(Task("t", inputs, Logits, TASK.losses))
+        learner.add(ProgramSpec("t", inputs, Logits, TASK.losses))
         logits = learner.parameters()["table"].astype(np.float64)[x]
         parts = [np.split(array, cuts) for array in (x, y, w)]
         names = [item.name for item in inputs]

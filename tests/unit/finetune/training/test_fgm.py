@@ -19,7 +19,7 @@ from propeller.graph import precision
 from propeller.graph.losses import LossTerm
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.precision import PrecisionConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 CONFIG = ErnieConfig(
@@ -97,7 +97,7 @@ def test_a_step_equals_a_direct_computation_row_by_row(
     """float16 is computed in float32 here, as a CPU must, but with its loss scale and casts."""
     monkeypatch.setattr(precision, "ALLOW_FLOAT16_ON_CPU", True)
     learner = Learner(OptimizerConfig(), PrecisionConfig(dtype, extra_black_list=MATRIX_PRODUCTS), seed=2)
-    learner.add(Task("t", INPUTS, lambda: TASK.layer(CONFIG), with_fgm(TASK.losses, EPSILON)))
+    learner.add(ProgramSpec("t", INPUTS, lambda: TASK.layer(CONFIG), with_fgm(TASK.losses, EPSILON)))
     arrays = learner.parameters()
     rows = batch()
     parts = {name: np.split(array, cuts) for name, array in rows.items()}

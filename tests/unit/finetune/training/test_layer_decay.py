@@ -17,7 +17,7 @@ from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
 from propeller.graph.optim import OptimizerConfig, ParameterRules
 from propeller.graph.precision import PrecisionConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 MATRIX_PRODUCTS = ("matmul", "matmul_v2", "linear_v2", "mul", "einsum", "fused_gemm_epilogue")
@@ -75,7 +75,7 @@ def test_each_depth_gets_its_share_of_the_rate(dtype: str, monkeypatch: pytest.M
     config = OptimizerConfig(epsilon=1e-6, weight_decay=0.3, clip_norm=None)
     amp = PrecisionConfig(dtype=dtype, extra_black_list=MATRIX_PRODUCTS)  # type: ignore[arg-type]
     learner = Learner(config, amp, seed=0, rules=ParameterRules(lr_ratio=layer_decay(0.5, 2)))
-    learner.add(Task("chain", (Input("x", (None,), "int64"), Input("y", (None,), "float32")), Chain, squared))
+    learner.add(ProgramSpec("chain", (Input("x", (None,), "int64"), Input("y", (None,), "float32")), Chain, squared))
     p = {name: learner.parameters()[name].astype(np.float64) for name in SHAPES}
     m, v = ({name: np.zeros(shape) for name, shape in SHAPES.items()} for _ in range(2))
     rng = np.random.default_rng(1)
@@ -98,7 +98,7 @@ def test_each_depth_gets_its_share_of_the_rate(dtype: str, monkeypatch: pytest.M
 def test_every_parameter_of_the_encoder_has_its_depth() -> None:
     config = ErnieConfig(vocab_size=9, hidden_size=4, num_hidden_layers=12, num_attention_heads=1, intermediate_size=4)
     ratio, learner = layer_decay(0.9, 12), Learner(OptimizerConfig(), seed=0)
-    learner.add(Task("encode", (), lambda: Encoder(config), lambda layer, values: {}))
+    learner.add(ProgramSpec("encode", (), lambda: Encoder(config), lambda layer, values: {}))
     powers = {name: round(np.log(ratio(name, ())) / np.log(0.9), 6) for name in learner.parameters()}
     assert {powers[name] for name in powers if "embeddings" in name} == {13}
     for i in range(12):

@@ -20,7 +20,7 @@ from ernie_paddle.finetune.training.rdrop import Losses, with_rdrop
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from propeller.results import StepResult
 
@@ -51,7 +51,7 @@ def batch(task: TaskType) -> dict[str, NDArray[Any]]:
 
 def step(task: TaskType, config: ErnieConfig, losses: Losses) -> StepResult:
     learner = Learner(OptimizerConfig(), seed=1)
-    learner.add(Task("t", task.inputs(True), lambda: task.layer(config), losses))
+    learner.add(ProgramSpec("t", task.inputs(True), lambda: task.layer(config), losses))
     return learner.train_step("t", [batch(task)], 0.0)
 
 

@@ -29,7 +29,7 @@ from ernie_paddle.pretraining.batches.step_reader import StepBatch
 from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from reader.corpora.corpus import Corpus
 
@@ -229,7 +229,7 @@ def test_losses_are_those_of_numpy(name: str, own: dict[str, float], tmp_path: P
         use_task_id=False, initializer_range=0.5,
     )  # fmt: skip
     task = build_task("task", reader.objectives, config, max_length=24)
-    encode = Task(
+    encode = ProgramSpec(
         "encode",
         task.inputs,
         lambda: PretrainingModel(config, reader.objectives),

@@ -18,11 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_paddle.objectives.registry import make_objective
-from ernie_paddle.objectives.rows import Batch, Data, Feeds
+from ernie_paddle.objectives.rows import Batch, Data
 from ernie_paddle.objectives.shared.corruption import INSERTED, PERMUTED, REPLACED
 from ernie_paddle.objectives.trigram_shuffling import disjoint
 from helpers.objective_corpora import FIRST, Documents, documents, in_memory, make_vocab, step_reader
 from propeller.errors import UserError
+from propeller.values import Arrays
 from reader.corpora.corpus import Corpus
 from reader.corpora.samples import SampleIndex
 from reader.flags import CAPITAL, WORD_START
@@ -43,7 +44,7 @@ def _repeating(docs: Documents, words: int, max_length: int) -> Data:
     return Data(make_vocab(FIRST + max(words, 2)), [SampleIndex(corpus, max_length - 3)], ["in-memory"], max_length)
 
 
-def _steps(data: Data, names: Sequence[str], seed: int = 0, **chosen: Any) -> tuple[list[Feeds], SkipReport]:
+def _steps(data: Data, names: Sequence[str], seed: int = 0, **chosen: Any) -> tuple[list[Arrays], SkipReport]:
     """A pass over the data, of pairs in random order as sentence_ordering makes them."""
     objectives = {name: chosen.get(name, {}) for name in ("sentence_ordering", *names)}
     reader = step_reader(data, objectives, overhead=3, seed=seed)
@@ -94,7 +95,7 @@ def _kind(old: list[int], new: list[int], changed: set[int], runs: list[list[int
     return kinds
 
 
-def _pairs(before: list[Feeds], after: list[Feeds]) -> Iterator[tuple[list[int], list[int], dict[str, Any]]]:
+def _pairs(before: list[Arrays], after: list[Arrays]) -> Iterator[tuple[list[int], list[int], dict[str, Any]]]:
     """Every row without and with corruption, and its labels."""
     for old_feeds, feeds in zip(before, after, strict=True):
         for b in range(len(feeds["input_ids"])):

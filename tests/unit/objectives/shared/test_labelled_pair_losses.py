@@ -15,7 +15,7 @@ from helpers.pair_corpora import prepared, reader_of
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 
@@ -32,7 +32,7 @@ def test_losses_are_those_of_numpy(tmp_path: Path, name: str, settings: dict[str
         use_task_id=False, initializer_range=0.3,
     )  # fmt: skip
     task = build_task("pairs", reader.objectives, config, max_length=40)
-    encode = Task(
+    encode = ProgramSpec(
         "encode",
         task.inputs,
         lambda: PretrainingModel(config, reader.objectives),

@@ -22,7 +22,7 @@ from ernie_paddle.pretraining.batches.step_data import TaskData
 from ernie_paddle.pretraining.model import PretrainingModel, build_task
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 
 Array = np.ndarray[Any, Any]
@@ -97,7 +97,7 @@ def test_losses_are_those_of_numpy(name: str, tmp_path: Path) -> None:
     config = _config(reader.data.vocab.size)
     task = build_task(name, reader.objectives, config, max_length=LENGTH)
     # The same layers, but handing out what the losses were computed from.
-    encode = Task(
+    encode = ProgramSpec(
         "encode",
         task.inputs,
         lambda: PretrainingModel(config, reader.objectives),

@@ -10,18 +10,18 @@ import pytest
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.heads import gather_positions
 from ernie_paddle.objectives.registry import make_objective, make_objectives
-from ernie_paddle.pretraining.batches.joint_steps import CompositeData
+from ernie_paddle.pretraining.batches.joint_steps import JointStepData
 from ernie_paddle.pretraining.batches.run_data import training_data
 from ernie_paddle.pretraining.batches.step_data import TaskData
-from ernie_paddle.pretraining.model import PretrainingModel, build_composite, build_task
+from ernie_paddle.pretraining.model import PretrainingModel, build_joint, build_task
 from ernie_paddle.pretraining.recipe import Recipe
 from ernie_paddle.pretraining.recipe_files import load_recipe
 from ernie_paddle.pretraining.schedule.plan import make_plan
-from ernie_paddle.pretraining.schedule.task_sums import combine
+from ernie_paddle.pretraining.schedule.task_sums import sum_tasks
 from helpers.objective_corpora import FIRST, Documents, make_vocab, write
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from propeller.settings import from_mapping
 
@@ -40,8 +40,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def data(corpus: str) -> CompositeData:
-    return CompositeData(
+def data(corpus: str) -> JointStepData:
+    return JointStepData(
         "mlm+nsp+order",
         tuple(
             TaskData(
@@ -53,54 +53,54 @@ def data(corpus: str) -> CompositeData:
     )  # fmt: skip
 
 
-def test_the_rows_are_those_of_each_member(data: CompositeData) -> None:
+def test_the_rows_are_those_of_each_member(data: JointStepData) -> None:
     """Nothing is lost in cutting both alike, on any number of ranks; idle ranks have as many micro-batches."""
     for world in (1, 2, 30):
         together = [data.open().step(3, rank, world) for rank in range(world)]
         assert len({len(batch.micro_batches) for batch in together}) == 1
         if world == 1:
             assert len(together[0].micro_batches) > 1
-        for member in data.members:
-            alone = member.open().step(3)
+        for group in data.groups:
+            alone = group.open().step(3)
             tokens = sum(feeds["attention_mask"].sum() for feeds in alone.micro_batches)
             assert sum(batch.real_tokens for batch in together) > tokens
-            name = "sentence_reordering_labels" if member.task == "order" else "nsp_labels"
+            name = "sentence_reordering_labels" if group.task == "order" else "nsp_labels"
             expected = sorted(label for feeds in alone.micro_batches for label in feeds[name].tolist() if label >= 0)
             found = [
                 label
                 for batch in together
                 for feeds in batch.micro_batches
-                for label in feeds[f"{member.task}/{name}"].tolist()
+                for label in feeds[f"{group.task}/{name}"].tolist()
                 if label >= 0
             ]
             assert sorted(found) == expected
             assert all(
-                set(feeds[f"{member.task}/task_ids"].ravel().tolist()) == {member.task_id}
+                set(feeds[f"{group.task}/task_ids"].ravel().tolist()) == {group.task_id}
                 for feeds in together[0].micro_batches
             )
-        parts = [member.open().step(3) for member in data.members]
+        parts = [group.open().step(3) for group in data.groups]
         assert sum(batch.real_tokens for batch in together) == sum(batch.real_tokens for batch in parts)
         assert sum(batch.rows for batch in together) == sum(batch.rows for batch in parts)
 
 
-def test_losses_are_those_of_the_members_and_gradients_add_up(data: CompositeData) -> None:
+def test_losses_are_those_of_the_members_and_gradients_add_up(data: JointStepData) -> None:
     """At rate 0 a step changes only the moments, and these say what the gradients were."""
     config = ErnieConfig.from_dict(ARCH, "test")
     objectives = {name: make_objectives(settings, name) for name, settings in MEMBERS.items()}
     learner = Learner(OptimizerConfig(clip_norm=None), seed=1)
-    learner.add(build_composite(data.task, objectives, config, max_length=40))
+    learner.add(build_joint(data.task, objectives, config, max_length=40))
     for name, own in objectives.items():
         learner.add(build_task(name, own, config, max_length=40))
     whole = learner.train_step(data.task, data.open().step(0).micro_batches, 0.0)
     moments = {name: learner.variables.get(name) for name in learner.variables.names(parameters=False)}
     apart: dict[str, np.ndarray[Any, Any]] = {}
-    for member in data.members:
+    for group in data.groups:
         before = {name: learner.variables.get(name) for name in moments}
-        result = learner.train_step(member.task, member.open().step(0).micro_batches, 0.0)
+        result = learner.train_step(group.task, group.open().step(0).micro_batches, 0.0)
         for term, loss in result.losses.items():
-            assert whole.losses[f"{member.task}/{term}"] == pytest.approx(loss, rel=1e-5)
+            assert whole.losses[f"{group.task}/{term}"] == pytest.approx(loss, rel=1e-5)
         for name in (name for name in moments if name.endswith("@moment1")):
-            # m := 0.9 m + 0.1 g of a parameter that the member trains.
+            # m := 0.9 m + 0.1 g of a parameter that the group trains.
             after = learner.variables.get(name)
             if not np.array_equal(after, before[name]):
                 apart[name] = apart.get(name, 0) + (after - 0.9 * before[name])
@@ -125,13 +125,13 @@ def test_token_objectives_are_trained_on_all_rows() -> None:
         plan = make_plan(recipe)
         last = plan.trained[plan.schedule.task_at(plan.schedule.total_steps - 1)]
         assert last.tasks == ("mlm", "quick_thoughts", "sentence_ordering", "tf_idf")
-        halves, order = last.members
+        halves, order = last.groups
         assert set(halves.objectives) == {"mlm", "quick_thoughts", "tf_idf"}
         assert set(order.objectives) == {"mlm", "sentence_ordering", "tf_idf"}
         for each in plan.trained.values():
             weights: dict[str, float] = {}
-            for member in each.members:
-                for name, settings in member.objectives.items():
+            for group in each.groups:
+                for name, settings in group.objectives.items():
                     weights[name] = weights.get(name, 0.0) + make_objective(name, settings).settings.weight
             assert weights == dict.fromkeys(each.tasks, 1.0)
 
@@ -144,8 +144,8 @@ def test_what_does_not_fit_on_rows_does_not_join_them() -> None:
         "nsp": {"objectives": {"nsp": {}, "capitalization": {"weight": 0.5}}},
         "elsewhere": {"objectives": {"sentence_reordering": {}, "capitalization": {}}, "corpora": [{"path": "d"}]},
     }
-    members = combine(_recipe(tasks), list(tasks)).members
-    assert [(member.tasks, member.objectives) for member in members] == [
+    groups = sum_tasks(_recipe(tasks), list(tasks)).groups
+    assert [(group.tasks, group.objectives) for group in groups] == [
         (("mlm", "nsp"), {"mlm": {"weight": 3.0, "rate": 0.2}, "nsp": {}, "capitalization": {"weight": 0.5 / 3}}),
         (("knowledge",), {"knowledge_masking": {}, "capitalization": {"weight": 0.5 / 3}}),
         (("elsewhere",), {"sentence_reordering": {}, "capitalization": {"weight": 1.0 / 3}}),
@@ -157,7 +157,7 @@ def test_what_does_not_fit_on_rows_does_not_join_them() -> None:
         "capitals": {"objectives": {"capitalization": {"weight": 2.0}}},
     }
     with pytest.raises(UserError, match="'nsp' and 'capitals' are trained together, but capitalization has other"):
-        combine(_recipe(tasks), list(tasks))
+        sum_tasks(_recipe(tasks), list(tasks))
 
 
 def _cross_entropy(logits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> tuple[float, int]:
@@ -176,20 +176,20 @@ def test_the_sum_is_that_of_the_paper(corpus: str) -> None:
     }
     recipe = _recipe(tasks, data={"corpora": [{"path": corpus}], "max_length": 40, "min_tokens": 1})
     config = ErnieConfig.from_dict(ARCH, "test")
-    data = training_data(recipe, combine(recipe, list(tasks)), config)
-    assert isinstance(data, CompositeData)
+    data = training_data(recipe, sum_tasks(recipe, list(tasks)), config)
+    assert isinstance(data, JointStepData)
     reader = data.open()
-    objectives = {member.task: member.objectives for member in reader.members}
+    objectives = {group.task: group.objectives for group in reader.groups}
     assert [sorted(objective.name for objective in own) for own in objectives.values()] == [
         ["capitalization", "mlm", "nsp"], ["capitalization", "mlm", "sentence_reordering"],
     ]  # fmt: skip
 
     learner = Learner(OptimizerConfig(), seed=3)
-    learner.add(build_composite("whole", objectives, config, max_length=40))
+    learner.add(build_joint("whole", objectives, config, max_length=40))
     (feeds,) = reader.step(0).micro_batches
     expected, by_objective = 0.0, {name: [0.0, 0] for name in ("mlm", "capitalization")}
-    for member in reader.members:
-        own = {name.removeprefix(f"{member.task}/"): array for name, array in feeds.items()}
+    for group in reader.groups:
+        own = {name.removeprefix(f"{group.task}/"): array for name, array in feeds.items()}
         pooled = "nsp" if "nsp_labels" in own else "sentence_reordering"
 
         def logits(model: Any, fed: dict[str, Any], pooled: str = pooled) -> dict[str, Any]:
@@ -201,11 +201,11 @@ def test_the_sum_is_that_of_the_paper(corpus: str) -> None:
                 "all": sum(value.sum() for value in fed.values()),
             }
 
-        def model(made: Any = member.objectives) -> PretrainingModel:
+        def model(made: Any = group.objectives) -> PretrainingModel:
             return PretrainingModel(config, made)
 
-        learner.add(Task(f"logits of {member.task}", member.inputs, model, logits))
-        found = learner.infer(f"logits of {member.task}", {item.name: own[item.name] for item in member.inputs})
+        learner.add(ProgramSpec(f"logits of {group.task}", group.inputs, model, logits))
+        found = learner.infer(f"logits of {group.task}", {item.name: own[item.name] for item in group.inputs})
         for name, weight in (("mlm", 1.0), ("capitalization", 3.0), (pooled, 0.7 if pooled == "nsp" else 1.0)):
             labels = own[f"{name}_labels"].ravel()
             total, count = _cross_entropy(found[name].reshape(len(labels), -1), labels)
@@ -217,5 +217,5 @@ def test_the_sum_is_that_of_the_paper(corpus: str) -> None:
     assert measured["loss"] == pytest.approx(expected, rel=1e-5)
     # Equal shares of the step's tokens have about as many labels: near the mean over the labels of both.
     for name, (total, count) in by_objective.items():
-        mean = np.mean([measured[f"{member.task}/{name}"] for member in reader.members])
+        mean = np.mean([measured[f"{group.task}/{name}"] for group in reader.groups])
         assert mean == pytest.approx(total / count, rel=0.02)

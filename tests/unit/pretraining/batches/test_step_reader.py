@@ -17,13 +17,14 @@ import pytest
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.registry import make_objectives
-from ernie_paddle.objectives.rows import Batch, Example, Feeds, Part, Row, SampleSource, assemble, sentences
+from ernie_paddle.objectives.rows import Batch, Example, Part, Row, SampleSource, assemble, sentences
 from ernie_paddle.pretraining.batches.step_data import RunReader, TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, task_inputs
 from ernie_paddle.pretraining.schedule.stage_tables import cmtl
 from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, step_reader, write
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
+from propeller.values import Arrays
 from reader.errors import DataError
 from reader.workers.prefetch import prefetch
 
@@ -226,7 +227,7 @@ class _Halves(Objective[ObjectiveSettings]):
         empty = Part(row.sample.tokens[:0], row.sample.flags[:0], row.sample.document)
         return [assemble([first], row.data.vocab, labels), assemble([second if len(second) else empty], row.data.vocab)]
 
-    def label(self, batch: Batch) -> Feeds:
+    def label(self, batch: Batch) -> Arrays:
         (share, _) = self.inputs
         values = [example.labels.get(share.name, np.nan) for example in batch.examples]
         return {share.name: np.array(values, np.float32), "halves_never": np.zeros((0, 3), np.int64)}

@@ -8,7 +8,7 @@ import pytest
 
 from ernie_paddle.pretraining.recipe import SCHEDULES, Recipe
 from ernie_paddle.pretraining.schedule.plan import KINDS, TrainingPlan, make_plan
-from ernie_paddle.pretraining.schedule.task_sums import combine
+from ernie_paddle.pretraining.schedule.task_sums import sum_tasks
 from propeller.errors import UserError
 from propeller.settings import from_mapping
 
@@ -122,7 +122,7 @@ def test_a_table_by_hand_may_sum_tasks() -> None:
 
 def test_a_sum_shares_rows_where_it_can() -> None:
     """One of nsp and reordering arranges the rows of MLM; the other has rows of its own."""
-    (first, second) = combine(_recipe({"total_steps": 5}), list(ON_LOSSES)).members
+    (first, second) = sum_tasks(_recipe({"total_steps": 5}), list(ON_LOSSES)).groups
     assert first.tasks == ("mlm", "nsp", "capitals")
     assert list(first.objectives) == ["mlm", "nsp", "capitalization"]  # mlm once, though two tasks have it
     assert first.task_id == 0
@@ -133,7 +133,7 @@ def test_a_sum_shares_rows_where_it_can() -> None:
         "knowledge": {"objectives": {"knowledge_masking": {}}},
         "elsewhere": {"objectives": {"nsp": {}}, "corpora": [{"path": "d"}]},
     }
-    assert [each.tasks for each in combine(_recipe({"total_steps": 5}, tasks), list(tasks)).members] == [
+    assert [each.tasks for each in sum_tasks(_recipe({"total_steps": 5}, tasks), list(tasks)).groups] == [
         ("mlm",), ("knowledge",), ("elsewhere",),
     ]  # fmt: skip
     tasks = {"a": {"objectives": {"mlm": {}}}, "b": {"objectives": {"mlm": {"rate": 0.2}, "nsp": {}}}}

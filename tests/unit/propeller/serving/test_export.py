@@ -15,7 +15,7 @@ from helpers.propeller_toy import batch, infer_task, task
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.graph.optim import OptimizerConfig
-from propeller.graph.spec import Task
+from propeller.graph.spec import ProgramSpec
 from propeller.learner import Learner
 from propeller.serving.export import export_program
 from propeller.serving.predictor import Predictor
@@ -56,7 +56,7 @@ class Block(paddle.nn.Layer):
         return self.norm(h_BTH + self.parts[5](paddle.nn.functional.gelu(self.parts[4](h_BTH))))
 
 
-def attention_task() -> Task:
+def attention_task() -> ProgramSpec:
     def forward(model: Any, inputs: dict[str, Any]) -> dict[str, Any]:
         h_BTH = model(inputs["x"], inputs["mask"])
         first = paddle.tanh(h_BTH[:, 0])
@@ -68,7 +68,7 @@ def attention_task() -> Task:
         Input("mask", (None, None), "int64"),
         Input("unused", (None, None), "int64"),
     )
-    return Task("attend", inputs, Block, forward)
+    return ProgramSpec("attend", inputs, Block, forward)
 
 
 def attention_batch(rows: int, length: int) -> dict[str, np.ndarray]:
