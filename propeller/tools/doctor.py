@@ -172,7 +172,7 @@ def _fleetrun(found: Report) -> None:
 
 def _install_line() -> str:
     """The pip line that writes this project's programs, over others of the same name."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     source = f"-e {shlex.quote(str(root))}" if (root / "pyproject.toml").is_file() else "ernie-paddle"
     return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall --no-deps {source}"
 

@@ -306,7 +306,7 @@ def one_process(result: str, where: str, device: Device, mode: str) -> None:
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
     """Environment of a subprocess that finds this very package, and is no worker of a job around it."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PADDLE_TRAINER")}
-    package = str(Path(__file__).resolve().parents[1])
+    package = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH", "")]))
     environment.setdefault("PYTHONWARNINGS", "ignore:No ccache found")
     return environment | dict(changes)
@@ -316,7 +316,8 @@ def _subprocess(where: str, device: Device, mode: str, changes: Mapping[str, str
     """Result of ``one_process`` in a process of its own (a crash there is one failed check), or its last line."""
     with tempfile.TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
-        code = f"from propeller import selftest; selftest.one_process({str(result)!r}, {where!r}, {device!r}, {mode!r})"
+        arguments = f"{str(result)!r}, {where!r}, {device!r}, {mode!r}"
+        code = f"from propeller.tools import selftest; selftest.one_process({arguments})"
         done = subprocess.run(
             [sys.executable, "-c", code],
             env=_environment(changes),
@@ -342,7 +343,8 @@ def two_processes(device: Device, processes: int = 2) -> Check:
     with tempfile.TemporaryDirectory() as folder:
         script, result = Path(folder) / "worker.py", Path(folder) / "result.json"
         script.write_text(
-            f"import propeller\nfrom propeller import selftest\nselftest.worker({str(result)!r})\n", encoding="utf-8"
+            f"import propeller\nfrom propeller.tools import selftest\nselftest.worker({str(result)!r})\n",
+            encoding="utf-8",
         )
         command = [sys.executable, "-m", "propeller.tools.fleetrun", "--nproc_per_node", str(processes)]
         done = subprocess.run(

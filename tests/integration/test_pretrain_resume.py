@@ -18,7 +18,7 @@ from propeller.run import checkpoint
 # Ends the process as kill -9 does, at the third file that is forced to disk in the given save.
 KILL_IN_SAVE = """
 import os, signal, sys
-from propeller import checkpoint
+from propeller.run import checkpoint
 saves, files, sync = 0, 0, checkpoint._sync
 def counted(path):
     global files

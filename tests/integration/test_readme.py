@@ -10,16 +10,8 @@ import sys
 from pathlib import Path
 
 from ernie_paddle.manual_text import write_quickstart_data
+from helpers.documents import README, commands
 from helpers.paths import ROOT, environment
-
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-
-
-def commands(section: str) -> list[str]:
-    """The lines of the bash blocks below a heading; a line that ends in a backslash goes on in the next."""
-    text = README.split(f"\n## {section}\n")[1].split("\n## ")[0]
-    blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
-    return [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
 
 
 def test_pretrain_on_your_own_text_and_prepare_pairs(tmp_path: Path) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_readme import README, commands
 
 from ernie_paddle.cli import main as cli
 from ernie_paddle.pretraining.schedule.stage_tables import cmtl
+from helpers.documents import README, commands
 from propeller.learner import Learner
 from propeller.run import checkpoint
 

@@ -131,7 +131,7 @@ def test_tf_idf_is_that_of_the_definition(
     make_statistics(path)
     reader = task.open()
     unlike = in_memory(docs, MAX_LENGTH, OVERHEAD)
-    origins = _rows(StepReader("test", [make_objective("nsp")], reader.batches.plan, unlike, seed=0), "input_ids")
+    origins = _rows(StepReader("test", [make_objective("nsp")], reader.plan, unlike, seed=0), "input_ids")
     for (ids,), (labels,) in zip(origins, _rows(task.open(), "tf_idf_labels"), strict=True):
         np.testing.assert_allclose(labels, _expected("tf_idf", docs, ids, seed, n_words), rtol=1e-5, atol=1e-6)
 

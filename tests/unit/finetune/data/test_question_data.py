@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_question_answering import answering, options, pointing, row, write
 
 from ernie_paddle.benchmarks.suite import SIZES, load_suite
 from ernie_paddle.finetune.data.question_data import QuestionDataset
 from ernie_paddle.finetune.metrics.answer_metrics import fitting_scoring
 from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
+from helpers.question_tables import answering, options, pointing, row, write
 from reader.errors import DataError
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer

@@ -167,7 +167,7 @@ def test_passes_over_the_corpus_are_masked_anew(corpus: str) -> None:
 def test_importing_and_making_examples_needs_no_paddle(corpus: str) -> None:
     code = (
         "import sys\n"
-        "from ernie_paddle.pretraining.batches.step_reader import TaskData\n"
+        "from ernie_paddle.pretraining.batches.step_data import TaskData\n"
         "from ernie_paddle.objectives.registry import registry\n"
         "assert len(registry()) >= 5\n"
         f"task = TaskData('t', {{n: {{}} for n in {list(ALL)}}}, [({corpus!r}, 1.0)], 40, batch_rows=4, min_tokens=1)\n"
@@ -250,7 +250,7 @@ def test_an_objective_over_two_halves_of_the_batch_needs_no_other_change() -> No
     data = replace(data, sources=[_Doubled(data.sources[0])])
     reader = step_reader(data, {"mlm": {}}, overhead=4, batch_rows=5, micro_batch_tokens=400)
     reader = type(reader)(
-        "halves", [_Halves(ObjectiveSettings()), *make_objectives({"mlm": {}}, "t")], reader.batches.plan, data, seed=0
+        "halves", [_Halves(ObjectiveSettings()), *make_objectives({"mlm": {}}, "t")], reader.plan, data, seed=0
     )
     step = reader.step(0)
     (feeds,) = step.micro_batches

@@ -19,7 +19,7 @@ numpy.finfo(numpy.float32).smallest_subnormal  # NumPy may warn of a processor w
 warnings.simplefilter("default")
 import threading
 import numpy as np, paddle
-from propeller import static
+from propeller.device import static
 from propeller.graph.variables import Variables
 small = np.array([1e-40, 1.0], np.float32)
 found = [small * np.float32(0.5)]

@@ -172,7 +172,7 @@ KILL = """
 import os, signal, sys
 import numpy as np
 from pathlib import Path
-from propeller import checkpoint
+from propeller.run import checkpoint
 top, calls = Path(sys.argv[1]), 0
 def dying(real):
     def call(*args, **kwargs):

@@ -138,7 +138,7 @@ class Nothing:
 sys.meta_path.insert(0, Nothing())
 import os
 os.environ["PADDLE_CUDA"] = "12.6"
-from propeller import doctor
+from propeller.tools import doctor
 sys.exit(doctor.main(["--wheel"]) or doctor.main(["--paddle_index"]))
 """
     done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False)
