@@ -1,11 +1,37 @@
-"""What the encoder is fed, declared once for reader and graph."""
+"""What the encoder is fed, declared once for reader and graph.
+
+Shape suffixes: B rows of a batch, T tokens of its longest row.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from propeller.graph.inputs import Input
 
+_V = TypeVar("_V")
 
-def model_inputs(use_task_id: bool) -> list[Input]:
-    """The arrays that the encoder is fed, int64 [B, T] each."""
-    names = ["input_ids", "segment_ids", "attention_mask", *(["task_ids"] if use_task_id else [])]
-    return [Input(name, (None, None), "int64") for name in names]
+
+def _tokens(name: str) -> Input:
+    return Input(name, (None, None), "int64")
+
+
+INPUT_IDS, SEGMENT_IDS, POSITION_IDS = _tokens("input_ids"), _tokens("segment_ids"), _tokens("position_ids")
+TASK_IDS, ATTENTION_MASK = _tokens("task_ids"), _tokens("attention_mask")
+
+ENCODER_INPUTS = (INPUT_IDS, SEGMENT_IDS, POSITION_IDS, TASK_IDS, ATTENTION_MASK)
+"""Everything that ``Encoder`` takes, int64 [B, T] each, by the names of its arguments."""
+
+TEXT_INPUTS = (INPUT_IDS, SEGMENT_IDS, ATTENTION_MASK)
+"""What every row of text has; the other inputs are worked out by the encoder where they are left out."""
+
+
+def text_inputs(use_task_id: bool) -> list[Input]:
+    """What rows of text are fed as, with their task ids where the model has a task embedding."""
+    return [*TEXT_INPUTS, *([TASK_IDS] if use_task_id else [])]
+
+
+def encoder_feeds(values: Mapping[str, _V]) -> dict[str, _V]:
+    """Those of the values by name that the encoder takes."""
+    return {item.name: values[item.name] for item in ENCODER_INPUTS if item.name in values}

@@ -6,6 +6,7 @@ Worker processes make examples, so modules here must be importable without Paddl
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
+from ernie_paddle.models.inputs import encoder_feeds
 from ernie_paddle.objectives.rows import Batch, Data, Example, Part, Row, SampleSource, assemble
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,13 @@ class ObjectiveSettings:
 
 
 S = TypeVar("S", bound=ObjectiveSettings)
+_Self = TypeVar("_Self", bound="Objective[Any]")
+Heads = Mapping[str, Any]
+"""The layers on top of the encoder (``paddle.nn.Layer``), by the names of :meth:`Objective.heads`."""
 
 
 class Objective(Generic[S]):
-    """One pre-training objective with its settings. Stateless but for what :meth:`bind` computes from the data.
+    """One pre-training objective with its settings, and what :meth:`with_data` computed from the data.
 
     A task trains several objectives on the same rows and sums their losses (ERNIE 2.0, "Continual Multi-task
     Learning": one sentence-level loss together with several token-level ones). An objective may
@@ -68,6 +72,8 @@ class Objective(Generic[S]):
         min_samples: samples that a micro-batch must hold for its loss; batch sizes that never hold as many are refused.
         reads_masks: whether :meth:`label` reads what the others masked: it is then called after theirs.
         pooled: whether its loss reads ``outputs.pooled_BH``; the pooler is built where some objective does.
+        labels_from_corpora: whether its classes are the labels of its corpora, and mean nothing without them.
+        bound: whether :meth:`with_data` made it; only then it has heads and a loss.
     """
 
     name: ClassVar[str]
@@ -78,6 +84,8 @@ class Objective(Generic[S]):
     min_samples: ClassVar[int] = 1
     reads_masks: ClassVar[bool] = False
     pooled: ClassVar[bool] = False
+    labels_from_corpora: ClassVar[bool] = False
+    bound: bool = False
 
     def __init__(self, settings: S) -> None:
         self.settings = settings
@@ -105,8 +113,19 @@ class Objective(Generic[S]):
         """
         return _sample_index(path, split, max_tokens, min_tokens)
 
-    def bind(self, data: Data) -> None:
-        """Called once in every process before rows are made: read statistics, check that the data will do.
+    def with_data(self: _Self, data: Data) -> _Self:
+        """A copy that is bound to the data of a task; what depends on the data (classes, say) is known from then on.
+
+        Raises:
+            UserError: the data can never serve this objective.
+        """
+        bound = copy.copy(self)
+        bound.bound = True
+        bound._bind(data)
+        return bound
+
+    def _bind(self, data: Data) -> None:
+        """Called on the copy that :meth:`with_data` returns: read statistics, check that the data will do.
 
         Raises:
             UserError: the data can never serve this objective.
@@ -140,12 +159,22 @@ class Objective(Generic[S]):
         """Layers on top of the encoder by name. Objectives of a task share a head of the same name."""
         raise NotImplementedError
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def encode(self, encoder: Encoder, feeds: Mapping[str, Value]) -> EncoderOutput:
+        """How the rows that this objective arranges are encoded: here by one pass of the encoder.
+
+        Args:
+            encoder: has the parameters that all tasks share.
+            feeds: every fed variable of the Program, by Input name.
+        """
+        output: EncoderOutput = encoder(**encoder_feeds(feeds))
+        return output
+
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Terms of the loss; each total is a float32 sum over the labels of the micro-batch that do not say ignore.
 
         Args:
-            model: has ``encoder`` and ``heads`` (by the names of :meth:`heads`).
-            outputs: of the encoder on the batch.
+            heads: those of all objectives of the task, by the names of :meth:`heads`.
+            outputs: what :meth:`encode` of the arranging objective found in the batch.
             feeds: every fed variable of the Program, by Input name.
         """
         raise NotImplementedError

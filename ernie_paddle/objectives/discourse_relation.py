@@ -20,8 +20,9 @@ class DiscourseRelation(LabelledPair[ObjectiveSettings]):
     name = "discourse_relation"
     summary = "ERNIE 2.0: which relation (or discourse marker) joins these two sentences? Reads labelled pairs."
     settings_type = ObjectiveSettings
+    labels_from_corpora = True
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """Take the classes from the corpora.
 
         Raises:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_paddle.objectives.base import ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.batch_halves import BatchHalves, halves, unit
 from propeller.graph.inputs import IGNORE, Input
@@ -19,7 +19,6 @@ from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 # Keeps the gradient finite where a cosine is -1.
 _EPSILON = 1e-6
@@ -52,7 +51,7 @@ class FastSent(BatchHalves[ObjectiveSettings]):
         paired_B = np.array([self.label_name in example.labels for example in batch.examples])
         return {self.label_name: np.where(batch.tokens & paired_B[:, None], 1, IGNORE).astype(np.int64)}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """-ln((1 + cosine) / 2) summed over the tokens."""
         import paddle
 

@@ -60,7 +60,7 @@ class IrRelevance(LabelledPair[IrRelevanceSettings]):
     settings_type = IrRelevanceSettings
     n_classes = 3
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """Find out which labels of the corpora are which classes, and which titles each query has.
 
         Raises:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_paddle.objectives.base import ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.batch_halves import BatchHalves, halves, unit
 from ernie_paddle.objectives.shared.loss_terms import classification
@@ -21,7 +21,6 @@ from propeller.values import Arrays, Value
 
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 # Far below any cosine times its scale, and finite: in a micro-batch without any pair the softmax must not become NaN.
 _NO_CANDIDATE = -1e9
@@ -78,7 +77,7 @@ class QuickThoughts(BatchHalves[QuickThoughtsSettings]):
             paired[:] = False
         return {self.label_name: np.where(paired, np.arange(count), IGNORE)}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the pairs."""
         first_NH, second_NH = halves(unit(outputs.pooled_BH))
         labels_N = feeds[self.label_name]

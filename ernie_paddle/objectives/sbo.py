@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle.objectives.base import Heads
 from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.loss_terms import classification
 from ernie_paddle.objectives.shared.masked_lm import MASKED, MaskedLM, MaskingSettings
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 LEFT, RIGHT, PLACES, LABELS = "sbo_left", "sbo_right", "sbo_places", "sbo_labels"
 
@@ -91,12 +91,12 @@ class Sbo(MaskedLM[SboSettings]):
         words_VH = encoder.embeddings.word.weight
         return {self.name: SpanBoundaryHead(config, self.settings.max_span, words_VH, f"cls.{self.name}")}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the masked positions."""
         from ernie_paddle.models.heads import gather_positions
 
         left_MH, right_MH = (gather_positions(outputs.hidden_BTH, feeds[name]) for name in (LEFT, RIGHT))
-        logits_MV = model.heads[self.name](left_MH, right_MH, feeds[PLACES])
+        logits_MV = heads[self.name](left_MH, right_MH, feeds[PLACES])
         return [classification(self.name, logits_MV, feeds[LABELS], LABELS, self.settings.weight)]
 
 

@@ -9,7 +9,7 @@ from itertools import permutations
 from math import factorial
 from typing import TYPE_CHECKING
 
-from ernie_paddle.objectives.base import Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, Objective, ObjectiveSettings
 from ernie_paddle.objectives.rows import Example, Row, assemble, sentences
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 LABELS = "sentence_reordering_labels"
 
@@ -88,9 +87,9 @@ class SentenceReordering(Objective[SentenceReorderingSettings]):
 
         return {self.name: PooledClassifier(config, n_classes(self.settings.max_segments), f"cls.{self.name}")}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the rows."""
-        logits_BK = model.heads[self.name](outputs)
+        logits_BK = heads[self.name](outputs)
         return [classification(self.name, logits_BK, feeds[LABELS], LABELS, self.settings.weight)]
 
 

@@ -42,7 +42,7 @@ class Tf(TokenRegression[TfSettings]):
     summary = "On Losses: how often does this token occur in its document, from 0 to 10? (regression)"
     settings_type = TfSettings
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """Where documents are found."""
         self._counts = DocumentCounts(data)
 

@@ -25,7 +25,7 @@ class TfIdf(TokenRegression[ObjectiveSettings]):
     summary = "On Losses: what is the tf-idf of this token in its document, from 0 to 10? (regression)"
     settings_type = ObjectiveSettings
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """Read the document frequencies of every corpus.
 
         Raises:

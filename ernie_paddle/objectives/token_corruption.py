@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_paddle.objectives.base import ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.corruption import TextCorruption, changed_tokens
 from ernie_paddle.objectives.shared.loss_terms import classification
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 LABELS = "token_corruption_labels"
 
@@ -51,7 +50,7 @@ class TokenCorruption(TextCorruption):
 
         return {self.name: TokenClassifier(config, 2, f"cls.{self.name}")}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the tokens."""
-        logits_BT2 = model.heads[self.name](outputs)
+        logits_BT2 = heads[self.name](outputs)
         return [classification(self.name, logits_BT2, feeds[LABELS], LABELS, self.settings.weight)]

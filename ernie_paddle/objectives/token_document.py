@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_paddle.objectives.base import Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, Objective, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch, Data
 from ernie_paddle.objectives.shared.document_counts import DocumentCounts
 from ernie_paddle.objectives.shared.loss_terms import classification
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 LABELS = "token_document_labels"
 
@@ -43,7 +42,7 @@ class TokenDocument(Objective[ObjectiveSettings]):
         """``token_document_labels`` int64 [B, T]."""
         return [Input(LABELS, (None, None), "int64", pad=IGNORE, ignore=IGNORE)]
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """Where documents are found."""
         self._counts = DocumentCounts(data)
 
@@ -60,7 +59,7 @@ class TokenDocument(Objective[ObjectiveSettings]):
 
         return {self.name: TokenClassifier(config, 2, f"cls.{self.name}")}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the tokens."""
-        logits_BT2 = model.heads[self.name](outputs)
+        logits_BT2 = heads[self.name](outputs)
         return [classification(self.name, logits_BT2, feeds[LABELS], LABELS, self.settings.weight)]

@@ -23,7 +23,7 @@ class TokenLength(TokenRegression[ObjectiveSettings]):
     summary = "On Losses: how many characters has this token? (regression)"
     settings_type = ObjectiveSettings
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """The length of every piece."""
         self._lengths = piece_lengths(data.vocab)
 

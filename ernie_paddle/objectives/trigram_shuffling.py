@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernie_paddle.objectives.base import Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, Objective, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.corruption import Bools, free_tokens, later, record, unmoved
 from ernie_paddle.objectives.shared.loss_terms import classification
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 LABELS = "trigram_shuffling_labels"
 _ORDERS = np.array(list(permutations(range(3))))
@@ -88,9 +87,9 @@ class TrigramShuffling(Objective[TrigramShufflingSettings]):
 
         return {self.name: TokenClassifier(config, len(_ORDERS), f"cls.{self.name}")}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the shuffled trigrams."""
-        logits_BT6 = model.heads[self.name](outputs)
+        logits_BT6 = heads[self.name](outputs)
         return [classification(self.name, logits_BT6, feeds[LABELS], LABELS, self.settings.weight)]
 
 

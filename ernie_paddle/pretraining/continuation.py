@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.objectives.discourse_relation import DiscourseRelation
+from ernie_paddle.objectives.registry import registry
 from ernie_paddle.pretraining.recipe import Recipe
 from ernie_paddle.pretraining.schedule.plan import History, TrainingPlan, make_plan
 from propeller.errors import UserError
@@ -94,9 +94,11 @@ class Origin:
                     f"{recipe.name}: tasks.{name}.task_id is {task.task_id}, but the task was trained with "
                     f"{old.task_id} in {path}; keep that"
                 )
-        # The head goes by the objective's name: a task of another name takes it up as well.
+        # A head goes by its objective's name: a task of another name takes it up as well.
         for name, labels in class_labels(recipe).items():
-            for old_labels in self.labels.values():
+            for old_name, old_labels in self.labels.items():
+                if _labelled(recipe, name) != _labelled(self.recipe, old_name):
+                    continue
                 for number, (was, given) in enumerate(zip_longest(old_labels, labels)):
                     if was != given:
                         raise UserError(
@@ -109,24 +111,36 @@ class Origin:
 def class_labels(recipe: Recipe) -> dict[str, list[str]]:
     """The labels that say what the classes of a head mean, in the order of the classes, by task.
 
-    These are the classes of discourse relation, which come from the corpora; those of all other objectives have a
-    meaning of their own.
+    These are the classes of objectives whose labels come from the corpora; those of all others have a meaning of their
+    own.
 
     Raises:
         DataError: a corpus is no prepared one.
         UserError: two tasks have other labels, though their rows go through one head.
     """
-    tasks = [name for name, task in recipe.tasks.items() if DiscourseRelation.name in task.objectives]
-    # All corpora of a task have the same labels, or the objective refuses them; text has none.
-    labels = {task: read_corpus_info(recipe.corpora_of(task)[0].path).get("labels", []) for task in tasks}
-    for task in tasks[1:]:
-        if labels[task] != labels[tasks[0]]:
+    labels: dict[str, list[str]] = {}
+    first_with: dict[str, str] = {}
+    for task in recipe.tasks:
+        objective = _labelled(recipe, task)
+        if objective is None:
+            continue
+        # All corpora of a task have the same labels, or the objective refuses them; text has none.
+        labels[task] = read_corpus_info(recipe.corpora_of(task)[0].path).get("labels", [])
+        first = first_with.setdefault(objective, task)
+        if labels[task] != labels[first]:
             raise UserError(
                 f"{recipe.name}: the labels of {recipe.corpora_of(task)[0].path} (task {task!r}) are not those of "
-                f"{recipe.corpora_of(tasks[0])[0].path} (task {tasks[0]!r}), but {DiscourseRelation.name} has one "
-                "head; prepare both with the same --labels"
+                f"{recipe.corpora_of(first)[0].path} (task {first!r}), but {objective} has one head; prepare both with "
+                "the same --labels"
             )
     return labels
+
+
+def _labelled(recipe: Recipe, task: str) -> str | None:
+    """The objective of a task whose classes are the labels of its corpora; None where there is none."""
+    known = registry()
+    own = recipe.tasks[task].objectives if task in recipe.tasks else {}
+    return next((name for name in own if name in known and known[name].labels_from_corpora), None)
 
 
 def _quoted(label: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from paddle import nn
 
 from ernie_paddle.models.config import ErnieConfig
-from ernie_paddle.models.encoder import Encoder, EncoderOutput
+from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.objectives.base import AnyObjective
 from ernie_paddle.pretraining.batches.step_reader import arranger, task_inputs
 from propeller.errors import UserError
@@ -17,8 +17,6 @@ from propeller.graph.inputs import prefixed
 from propeller.graph.losses import LossTerm
 from propeller.graph.spec import ProgramSpec
 from propeller.values import Value
-
-_ENCODER_INPUTS = ("input_ids", "segment_ids", "position_ids", "task_ids", "attention_mask")
 
 
 class PretrainingModel(nn.Layer):
@@ -32,14 +30,18 @@ class PretrainingModel(nn.Layer):
         self.encoder = Encoder(config, add_pooler=any(objective.pooled for objective in objectives))
         heads: dict[str, nn.Layer] = {}
         for objective in objectives:
+            assert objective.bound, f"{objective.name} has no heads before with_data()"
             for name, head in objective.heads(config, self.encoder).items():
                 heads.setdefault(name, head)
         self.heads = nn.LayerDict(heads)
 
-    def forward(self, feeds: Mapping[str, Value]) -> EncoderOutput:
-        """Encode a batch given by input name."""
-        outputs: EncoderOutput = self.encoder(**{name: feeds[name] for name in _ENCODER_INPUTS if name in feeds})
-        return outputs
+
+def _terms(
+    model: PretrainingModel, objectives: Sequence[AnyObjective], where: str, feeds: Mapping[str, Value]
+) -> list[LossTerm]:
+    """The losses of objectives over one encoding of their rows."""
+    outputs = arranger(objectives, where).encode(model.encoder, feeds)
+    return [term for objective in objectives for term in objective.loss(model.heads, outputs, feeds)]
 
 
 def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, *, max_length: int) -> ProgramSpec:
@@ -60,8 +62,7 @@ def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfi
     _check(name, objectives, config, max_length)
 
     def forward(model: Any, feeds: dict[str, Value]) -> list[LossTerm]:
-        outputs = model(feeds)
-        return [term for objective in objectives for term in objective.loss(model, outputs, feeds)]
+        return _terms(model, objectives, f"task {name!r}", feeds)
 
     return ProgramSpec(
         name, task_inputs(objectives, config.use_task_id), lambda: PretrainingModel(config, objectives), forward
@@ -93,8 +94,7 @@ def build_joint(
         terms = []
         for group, objectives in groups.items():
             own = {item.name: feeds[prefixed(group, item.name)] for item in inputs[group]}
-            outputs = model(own)
-            for term in (term for objective in objectives for term in objective.loss(model, outputs, own)):
+            for term in _terms(model, objectives, f"task {group!r}", own):
                 terms.append(replace(term, name=prefixed(group, term.name), labels=prefixed(group, term.labels)))
         return terms
 

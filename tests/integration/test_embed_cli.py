@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ernie_paddle.checkpoints.model_dir import open_model_dir
 from ernie_paddle.cli.main import main
-from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from helpers.finetune_toy import CONFIG, WORDS, write_pretrained, write_table
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.spec import ProgramSpec
@@ -43,10 +43,10 @@ def hidden(folder: Path) -> list[NDArray[np.float64]]:
     learner = Learner(OptimizerConfig(), seed=0)
 
     def outputs(encoder: Encoder, values: dict) -> dict:
-        found = encoder(*(values[item.name] for item in MODEL_INPUTS[:2]), keep_all_hidden=True).all_hidden
+        found = encoder(*(values[item.name] for item in TEXT_INPUTS[:2]), keep_all_hidden=True).all_hidden
         return {str(number): value for number, value in enumerate(found)}
 
-    learner.add(ProgramSpec("all", MODEL_INPUTS[:2], lambda: Encoder(model.config, add_pooler=False), outputs))
+    learner.add(ProgramSpec("all", TEXT_INPUTS[:2], lambda: Encoder(model.config, add_pooler=False), outputs))
     learner.load_parameters(model.parameters())
     texts = [line.split("\t")[0] for line in (folder / "table.tsv").read_text().splitlines()[1:]]
     vectors = []

@@ -12,18 +12,13 @@ from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder, EncoderOutput
 from ernie_paddle.models.forms import Value
 from ernie_paddle.models.heads import PooledClassifier, TokenClassifier, choice_logits
+from ernie_paddle.models.inputs import encoder_feeds
 from ernie_paddle.models.layers import Linear
 
 
 def encode(encoder: Encoder, values: Mapping[str, Value], *, keep_all_hidden: bool = False) -> EncoderOutput:
     """Run an encoder on a Program's inputs; `keep_all_hidden` as there."""
-    output: EncoderOutput = encoder(
-        values["input_ids"],
-        values["segment_ids"],
-        task_ids=values.get("task_ids"),
-        attention_mask=values["attention_mask"],
-        keep_all_hidden=keep_all_hidden,
-    )
+    output: EncoderOutput = encoder(**encoder_feeds(values), keep_all_hidden=keep_all_hidden)
     return output
 
 

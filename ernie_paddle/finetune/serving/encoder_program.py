@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from ernie_paddle.finetune.networks.layers import encode
-from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.encoder import Encoder
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.graph.spec import ProgramSpec
 
 
@@ -19,4 +19,4 @@ def encoder_task(config: ErnieConfig, with_pooled: bool) -> ProgramSpec:
         found = encode(encoder, values)
         return {"hidden": found.hidden_BTH, **({"pooled": found.pooled_BH} if with_pooled else {})}
 
-    return ProgramSpec("encode", MODEL_INPUTS, lambda: Encoder(config, add_pooler=with_pooled), outputs)
+    return ProgramSpec("encode", TEXT_INPUTS, lambda: Encoder(config, add_pooler=with_pooled), outputs)

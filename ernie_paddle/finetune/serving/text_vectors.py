@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ernie_paddle.checkpoints.model_dir import ModelDir
 from ernie_paddle.finetune.networks.pooling import POOLINGS, pool, unit
 from ernie_paddle.finetune.tasks.retrieval import Retrieval
-from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.spec import ProgramSpec
 from reader.batches.epochs import evaluation_batches
@@ -94,7 +94,7 @@ def _checkpoint(model: ModelDir, pooling: str, layer: int) -> Callable[..., NDAr
         return {"vectors": pool(hidden_BTH, values["attention_mask"], pooling)}
 
     learner = Learner(OptimizerConfig(), seed=0)
-    learner.add(ProgramSpec(_TASK, MODEL_INPUTS, lambda: Encoder(config, add_pooler=False), outputs))
+    learner.add(ProgramSpec(_TASK, TEXT_INPUTS, lambda: Encoder(config, add_pooler=False), outputs))
     report = learner.load_parameters(model.parameters())
     if not report.complete:
         wrong = [*report.missing, *(name for name, _, _ in report.mismatched)]

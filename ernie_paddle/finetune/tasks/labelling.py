@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from ernie_paddle.finetune.data.tagged_data import TaggedDataset, encode_sentences
 from ernie_paddle.finetune.metrics import table_metrics as metrics
 from ernie_paddle.finetune.task_type import require_usable
-from ernie_paddle.finetune.tasks.text_task import LABEL, MODEL_INPUTS
+from ernie_paddle.finetune.tasks.text_task import LABEL
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
@@ -151,7 +152,7 @@ class Labelling:
     def inputs(self, labelled: bool) -> Sequence[Input]:
         """`input_ids`, `segment_ids`, `attention_mask` and with `labelled` class numbers, int64 [B, T] all."""
         label = Input(LABEL, (None, None), "int64", pad=IGNORE, ignore=IGNORE)
-        return (*MODEL_INPUTS, label) if labelled else MODEL_INPUTS
+        return (*TEXT_INPUTS, label) if labelled else TEXT_INPUTS
 
     def batch(self, data: TaggedDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
         """Padded inputs of these rows, and with `labelled` their labels."""

@@ -24,8 +24,8 @@ from ernie_paddle.finetune.metrics.answer_metrics import (
     fitting_scoring,
 )
 from ernie_paddle.finetune.metrics.spans import Found, find_spans
-from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
@@ -149,8 +149,8 @@ class QuestionAnswering:
     def inputs(self, labelled: bool) -> Sequence[Input]:
         """`input_ids`, `segment_ids`, `attention_mask` [B, T], with `labelled` also start and end of the answer [B]."""
         if not labelled:
-            return MODEL_INPUTS
-        return (*MODEL_INPUTS, *(Input(name, (None,), "int64", pad=IGNORE, ignore=IGNORE) for name in POSITIONS))
+            return TEXT_INPUTS
+        return (*TEXT_INPUTS, *(Input(name, (None,), "int64", pad=IGNORE, ignore=IGNORE) for name in POSITIONS))
 
     def batch(self, data: QuestionDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
         """Padded inputs of these rows, and with `labelled` their labels."""

@@ -24,8 +24,8 @@ from ernie_paddle.finetune.data.text_pairs import PairSet, TrainingPairs, encode
 from ernie_paddle.finetune.metrics.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
 from ernie_paddle.finetune.networks.pooling import POOLINGS, unit
 from ernie_paddle.finetune.task_type import require_usable
-from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
@@ -151,10 +151,10 @@ class Retrieval:
         names), numbers that are equal for equal texts, and the place of each first text's partner, int64 [B].
         """
         if not labelled:
-            return MODEL_INPUTS
-        second = [Input(item.name + _SIDE_B, item.shape, item.dtype) for item in MODEL_INPUTS]
+            return TEXT_INPUTS
+        second = [Input(item.name + _SIDE_B, item.shape, item.dtype) for item in TEXT_INPUTS]
         numbers = [Input(name, (None,), "int64") for name in (_TEXT_A, _TEXT_B)]
-        return (*MODEL_INPUTS, *second, *numbers, Input(_LABEL, (None,), "int64", pad=IGNORE, ignore=IGNORE))
+        return (*TEXT_INPUTS, *second, *numbers, Input(_LABEL, (None,), "int64", pad=IGNORE, ignore=IGNORE))
 
     def batch(self, data: PairSet | TrainingPairs, rows: NDArray[np.int64], labelled: bool) -> Arrays:
         """Padded texts; with `labelled` those of pairs."""
@@ -181,7 +181,7 @@ class Retrieval:
         from propeller.graph import precision
 
         a_BH = unit(layer(values))
-        b_BH = unit(layer({item.name: values[item.name + _SIDE_B] for item in MODEL_INPUTS}))
+        b_BH = unit(layer({item.name: values[item.name + _SIDE_B] for item in TEXT_INPUTS}))
         with precision.float32():  # the temperature would make much of the error of 16 bits
             logits_BB = a_BH.matmul(b_BH, transpose_y=True) / self.temperature
         places_B = values[_LABEL]

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ernie_paddle.finetune.task_type import require_usable
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.values import Arrays
@@ -26,7 +27,6 @@ from reader.tables.table import Row, open_table
 from reader.tables.where import NoLabel, Selection, Where
 from reader.tokenizers.base import Tokenizer
 
-MODEL_INPUTS = tuple(Input(name, (None, None), "int64") for name in ("input_ids", "segment_ids", "attention_mask"))
 LABEL = "labels"
 
 
@@ -224,7 +224,7 @@ class TextTask(ABC):
 
     def inputs(self, labelled: bool) -> Sequence[Input]:
         """`input_ids`, `segment_ids`, `attention_mask` [B, T], and with `labelled` the labels [B]."""
-        return (*MODEL_INPUTS, self.label_input) if labelled else MODEL_INPUTS
+        return (*TEXT_INPUTS, self.label_input) if labelled else TEXT_INPUTS
 
     def read(
         self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"

@@ -42,7 +42,7 @@ class TextCorruption(Objective[ObjectiveSettings]):
     their labels are true whatever else the task trains. What masking does afterwards does not count.
     """
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """The pieces that may come in."""
         self._pieces = np.setdiff1d(np.arange(data.vocab.size), data.vocab.special_ids)
         if len(self._pieces) < 2:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ernie_paddle.objectives.base import Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, Objective, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch, Data
 from ernie_paddle.objectives.shared.loss_terms import classification
 from propeller.graph.inputs import IGNORE, Input
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 POSITIONS, LABELS = "mlm_positions", "mlm_labels"
 MASKED = "masked_positions"
@@ -72,7 +71,7 @@ class MaskedLM(Objective[M]):
         """``mlm_positions`` int64 [M], flat positions b*T + t, and ``mlm_labels`` int64 [M]."""
         return [Input(POSITIONS, (None,), "int64"), Input(LABELS, (None,), "int64", ignore=IGNORE)]
 
-    def bind(self, data: Data) -> None:
+    def _bind(self, data: Data) -> None:
         """Rates and vocabulary for the masking."""
         self._rule = MaskingRule(
             vocab_size=data.vocab.size,
@@ -100,9 +99,9 @@ class MaskedLM(Objective[M]):
 
         return {"mlm": MaskedLMHead(config, encoder.embeddings.word.weight)}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the masked positions."""
         from ernie_paddle.models.heads import gather_positions
 
-        logits_MV = model.heads["mlm"](gather_positions(outputs.hidden_BTH, feeds[POSITIONS]))
+        logits_MV = heads["mlm"](gather_positions(outputs.hidden_BTH, feeds[POSITIONS]))
         return [classification("mlm", logits_MV, feeds[LABELS], LABELS, self.settings.weight)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from ernie_paddle.objectives.base import Objective, ObjectiveSettings, default_arrangement
+from ernie_paddle.objectives.base import Heads, Objective, ObjectiveSettings, default_arrangement
 from ernie_paddle.objectives.rows import Example, Part, Row, assemble, sentences
 from ernie_paddle.objectives.shared.drawn_text import draw_other_document
 from ernie_paddle.objectives.shared.loss_terms import classification
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 P = TypeVar("P", bound=ObjectiveSettings)
 
@@ -80,9 +79,9 @@ class SentencePair(Objective[P]):
 
         return {self.name: PooledClassifier(config, self.n_classes, f"cls.{self.name}")}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Cross-entropy over the rows that have a label."""
-        logits_BK = model.heads[self.name](outputs)
+        logits_BK = heads[self.name](outputs)
         return [classification(self.name, logits_BK, feeds[self.labels], self.labels, self.settings.weight)]
 
 

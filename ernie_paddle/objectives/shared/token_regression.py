@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.objectives.base import Objective, ObjectiveSettings
+from ernie_paddle.objectives.base import Heads, Objective, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch
 from ernie_paddle.objectives.shared.loss_terms import regression
 from propeller.graph.inputs import IGNORE, Input
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from ernie_paddle.models.config import ErnieConfig
     from ernie_paddle.models.encoder import Encoder, EncoderOutput
-    from ernie_paddle.pretraining.model import PretrainingModel
 
 S = TypeVar("S", bound=ObjectiveSettings)
 
@@ -55,7 +54,7 @@ class TokenRegression(Objective[S]):
 
         return {self.name: TokenClassifier(config, 1, f"cls.{self.name}")}
 
-    def loss(self, model: PretrainingModel, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Squared error over the tokens."""
-        predictions_BT = model.heads[self.name](outputs).squeeze(-1)
+        predictions_BT = heads[self.name](outputs).squeeze(-1)
         return [regression(self.name, predictions_BT, feeds[self.labels], self.labels, self.settings.weight)]

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.models.inputs import model_inputs
+from ernie_paddle.models.inputs import text_inputs
 from ernie_paddle.objectives.base import AnyObjective, Objective, ObjectiveSettings
 from ernie_paddle.objectives.rows import Batch, Data, Example, Row
 from propeller.errors import UserError
@@ -63,7 +63,7 @@ def task_inputs(objectives: Sequence[AnyObjective], use_task_id: bool) -> list[I
     Raises:
         UserError: two objectives both need an array of the same name, so they cannot share a batch.
     """
-    inputs = {item.name: item for item in model_inputs(use_task_id)}
+    inputs = {item.name: item for item in text_inputs(use_task_id)}
     owner: dict[str, str] = {}
     for objective in objectives:
         for item in objective.inputs:
@@ -121,16 +121,14 @@ class StepReader:
         micro_batch_tokens: int | None = None,
     ) -> None:
         self.task = task
-        self.objectives = list(objectives)
+        self.objectives = [objective.with_data(data) for objective in objectives]
         self.plan = plan
         self.data = data
         self.inputs = task_inputs(objectives, task_id is not None)
-        self._arranger = arranger(objectives, f"task {task!r}")
+        self._arranger = arranger(self.objectives, f"task {task!r}")
         self._seed = seed
         self._task_id = task_id
         self._micro_batch_tokens = micro_batch_tokens
-        for objective in self.objectives:
-            objective.bind(data)
 
     @property
     def skipped(self) -> SkipReport:

@@ -225,12 +225,12 @@ def test_golden_tf_and_tf_idf(test_data: Path, tmp_path: Path) -> None:
     whole = _batch(data, [[part(number, 0, len(text))] for number, text in enumerate(texts)])
     for name, key in (("tf", "tf_label"), ("tf_idf", "tfidf_label")):
         objective = make_objective(name)
-        objective.bind(data)
+        objective = objective.with_data(data)
         _, values = objective.measure(whole)
         expected = [value for document in golden["documents"] for value in document[key]]
         np.testing.assert_allclose(values, expected, atol=1e-9, rtol=0)
     rest = make_objective("tf", {"of": "rest"})
-    rest.bind(data)
+    rest = rest.with_data(data)
     with_segment = [number for number, document in enumerate(golden["documents"]) if document.get("segment")]
     # Two documents in a row, and in reverse: each has a scale of its own.
     order = with_segment[::-1]
@@ -253,7 +253,7 @@ def test_tokens_from_elsewhere() -> None:
         batch = _batch(data, [[Part(document.tokens[:5], document.flags[:5], 0)]])
         batch.original[0, 3:6] = [7, 8, 9]
         objective = make_objective(name)
-        objective.bind(data)
+        objective = objective.with_data(data)
         (labels,) = objective.label(batch).values()
         assert labels[0, 1:6].tolist() == expected
 

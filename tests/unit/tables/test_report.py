@@ -12,6 +12,7 @@ from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.tables.figures import Figure, Figures
 from ernie_paddle.tables.plan import FinetuneSettings, Row, SizeConfig, TableConfig, TablePlan, TableRun
 from ernie_paddle.tables.report import markdown
+from helpers.objective_corpora import Documents, in_memory
 
 GLUE = load_suite("glue").benchmarks
 
@@ -164,9 +165,10 @@ def test_every_accuracy_goes_by_the_name_that_the_loss_of_its_objective_has() ->
         vocab_size=32, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=16,
         type_vocab_size=6, use_task_id=False,
     )  # fmt: skip
+    data = in_memory(Documents([[3, 4]], 1), max_length=16, overhead=2)
     learner, without = Learner(OptimizerConfig(), seed=0), set()
     for name in [*load_recipe("ernie2_methods", corpora=["corpus"]).tasks, "mlm", "sbo", "tf"]:
-        learner.add(build_task(name, [make_objective(name)], config, max_length=16))
+        learner.add(build_task(name, [make_objective(name).with_data(data)], config, max_length=16))
         terms = learner.program(name, "eval").terms
         assert terms is not None
         ((term, has_hits),) = zip(terms.names, terms.has_hits, strict=True)

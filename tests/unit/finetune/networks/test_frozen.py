@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from ernie_paddle.finetune.networks.feature_sets import FEATURES
 from ernie_paddle.finetune.tasks.labelling import Labelling
-from ernie_paddle.finetune.tasks.text_task import MODEL_INPUTS
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.optim import OptimizerConfig
 from propeller.graph.precision import PrecisionConfig
@@ -72,7 +72,7 @@ def all_hidden(parameters: dict[str, Any]) -> list[list[Floats]]:
         return {str(number): value for number, value in enumerate(found)}
 
     learner = Learner(OptimizerConfig(), seed=0)
-    learner.add(ProgramSpec("hidden", MODEL_INPUTS[:2], lambda: Encoder(CONFIG, add_pooler=False), outputs))
+    learner.add(ProgramSpec("hidden", TEXT_INPUTS[:2], lambda: Encoder(CONFIG, add_pooler=False), outputs))
     learner.load_parameters(parameters)
     rows = []
     for row, length in enumerate(LENGTHS):

@@ -291,4 +291,4 @@ def test_mistakes() -> None:
             make_objective(TGS, {"rate": rate})
     data = in_memory(Documents([[1]], 0), max_length=8, overhead=2)
     with pytest.raises(UserError, match="two ordinary pieces at least, the vocabulary has 1"):
-        make_objective(SCP).bind(data)
+        make_objective(SCP).with_data(data)

@@ -45,7 +45,7 @@ def arranged(
 ) -> tuple[list[tuple[int, Example]], SkipReport]:
     """(sample, its row) for every sample and epoch."""
     objective, report = make_objective(name, options), SkipReport()
-    objective.bind(data)
+    objective = objective.with_data(data)
     found = []
     for epoch in range(epochs):
         for k in range(len(data.sources[0])):
