@@ -25,6 +25,7 @@ from ernie_paddle.finetune.data.question_data import encode_questions
 from ernie_paddle.finetune.tasks.classification import Classification
 from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
 from reader.batches.epochs import evaluation_batches
+from reader.batches.rows import BERT_LAYOUT
 from reader.prepare.vocabulary import train_vocab
 from reader.tables.questions import read_questions
 from reader.tokenizers.load import load_tokenizer
@@ -95,7 +96,7 @@ def question_rows(source: Path, vocab: Path, most: int) -> Iterator[tuple[str, s
         shown = set(contexts[begin : begin + _PART])
         part = [question for question in questions if question.context in shown]
         start = time.perf_counter()
-        data = encode_questions("", part, [], tokenizer, **_WINDOWS, labelled=True)
+        data = encode_questions("", part, [], tokenizer, **_WINDOWS, layout=BERT_LAYOUT, labelled=True)
         batch = task.batch(data, np.arange(len(data)), labelled=True)
         middle = time.perf_counter()
         rows = [row for question in part for row in plain_rows(question, plain, **_WINDOWS)]

@@ -72,7 +72,7 @@ def read_hf(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Wei
     family = family_of(values, tensors)
     config, notes = read_config(path / _CONFIG, family, renamed.arrays, layer_norm_eps)
     head = find_head(values, renamed.arrays, renamed.sources)
-    found = renamed.weights(path, HF, family, config, notes, head)
+    found = renamed.weights(path, HF, config, notes, head)
     return with_tokenizer(found, (path,), vocab)
 
 

@@ -174,7 +174,7 @@ def config_from_hf(values: Mapping[str, Any]) -> ErnieConfig:
         raise UserError(f"pool_act is {values['pool_act']!r}; only tanh is supported")
     if values.get("position_embedding_type", "absolute") != "absolute":
         raise UserError(f"position_embedding_type is {values['position_embedding_type']!r}; only absolute is supported")
-    own = {key: value for key, value in values.items() if key not in _SAID_ELSEWHERE}
+    own = {key: value for key, value in values.items() if key not in _SAID_ELSEWHERE} | {"family": family}
     if family == "ernie_m":
         own |= {"type_vocab_size": 0, "position_offset": 2}
     return ErnieConfig.from_dict(own, where=f"the {family} configuration")

@@ -96,7 +96,7 @@ def write_model_folder(path: Path, weights: Weights, layout: str, family: str | 
     aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     aside.mkdir(parents=True)
     try:
-        LAYOUTS[layout].write(aside, weights, family or weights.family)
+        LAYOUTS[layout].write(aside, weights, family or weights.config.family)
         os.replace(aside, path)
     except BaseException:
         shutil.rmtree(aside, ignore_errors=True)

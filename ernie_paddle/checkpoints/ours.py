@@ -30,16 +30,16 @@ def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> W
     renamed = Renamed()
     for name, array in floats_only(model.parameters(), renamed).items():
         renamed.put(name, array, name)
-    family = "ernie_m" if config.position_offset == 2 and config.type_vocab_size == 0 else "ernie"
     notes, origin = [], read_origin(model.path)
     if model.task is not None:
         head = head_of_task(model.task)
         notes.append(f"fine-tuned for {model.task.type}; its settings (task.json) stay behind")
     elif origin is not None:
         family, head = origin
+        config = dataclasses.replace(config, family=family)  # earlier versions wrote it there alone
     else:
         head = find_head({}, renamed.arrays, renamed.sources)
-    found = renamed.weights(model.path, OURS, family, config, notes, head)
+    found = renamed.weights(model.path, OURS, config, notes, head)
     found = dataclasses.replace(found, tokenizer=model.tokenizer)
     return found if vocab is None else with_tokenizer(found, (), vocab)
 

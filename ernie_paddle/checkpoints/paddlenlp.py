@@ -33,7 +33,7 @@ def read_paddlenlp(path: Path, vocab: Path | None, layer_norm_eps: float | None)
     family = family_of(values, tensors)
     config, notes = read_config(file, family, renamed.arrays, layer_norm_eps)
     head = find_head(values, renamed.arrays, renamed.sources)
-    found = renamed.weights(path, PADDLENLP, family, config, notes, head)
+    found = renamed.weights(path, PADDLENLP, config, notes, head)
     return with_tokenizer(found, (path,), vocab)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ernie_paddle.checkpoints.config_files import read_config
@@ -33,7 +34,7 @@ def read_static(path: Path, vocab: Path | None, layer_norm_eps: float | None) ->
     renamed = from_static({name: read_tensor(variables / name) for name in names})
     config, notes = read_config(file, "ernie", renamed.arrays, layer_norm_eps)
     head = find_head({}, renamed.arrays, renamed.sources)
-    found = renamed.weights(path, STATIC, "ernie", config, notes, head)
+    found = renamed.weights(path, STATIC, config, notes, head)
     return with_tokenizer(found, folders, vocab)
 
 
@@ -45,7 +46,7 @@ def write_static(folder: Path, weights: Weights, family: str) -> None:
     """
     if weights.config.position_offset or family == "ernie_m":
         raise UserError("the static releases know no ERNIE-M; take --format hf or paddlenlp")
-    write_json(folder / _CONFIG, weights.config.to_dict())
+    write_json(folder / _CONFIG, replace(weights.config, family="ernie").to_dict())
     (folder / PARAMS).mkdir()
     classifier = weights.head.static_name if weights.head else "cls_out"
     for name, array in weights.arrays.items():

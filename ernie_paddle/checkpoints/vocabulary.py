@@ -62,7 +62,7 @@ def with_tokenizer(weights: Weights, folders: tuple[Path, ...], given: Path | No
         UserError: more pieces than rows of the embedding.
         DataError: an unusable vocabulary.
     """
-    if weights.family == "ernie_m" and given is None:
+    if weights.config.family == "ernie_m" and given is None:
         return weights.noting("the vocabulary of ERNIE-M is not read: its ids are not those of its SentencePiece model")
     tokenizer = find_tokenizer(folders, given)
     if tokenizer is None:

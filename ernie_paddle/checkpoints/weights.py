@@ -25,7 +25,6 @@ class Weights:
     Attributes:
         path: the folder.
         layout: its key in `layouts.LAYOUTS`.
-        family: "ernie", "bert" or "ernie_m": the prefix of the names in the layouts that have one.
         config: the architecture.
         arrays: float32 arrays under our names, linear weights [in, out].
         sources: the name in the source of each of them.
@@ -38,7 +37,6 @@ class Weights:
 
     path: Path
     layout: str
-    family: str
     config: ErnieConfig
     arrays: Arrays
     sources: dict[str, str]
@@ -82,14 +80,11 @@ class Renamed:
         self.arrays[name] = array
         self.sources[name] = source
 
-    def weights(
-        self, path: Path, layout: str, family: str, config: ErnieConfig, notes: list[str], found: Found
-    ) -> Weights:
+    def weights(self, path: Path, layout: str, config: ErnieConfig, notes: list[str], found: Found) -> Weights:
         """What was renamed, with what else is known of the folder."""
         return Weights(
             path=path,
             layout=layout,
-            family=family,
             config=config,
             arrays=self.arrays,
             sources=self.sources,

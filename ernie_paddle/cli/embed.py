@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 block = np.full((len(chunk), vectors.width), np.nan, np.float32)
                 if len(usable):
                     texts = [chunk[row].cells[args.text] for row in usable]
-                    encoded = encode_rows(model.tokenizer, texts, None, max_length)
+                    encoded = encode_rows(model.tokenizer, texts, None, max_length, model.config.layout)
                     block[usable] = vectors.of(encoded, model.tokenizer.vocab.pad, args.batch)
                 file.write(block)
             if not file.rows:

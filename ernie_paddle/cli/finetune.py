@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
         args.max_length = min(chosen.usual_length, start.config.max_length)
     if args.max_length > start.config.max_length:
         raise UserError(f"--max_length {args.max_length} is more than the model's {start.config.max_length}")
-    task = chosen.from_options(args)
+    task = chosen.from_options(args).with_layout(start.config.layout)
     strict = not args.skip_unusable
     train = task.read(args.train, start.tokenizer, labelled=True, strict=strict, format=args.format)
     require_some(train, task.counted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from propeller.errors import UserError
 from propeller.settings import unknown_name
 from propeller.values import Arrays
+from reader.batches.rows import BERT_LAYOUT, RowLayout
 from reader.tables.table import READABLE, no_rows, none_usable, refusal
 from reader.tokenizers.base import Tokenizer
 
@@ -116,6 +118,10 @@ class TaskType(Protocol):
         """From the options of `ernie finetune`; may read the training file to discover labels."""
         ...
 
+    def with_layout(self, layout: RowLayout) -> TaskType:
+        """These settings for a model that joins the texts of a row in this way."""
+        ...
+
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> TaskType:
         """From what `to_dict` wrote (task.json of a model directory)."""
@@ -176,6 +182,19 @@ class TaskType(Protocol):
     def answer_columns(self) -> list[str]:
         """Names of the answer columns, in order."""
         ...
+
+
+def plain_settings(task: Any) -> dict[str, Any]:
+    """The fields of a task as plain data; the usual layout of rows is left out, as in files of earlier versions."""
+    plain = asdict(task)
+    if task.layout == BERT_LAYOUT:
+        del plain["layout"]
+    return plain
+
+
+def layout_of(settings: Mapping[str, Any]) -> dict[str, RowLayout]:
+    """The keyword argument `layout` from plain data."""
+    return {"layout": RowLayout(**settings.get("layout", {}))}
 
 
 def require_usable(data: Dataset) -> None:

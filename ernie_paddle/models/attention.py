@@ -46,19 +46,44 @@ class SelfAttention(nn.Layer):
         self._rate = config.attention_probs_dropout_prob
         self._n_heads, self._head_size = config.num_attention_heads, config.head_size
 
-    def forward(self, x_BTH: Value, bias: Value | None = None, probs: list[Value] | None = None) -> Value:
-        """Attend.
+    def queries(self, x_BTH: Value) -> Value:
+        """[B, T, H] -> [B, T, N, D]."""
+        return self._heads(self.q_proj(x_BTH))
+
+    def keys_values(self, x_BSH: Value) -> tuple[Value, Value]:
+        """Keys and values [B, S, N, D] of what may be attended to; made once for any number of queries."""
+        return self._heads(self.k_proj(x_BSH)), self._heads(self.v_proj(x_BSH))
+
+    def attend(
+        self,
+        q_BTND: Value,
+        keys_BSND: Value,
+        values_BSND: Value,
+        bias: Value | None = None,
+        probs: list[Value] | None = None,
+    ) -> Value:
+        """What the queries find among the keys, after the output projection.
 
         Args:
-            x_BTH: input.
+            q_BTND: of `queries`.
+            keys_BSND: of `keys_values`.
+            values_BSND: of `keys_values`.
             bias: of `attention_bias`; None lets every query see every key.
             probs: the attention probabilities [B, N, T, S] (before dropout) are appended to it.
 
         Returns:
             [B, T, H].
         """
-        shape = [0, 0, self._n_heads, self._head_size]
-        q_BTND = self.q_proj(x_BTH).reshape(shape)
-        k_BSND, v_BSND = self.k_proj(x_BTH).reshape(shape), self.v_proj(x_BTH).reshape(shape)
-        context_BTND = forms.attention(q_BTND, k_BSND, v_BSND, bias, self._rate, self.training, probs)
+        context_BTND = forms.attention(q_BTND, keys_BSND, values_BSND, bias, self._rate, self.training, probs)
         return self.out_proj(context_BTND.reshape([0, 0, self._n_heads * self._head_size]))
+
+    def forward(self, x_BTH: Value, bias: Value | None = None, probs: list[Value] | None = None) -> Value:
+        """Every position attends to all positions of its row; `bias` and `probs` as in `attend`.
+
+        Returns:
+            [B, T, H].
+        """
+        return self.attend(self.queries(x_BTH), *self.keys_values(x_BTH), bias, probs)
+
+    def _heads(self, x_BTH: Value) -> Value:
+        return x_BTH.reshape([0, 0, self._n_heads, self._head_size])

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from propeller.errors import UserError
+from reader.batches.rows import RowLayout
 
 _ALIASES = {
     "sent_type_vocab_size": "type_vocab_size",
@@ -23,6 +24,8 @@ _ALIASES = {
     "ffn_hidden_size": "intermediate_size",
 }
 _ACTIVATIONS = ("gelu", "relu")
+FAMILIES = ("bert", "ernie", "ernie_gen", "ernie_m")
+"""The families of encoders: which project's names and which layout of rows an encoder was trained with."""
 _MAY_BE_ZERO = (
     "type_vocab_size",
     "task_type_vocab_size",
@@ -50,12 +53,13 @@ class ErnieConfig:
         type_vocab_size: rows of the segment table; 0 builds no segment embedding (ERNIE-M).
         task_type_vocab_size: rows of the task table of ERNIE 2.0.
         use_task_id: whether that table is built.
-        default_task_id: the task id of inputs that have none: what a model was fine-tuned with.
         layer_norm_eps: epsilon of every LayerNorm. The releases differ (1e-5 in the static ones, 1e-12 in PaddleNLP
             and Hugging Face), so a file must state it.
         initializer_range: standard deviation of the truncated normal distribution of new weights.
         pad_token_id: id of [PAD] (1 in ERNIE-M).
         position_offset: added to every position id (2 in ERNIE-M).
+        default_task_id: the task id of inputs that have none: what a model was fine-tuned with.
+        family: one of `FAMILIES`.
     """
 
     vocab_size: int
@@ -75,6 +79,7 @@ class ErnieConfig:
     pad_token_id: int = 0
     position_offset: int = 0
     default_task_id: int = 0
+    family: str = "ernie"
 
     def __post_init__(self) -> None:
         """Check every value.
@@ -88,6 +93,8 @@ class ErnieConfig:
             self._check_field(field.name, str(field.type), getattr(self, field.name))
         if self.hidden_act not in _ACTIVATIONS:
             raise UserError(f"hidden_act is {self.hidden_act!r}; it must be one of {', '.join(_ACTIVATIONS)}")
+        if self.family not in FAMILIES:
+            raise UserError(f"family is {self.family!r}; it must be one of {', '.join(FAMILIES)}")
         if self.hidden_size % self.num_attention_heads:
             raise UserError(
                 f"hidden_size ({self.hidden_size}) is not divisible by num_attention_heads "
@@ -135,6 +142,11 @@ class ErnieConfig:
         """The longest sequence that the position table serves, in tokens."""
         return self.max_position_embeddings - self.position_offset
 
+    @property
+    def layout(self) -> RowLayout:
+        """How this encoder's family joins the texts of a row."""
+        return RowLayout(separators=2 if self.family == "ernie_m" else 1)
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], where: str = "the model configuration") -> ErnieConfig:
         """Build from a mapping of keys, such as a parsed file.
@@ -163,6 +175,7 @@ class ErnieConfig:
         ):
             if name not in known:
                 raise UserError(f"{where}: {name!r} is missing; give it ({advice})")
+        known.setdefault("family", _unstated_family(known))
         try:
             return cls(**known)
         except UserError as error:
@@ -190,13 +203,20 @@ class ErnieConfig:
     def to_dict(self) -> dict[str, Any]:
         """All keys and values; `from_dict` of it gives an equal configuration.
 
-        Other projects know no default task id: it is left out where it is 0, so that they can read the file.
+        What earlier versions and other projects do not know is left out where it has its default, so that they can
+        read the file.
         """
         plain = dataclasses.asdict(self)
-        if self.default_task_id == 0:
-            del plain["default_task_id"]
+        for name, usual in (("default_task_id", 0), ("family", _unstated_family(plain))):
+            if plain[name] == usual:
+                del plain[name]
         return plain
 
     def save_json(self, path: str | Path) -> None:
         """Write `to_dict` as JSON."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
+
+
+def _unstated_family(values: Mapping[str, Any]) -> str:
+    """The family of a file that states none, as earlier versions wrote them."""
+    return "ernie_m" if values.get("position_offset") == 2 and values.get("type_vocab_size") == 0 else "ernie"

@@ -34,7 +34,35 @@ class Block(nn.Layer):
 
     def forward(self, x_BTH: Value, bias: Value | None = None, probs: list[Value] | None = None) -> Value:
         """[B, T, H] -> [B, T, H]; `bias` and `probs` as in `SelfAttention`."""
-        x_BTH = self.norm1(x_BTH + self.dropout(self.self_attn(x_BTH, bias, probs)))
+        return self._after_attention(x_BTH, self.self_attn(x_BTH, bias, probs))
+
+    def keys_values(self, x_BSH: Value) -> tuple[Value, Value]:
+        """Keys and values [B, S, N, D] that the positions of `attend` may look at."""
+        return self.self_attn.keys_values(x_BSH)
+
+    def attend(
+        self,
+        x_BTH: Value,
+        keys_BSND: Value,
+        values_BSND: Value,
+        bias: Value | None = None,
+        probs: list[Value] | None = None,
+    ) -> Value:
+        """The block for positions that look at other positions than themselves: [B, T, H] -> [B, T, H].
+
+        Args:
+            x_BTH: input of the block at these positions.
+            keys_BSND: of `keys_values`.
+            values_BSND: of `keys_values`.
+            bias: as in `SelfAttention.attend`.
+            probs: as in `SelfAttention.attend`.
+        """
+        attention = self.self_attn
+        found_BTH = attention.attend(attention.queries(x_BTH), keys_BSND, values_BSND, bias, probs)
+        return self._after_attention(x_BTH, found_BTH)
+
+    def _after_attention(self, x_BTH: Value, found_BTH: Value) -> Value:
+        x_BTH = self.norm1(x_BTH + self.dropout(found_BTH))
         inner_BTF = activation(self.linear1(x_BTH), self._act)
         return self.norm2(x_BTH + self.dropout(self.linear2(inner_BTF)))
 

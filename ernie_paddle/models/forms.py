@@ -1,4 +1,4 @@
-"""What of the mathematics depends on the device that a graph is built for: attention.
+"""Device-specific operators; at present only attention.
 
 On a GPU it is one fused operator. On a CPU it is products and a softmax; what else is slow there is replaced when a
 training graph is finished (`propeller.graph.cpu_graph`), so that the models are plain operators everywhere.

@@ -101,6 +101,14 @@ class Objective(Generic[S]):
         raise NotImplementedError
 
     @property
+    def token_inputs(self) -> Sequence[Input]:
+        """Values of every token that :meth:`arrange` gives to a row: positions, languages, sides, roles; [B, T] each.
+
+        Rows are padded with the Input's ``pad``. One that is named like an input of the encoder is fed to it.
+        """
+        return ()
+
+    @property
     def max_parts(self) -> int:
         """Most parts (texts closed by [SEP]) of a row that it arranges; part i has segment id i."""
         return 1
@@ -153,6 +161,26 @@ class Objective(Generic[S]):
         """
         return {item.name: row_labels(batch, item) for item in self.inputs if item.ignore is not None}
 
+    # ---------------------------------------------------------------- completion (graph, then NumPy)
+
+    @property
+    def completion_inputs(self) -> Sequence[Input]:
+        """What :meth:`complete` is fed; :meth:`label` makes these arrays beside those of :attr:`inputs`.
+
+        An objective with such inputs completes its batches with the current parameters before they are trained on or
+        evaluated (ERNIE-M, section 3.3: pseudo-tokens of back-translation). An Input that is named like one of the
+        encoder's or of :attr:`token_inputs` is fed the same array.
+        """
+        return ()
+
+    def complete(self, encoder: Encoder, heads: Heads, feeds: Mapping[str, Value]) -> Mapping[str, Value]:
+        """What the model answers to :attr:`completion_inputs`, by name, without dropout and without a gradient."""
+        raise NotImplementedError
+
+    def completed(self, arrays: Arrays, answers: Arrays) -> Arrays:
+        """The arrays of a micro-batch with the answers of :meth:`complete` in them; leaves ``arrays`` as they are."""
+        raise NotImplementedError
+
     # ---------------------------------------------------------------- graph (Paddle)
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
@@ -192,7 +220,7 @@ def _sample_index(path: str, split: str, max_tokens: int, min_tokens: int) -> Sa
 
 def default_arrangement(row: Row) -> Example:
     """``[CLS] sample [SEP]`` without labels."""
-    return assemble([Part(row.sample.tokens, row.sample.flags, row.sample.document)], row.data.vocab)
+    return assemble([Part(row.sample.tokens, row.sample.flags, row.sample.document)], row.data)
 
 
 def row_labels(batch: Batch, item: Input) -> np.ndarray[Any, Any]:

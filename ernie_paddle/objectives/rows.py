@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from propeller.values import Arrays
 from reader.batches.plan import Lengths
+from reader.batches.rows import BERT_LAYOUT, RowLayout
 from reader.corpora.samples import Sample
 from reader.random import UInts, fold, generator, uniforms_at
 from reader.report import SkipReport
@@ -43,12 +44,14 @@ class Data:
         sources: one per corpus. An objective may draw further samples from them.
         paths: directory of each corpus, where statistics may lie beside the shards.
         max_length: tokens of the longest row, [CLS] and [SEP] included.
+        layout: how the model joins the texts of a row.
     """
 
     vocab: Vocab
     sources: Sequence[SampleSource]
     paths: Sequence[str]
     max_length: int
+    layout: RowLayout = BERT_LAYOUT
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class Example:
         special: bool [n], True on [CLS] and [SEP].
         documents: int32 [n], the document of the row's corpus that a token stands in; -1 on specials.
         labels: labels of the whole row by Input name; a missing one becomes that Input's ``ignore``.
+        inputs: further values of every token [n], by the names of the arranging objective's ``token_inputs``.
     """
 
     ids: NDArray[np.int32]
@@ -70,6 +74,7 @@ class Example:
     special: NDArray[np.bool_]
     documents: NDArray[np.int32]
     labels: dict[str, float] = field(default_factory=dict)
+    inputs: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -90,9 +95,13 @@ def sentences(sample: Sample, start: int, stop: int) -> Part:
     return Part(sample.tokens[first:last], sample.flags[first:last], sample.document)
 
 
-def assemble(parts: Sequence[Part], vocab: Vocab, labels: dict[str, float] | None = None) -> Example:
-    """``[CLS] part 0 [SEP] part 1 [SEP] ...``; segment id i on part i and its [SEP] (BERT 3; ERNIE 2.0, Figure 3)."""
-    total = 1 + sum(len(part) + 1 for part in parts)
+def assemble(parts: Sequence[Part], data: Data, labels: dict[str, float] | None = None) -> Example:
+    """``[CLS] part 0 [SEP] part 1 [SEP] ...``; segment id i on part i and its [SEP] (BERT 3; ERNIE 2.0, Figure 3).
+
+    Between two parts are as many [SEP] as the layout of ``data`` says.
+    """
+    vocab, layout = data.vocab, data.layout
+    total = layout.specials(len(parts)) + sum(map(len, parts))
     ids = np.empty(total, np.int32)
     segments = np.zeros(total, np.int8)
     flags = np.zeros(total, np.uint8)
@@ -105,9 +114,9 @@ def assemble(parts: Sequence[Part], vocab: Vocab, labels: dict[str, float] | Non
         ids[at:end] = part.tokens
         flags[at:end] = part.flags
         documents[at:end] = part.document
-        segments[at : end + 1] = number
-        ids[end], special[end] = vocab.sep, True
-        at = end + 1
+        at = end + (layout.separators if number + 1 < len(parts) else 1)
+        segments[end - len(part) : at] = number
+        ids[end:at], special[end:at] = vocab.sep, True
     return Example(ids, segments, flags, special, documents, labels or {})
 
 
@@ -163,6 +172,7 @@ class Batch:
         data: what all rows have in common.
         keys: uint64 [B], hash of (seed, epoch, corpus, sample, row of the sample).
         rows_per_sample: rows that one sample made: row i and row i + B / rows_per_sample belong together.
+        inputs: further values of every token [B, T], by the names of the arranging objective's ``token_inputs``.
         noted: what :meth:`Objective.corrupt` keeps for :meth:`Objective.label`, by names of their own.
     """
 
@@ -179,6 +189,7 @@ class Batch:
     data: Data
     keys: UInts
     rows_per_sample: int = 1
+    inputs: Arrays = field(default_factory=dict)
     noted: Arrays = field(default_factory=dict)
 
     def uniforms(self, name: str, n: int) -> NDArray[np.float64]:

@@ -79,7 +79,7 @@ class SentenceReordering(Objective[SentenceReorderingSettings]):
         cuts = [0, *sorted((rng.permutation(count - 1)[: n - 1] + 1).tolist()), count]
         order = tuple(rng.permutation(n).tolist())
         parts = [sentences(row.sample, cuts[i], cuts[i + 1]) for i in order]
-        return [assemble(parts, row.data.vocab, {LABELS: class_numbers(self.settings.max_segments)[order]})]
+        return [assemble(parts, row.data, {LABELS: class_numbers(self.settings.max_segments)[order]})]
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
         """One class per permutation, on the pooled [CLS]."""

@@ -25,6 +25,7 @@ from ernie_paddle.pretraining.batches.run_data import (
 )
 from ernie_paddle.pretraining.batches.step_data import RunReader, common_vocab
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader
+from ernie_paddle.pretraining.completion import BatchCompletion
 from ernie_paddle.pretraining.continuation import LABELS, ORIGIN, RECIPE, Origin, class_labels, open_origin
 from ernie_paddle.pretraining.identity import identity
 from ernie_paddle.pretraining.learning_rates import learning_rates
@@ -117,6 +118,7 @@ class Pretraining:
             require_evaluation(data.open(), self._evaluated_batches(data.open()))
         self.labels = class_labels(recipe)
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
+        self.complete = BatchCompletion(self.learner, self.config)
         # Tasks that are trained in sums only have a Program of their own for their evaluation.
         alone = {
             task: training_data(recipe, sum_tasks(recipe, [task]), self.config).open()
@@ -129,7 +131,9 @@ class Pretraining:
                 groups = {group.task: group.objectives for group in reader.groups}
                 self.learner.add(build_joint(name, groups, self.config, max_length=length))
             else:
+                groups = {"": reader.objectives}
                 self.learner.add(build_task(name, reader.objectives, self.config, max_length=length))
+            self.complete.add(name, groups)
         self.skipped = SkippedData()
 
     # -------------------------------------------------------------------------------------------------------- whole run
@@ -196,12 +200,13 @@ class Pretraining:
                 yield self.step_input(step, batch)
 
     def step_input(self, step: int, batch: StepBatch) -> StepInput:
-        """What the Trainer is told about one step."""
+        """What the Trainer is told about one step; its batch is completed with the parameters as they are now."""
         self.skipped.report.merge(batch.skipped)
         place = self.schedule.at(step)
         per_task = self.recipe.train.learning_rate.per == "task"
         rate = lr_at((place.task_step if per_task else place.step) + 1, self.rates[batch.task])
-        return StepInput(batch.task, batch.micro_batches, rate, batch.real_tokens, batch.padded_tokens, batch.samples)
+        completed = [self.complete(batch.task, arrays, number) for number, arrays in enumerate(batch.micro_batches)]
+        return StepInput(batch.task, completed, rate, batch.real_tokens, batch.padded_tokens, batch.samples)
 
     def evaluate(self) -> list[tuple[str, dict[str, float]]]:
         """Losses and accuracies of every task that was introduced, on the first batches of the held-out text.
@@ -221,7 +226,8 @@ class Pretraining:
                 for number in range(self._evaluated_batches(reader))
                 for micro in reader.step(number, self.rank, self.world).micro_batches
             )
-            results.append((name, self.learner.evaluate(name, batches)))
+            completed = (self.complete(name, arrays, number) for number, arrays in enumerate(batches))
+            results.append((name, self.learner.evaluate(name, completed)))
         if len(results) == len(self.heldout) > 1:
             results.append((ALL_TASKS, {"loss": sum(figures["loss"] for _, figures in results) / len(results)}))
         return results

@@ -1,5 +1,8 @@
 """One or two texts per row as model inputs: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with segments 0 and 1 (BERT 3.2).
 
+How many [SEP] stand between two texts is the model's: `RowLayout` says so, and counts special symbols wherever room is
+worked out.
+
 Everything is kept flat (all rows behind each other, with offsets) and cut, joined and padded without a loop over
 rows. Shape suffixes: N pieces of all rows, R rows, B rows of a batch, T length.
 """
@@ -14,11 +17,39 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from reader.errors import DataError
 from reader.lengths import truncate_pair
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.vocab import Vocab
 
 _BLOCK_ROWS = 1 << 14
+
+
+@dataclass(frozen=True)
+class RowLayout:
+    """How the texts of a row are joined: [CLS] A [SEP] B [SEP] … [SEP].
+
+    Attributes:
+        separators: [SEP] between two texts: 1 (BERT, ERNIE), or 2 (ERNIE-M and XLM-R). The last text has one.
+    """
+
+    separators: int = 1
+
+    def __post_init__(self) -> None:
+        if self.separators not in (1, 2):
+            raise DataError(f"a row has 1 or 2 separators between its texts, not {self.separators!r}")
+
+    def specials(self, texts: int) -> int:
+        """The number of special symbols of a row of so many texts."""
+        return 2 + self.separators * (texts - 1)
+
+    def text_start(self, kept: Sequence[Any], text: int) -> Any:
+        """The place in a row of the first piece of a text, where `kept` has the lengths of the texts before it."""
+        return 1 + sum(kept[:text]) + self.separators * text
+
+
+BERT_LAYOUT = RowLayout()
+"""The layout of BERT and ERNIE."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +77,17 @@ class Encoded:
 
 
 def encode_rows(
-    tokenizer: Tokenizer, texts_a: Sequence[str], texts_b: Sequence[str] | None, max_length: int
+    tokenizer: Tokenizer, texts_a: Sequence[str], texts_b: Sequence[str] | None, max_length: int, layout: RowLayout
 ) -> Encoded:
     """Tokenise, truncate to `max_length` (longest first for pairs) and add [CLS] and [SEP]."""
     runs_a = _runs(tokenizer, texts_a)
     if texts_b is None:
-        runs_a = Runs(runs_a.ids, runs_a.starts, np.minimum(runs_a.lengths, max_length - 2))
-        return join_runs(tokenizer.vocab, runs_a)
+        runs_a = Runs(runs_a.ids, runs_a.starts, np.minimum(runs_a.lengths, max_length - layout.specials(1)))
+        return join_runs(tokenizer.vocab, layout, runs_a)
     runs_b = _runs(tokenizer, texts_b)
-    lengths_a, lengths_b = truncate_pair(runs_a.lengths, runs_b.lengths, max_length - 3)
+    lengths_a, lengths_b = truncate_pair(runs_a.lengths, runs_b.lengths, max_length - layout.specials(2))
     runs_a = Runs(runs_a.ids, runs_a.starts, lengths_a)
-    return join_runs(tokenizer.vocab, runs_a, Runs(runs_b.ids, runs_b.starts, lengths_b))
+    return join_runs(tokenizer.vocab, layout, runs_a, Runs(runs_b.ids, runs_b.starts, lengths_b))
 
 
 def _runs(tokenizer: Tokenizer, texts: Sequence[str]) -> Runs:
@@ -80,17 +111,17 @@ class Runs:
         return Runs(self.ids, self.starts[rows], self.lengths[rows])
 
 
-def join_runs(vocab: Vocab, a: Runs, b: Runs | None = None) -> Encoded:
-    """Rows [CLS] A [SEP], or [CLS] A [SEP] B [SEP]."""
+def join_runs(vocab: Vocab, layout: RowLayout, a: Runs, b: Runs | None = None) -> Encoded:
+    """Rows [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with as many [SEP] between as the layout says."""
     n_rows = len(a.lengths)
     if n_rows > _BLOCK_ROWS:
         # The places below take several times the memory of the rows themselves.
         blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
-        parts = [join_runs(vocab, a.take(rows), None if b is None else b.take(rows)) for rows in blocks]
+        parts = [join_runs(vocab, layout, a.take(rows), None if b is None else b.take(rows)) for rows in blocks]
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.offsets) for part in parts]))])
         ids, segments = (np.concatenate([getattr(part, name) for part in parts]) for name in ("ids", "segments"))
         return Encoded(ids, segments, offsets)
-    row_lengths = a.lengths + 2 if b is None else a.lengths + b.lengths + 3
+    row_lengths = a.lengths + layout.specials(1) if b is None else a.lengths + b.lengths + layout.specials(2)
     offsets = np.zeros(len(row_lengths) + 1, np.int64)
     np.cumsum(row_lengths, out=offsets[1:])
     # Whatever is not overwritten below is a [SEP].
@@ -100,7 +131,7 @@ def join_runs(vocab: Vocab, a: Runs, b: Runs | None = None) -> Encoded:
     ids[starts] = vocab.cls
     ids[ranges(starts + 1, a.lengths)] = a.ids[ranges(a.starts, a.lengths)]
     if b is not None:
-        starts_b = starts + a.lengths + 2
+        starts_b = starts + layout.text_start([a.lengths], 1)
         ids[ranges(starts_b, b.lengths)] = b.ids[ranges(b.starts, b.lengths)]
         segments[ranges(starts_b, b.lengths + 1)] = 1
     return Encoded(ids, segments, offsets)

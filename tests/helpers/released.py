@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +49,9 @@ def weights(folder: Path, config: ErnieConfig = CONFIG, family: str = "ernie", *
     """Random weights with their vocabulary; `arrays` are added to them."""
     every = {**random_arrays(config), **arrays}
     tokenizer = load_tokenizer(write_vocab(folder))
-    return Weights(folder, "ours", family, config, every, {name: name for name in every}, tokenizer=tokenizer)
+    return Weights(
+        folder, "ours", replace(config, family=family), every, {name: name for name in every}, tokenizer=tokenizer
+    )
 
 
 def write_config(path: Path, config: ErnieConfig = CONFIG, **changes: object) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from propeller.graph.inputs import IGNORE
-from reader.batches.rows import Encoded, Runs, join_runs, ranges
+from reader.batches.rows import Encoded, RowLayout, Runs, join_runs, ranges
 from reader.batches.windows import Windows, cut_windows, widest_context
 from reader.tables.questions import Question
 from reader.tokenizers.base import SpanBatch, Tokenizer
@@ -167,6 +167,7 @@ def encode_questions(
     max_length: int,
     max_query_length: int,
     stride: int,
+    layout: RowLayout,
     labelled: bool,
     unasked: Sequence[Question] = (),
     left_out: Sequence[int] = (),
@@ -178,14 +179,15 @@ def encode_questions(
     asked = tokenizer.encode_batch([question.text for question in questions])
     lengths_Q = np.minimum(np.diff(asked.offsets), max_query_length)
     bounds_Q = pieces.offsets[context_of]
-    windows = cut_windows(np.diff(pieces.offsets)[context_of], max_length - 3 - lengths_Q, stride)
+    windows = cut_windows(np.diff(pieces.offsets)[context_of], max_length - layout.specials(2) - lengths_Q, stride)
     texts = windows.texts
     encoded = join_runs(
         tokenizer.vocab,
+        layout,
         Runs(asked.ids, asked.offsets[texts], lengths_Q[texts]),
         Runs(pieces.ids, bounds_Q[texts] + windows.starts, windows.lengths),
     )
-    context_at = 2 + lengths_Q[texts]
+    context_at = layout.text_start([lengths_Q[texts]], 1)
     starts = ends = None
     if labelled:
         first_Q, last_Q = _answer_pieces(questions, context_of, pieces)

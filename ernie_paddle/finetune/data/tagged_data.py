@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from propeller.graph.inputs import IGNORE
-from reader.batches.rows import Encoded, Runs, join_runs, ranges
+from reader.batches.rows import BERT_LAYOUT, Encoded, Runs, join_runs, ranges
 from reader.batches.windows import cut_windows, widest_context
 from reader.tables.tagged import Tagged
 from reader.tables.tags import Marked, write_tags
@@ -134,9 +134,10 @@ def encode_sentences(
     ids, counts_N = _pieces(tokenizer, [sentence.tokens for sentence in sentences])
     ends = np.concatenate([[0], np.cumsum(counts_N)])
     first_N, bounds = ends[:-1], ends[token_offsets]
-    windows = cut_windows(np.diff(bounds), np.full(len(sentences), max_length - 2), stride)
+    layout = BERT_LAYOUT  # of single texts
+    windows = cut_windows(np.diff(bounds), np.full(len(sentences), max_length - layout.specials(1)), stride)
     starts_W = bounds[windows.texts] + windows.starts
-    encoded = join_runs(tokenizer.vocab, Runs(ids, starts_W, windows.lengths))
+    encoded = join_runs(tokenizer.vocab, layout, Runs(ids, starts_W, windows.lengths))
     # Where the row to trust has each piece.
     trusted = widest_context(windows)
     where_P = np.zeros(len(ids), np.int64)

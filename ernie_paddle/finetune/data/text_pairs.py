@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.batches.rows import Encoded, encode_rows
+from reader.batches.rows import BERT_LAYOUT, Encoded, encode_rows
 from reader.tokenizers.base import Tokenizer
 
 
@@ -155,7 +155,7 @@ def encode_pairs(
     return PairSet(
         source=source,
         texts=list(numbers),
-        encoded=encode_rows(tokenizer, list(numbers), None, max_length),
+        encoded=encode_rows(tokenizer, list(numbers), None, max_length, BERT_LAYOUT),
         lines=lines,
         pairs=found,
         pair_lines=[line for line, _, _ in pairs],

@@ -53,4 +53,4 @@ def rebuilt_task(model: ModelDir, options: argparse.Namespace) -> TaskType | Non
     )
     columns = {"text_a": options.text_a, "text_b": options.text_b, "label": getattr(options, "label", None) or "label"}
     settings = {**own, **columns, "max_length": max_length, "header": options.header is not False}
-    return task_from_dict(settings, str(model.path))
+    return task_from_dict(settings, str(model.path)).with_layout(model.config.layout)

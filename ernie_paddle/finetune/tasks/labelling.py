@@ -27,7 +27,7 @@ from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays
-from reader.batches.rows import pad_flat, pad_rows
+from reader.batches.rows import RowLayout, pad_flat, pad_rows
 from reader.errors import DataError
 from reader.tables import tags as T
 from reader.tables.cells import UnusableCellError, sorted_labels
@@ -117,6 +117,10 @@ class Labelling:
         """From what `to_dict` wrote."""
         known = {key: value for key, value in settings.items() if key != "type"}
         return cls(**{**known, "types": tuple(known["types"])})
+
+    def with_layout(self, layout: RowLayout) -> Labelling:
+        """Itself: each of its rows holds one text."""
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data, with the name of the type."""

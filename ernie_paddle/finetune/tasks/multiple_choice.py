@@ -115,4 +115,4 @@ class MultipleChoice(Classification):
         if self.text_b is not None:
             before = [text for text in texts[1] for _ in range(n_choices)]
             endings = [f"{text} {choice}" for text, choice in zip(before, endings, strict=True)]
-        return encode_rows(tokenizer, contexts, endings, self.max_length)
+        return encode_rows(tokenizer, contexts, endings, self.max_length, self.layout)

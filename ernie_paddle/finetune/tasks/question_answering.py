@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,13 +24,14 @@ from ernie_paddle.finetune.metrics.answer_metrics import (
     fitting_scoring,
 )
 from ernie_paddle.finetune.metrics.spans import Found, find_spans
+from ernie_paddle.finetune.task_type import layout_of, plain_settings
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays
-from reader.batches.rows import pad_rows
+from reader.batches.rows import BERT_LAYOUT, RowLayout, pad_rows
 from reader.errors import DataError
 from reader.tables.questions import Question, read_questions
 from reader.tables.table import shown_name
@@ -73,13 +74,14 @@ class QuestionAnswering:
     metric: str
     unanswerable: bool
     threshold: float = 0.0
+    layout: RowLayout = field(default=BERT_LAYOUT, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.metric not in _METRICS:
             raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(_METRICS)}")
         if self.scoring not in SCORINGS:
             raise UserError(f"scoring {self.scoring!r} is not known: {', '.join(SCORINGS)}")
-        least = self.max_query_length + 3 + _LEAST_CONTEXT
+        least = self.max_query_length + self.layout.specials(2) + _LEAST_CONTEXT
         if self.max_length < least:
             raise UserError(
                 f"max_length {self.max_length} leaves no room for a context beside a question of "
@@ -110,11 +112,16 @@ class QuestionAnswering:
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> QuestionAnswering:
         """From what `to_dict` wrote."""
-        return cls(**{key: value for key, value in settings.items() if key != "type"})
+        known = {key: value for key, value in settings.items() if key != "type"}
+        return cls(**{**known, **layout_of(known)})
+
+    def with_layout(self, layout: RowLayout) -> QuestionAnswering:
+        """These settings for a model that joins question and context in this way."""
+        return replace(self, layout=layout)
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data, with the name of the type."""
-        return {"type": self.type, **asdict(self)}
+        return {"type": self.type, **plain_settings(self)}
 
     def read(
         self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
@@ -281,6 +288,7 @@ class QuestionAnswering:
             max_length=self.max_length,
             max_query_length=self.max_query_length,
             stride=self.doc_stride,
+            layout=self.layout,
             labelled=labelled,
             unasked=unasked,
             left_out=left_out,

@@ -30,7 +30,7 @@ from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays
-from reader.batches.rows import pad_rows
+from reader.batches.rows import RowLayout, pad_rows
 from reader.tables.cells import text_problem
 from reader.tables.table import Row, open_table
 from reader.tokenizers.base import Tokenizer
@@ -116,6 +116,10 @@ class Retrieval:
     def from_dict(cls, settings: Mapping[str, Any]) -> Retrieval:
         """From what `to_dict` wrote."""
         return cls(**{key: value for key, value in settings.items() if key != "type"})
+
+    def with_layout(self, layout: RowLayout) -> Retrieval:
+        """Itself: each of its rows holds one text."""
+        return self
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data, with the name of the type."""

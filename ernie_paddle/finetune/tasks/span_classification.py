@@ -190,11 +190,11 @@ class SpanClassification(Classification):
         """The rows, and how many pieces of each text they hold [R, X]."""
         lengths = [np.diff(batch.offsets).astype(np.int64) for batch in pieces]
         if self.text_b is None:
-            lengths = [np.minimum(lengths[0], self.max_length - 2)]
+            lengths = [np.minimum(lengths[0], self.max_length - self.layout.specials(1))]
         else:
-            lengths = list(truncate_pair(lengths[0], lengths[1], self.max_length - 3))
+            lengths = list(truncate_pair(lengths[0], lengths[1], self.max_length - self.layout.specials(2)))
         runs = [Runs(batch.ids, batch.offsets[:-1], kept) for batch, kept in zip(pieces, lengths, strict=True)]
-        return join_runs(tokenizer.vocab, *runs), np.stack(lengths, axis=-1)
+        return join_runs(tokenizer.vocab, self.layout, *runs), np.stack(lengths, axis=-1)
 
     def _positions(
         self, row: int, marks: Sequence[Mark], pieces: Sequence[SpanBatch], kept: Sequence[int]
@@ -211,6 +211,6 @@ class SpanClassification(Classification):
                 return f"span {number + 1}: the vocabulary has nothing for it", []
             if first >= kept[text]:
                 return f"span {number + 1} is cut off: only {kept[text]} pieces of its text fit; raise --max_length", []
-            start = 1 + sum(kept[:text]) + text
+            start = self.layout.text_start(kept, text)
             found.append((start + first, start + min(end, kept[text])))
         return "", found

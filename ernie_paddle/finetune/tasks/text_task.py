@@ -7,20 +7,20 @@ import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.task_type import require_usable
+from ernie_paddle.finetune.task_type import layout_of, plain_settings, require_usable
 from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.values import Arrays
-from reader.batches.rows import Encoded, encode_rows, pad_rows
+from reader.batches.rows import BERT_LAYOUT, Encoded, RowLayout, encode_rows, pad_rows
 from reader.tables.cells import UnusableCellError, text_problem
 from reader.tables.nested import NESTED
 from reader.tables.table import Row, open_table
@@ -28,6 +28,7 @@ from reader.tables.where import NoLabel, Selection, Where
 from reader.tokenizers.base import Tokenizer
 
 LABEL = "labels"
+_Self = TypeVar("_Self", bound="TextTask")
 
 
 @dataclass(frozen=True)
@@ -123,6 +124,7 @@ class TextTask(ABC):
         no_label: labels that say that a row has none; such rows are neither learnt nor scored.
         nested: format of the training table, if no extension tells it (a key of `reader.tables.nested.NESTED`): that of
             other tables, too, unless theirs is named; None: the extension tells.
+        layout: how the model joins two texts.
     """
 
     type: ClassVar[str]
@@ -140,6 +142,7 @@ class TextTask(ABC):
     where: str | None = field(default=None, kw_only=True)
     no_label: tuple[str, ...] = field(default=(), kw_only=True)
     nested: str | None = field(default=None, kw_only=True)
+    layout: RowLayout = field(default=BERT_LAYOUT, kw_only=True)
 
     def __post_init__(self) -> None:
         if self.where is not None:
@@ -170,15 +173,19 @@ class TextTask(ABC):
             "nested": options.format if options.format in NESTED else None,
         }
 
+    def with_layout(self: _Self, layout: RowLayout) -> _Self:
+        """These settings for a model that joins the texts of a row in this way."""
+        return replace(self, layout=layout)
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain data, with the name of the type."""
-        return {"type": self.type, **asdict(self)}
+        return {"type": self.type, **plain_settings(self)}
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
         """The keyword arguments of the constructor from what `to_dict` gave."""
         known = {key: value for key, value in plain.items() if key != "type"}
-        return {**known, "no_label": tuple(known.get("no_label", ()))}
+        return {**known, "no_label": tuple(known.get("no_label", ())), **layout_of(known)}
 
     @property
     def condition(self) -> Where | None:
@@ -318,4 +325,5 @@ class TextTask(ABC):
 
     def _encoded(self, texts: Sequence[Sequence[str]], tokenizer: Tokenizer) -> Encoded:
         """The rows of these texts, one list for each of `text_columns`."""
-        return encode_rows(tokenizer, texts[0], None if self.text_b is None else texts[1], self.max_length)
+        second = None if self.text_b is None else texts[1]
+        return encode_rows(tokenizer, texts[0], second, self.max_length, self.layout)

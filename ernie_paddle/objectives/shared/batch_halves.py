@@ -62,12 +62,12 @@ class BatchHalves(Objective[H]):
             row.note(f"{self.name}: a sample of one sentence has no text that follows, left without a label")
             parts, labels = [sentences(row.sample, 0, 1), _nothing(row)], {}
         else:
-            inner, most = offsets[1:-1], row.room - 2
+            inner, most = offsets[1:-1], row.room - row.data.layout.specials(1)
             cuts = 1 + np.flatnonzero((inner <= most) & (offsets[-1] - inner <= most))
             cut = int(cuts[row.generator("batch_halves").integers(len(cuts))])
             parts = [sentences(row.sample, 0, cut), sentences(row.sample, cut, len(offsets) - 1)]
             labels = {self.label_name: 1.0}
-        return [assemble([part], row.data.vocab, dict(labels)) for part in parts]
+        return [assemble([part], row.data, dict(labels)) for part in parts]
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
         """None: the vectors of the encoder are compared as they are."""

@@ -58,7 +58,7 @@ class SentencePair(Objective[P]):
 
     def pair(self, row: Row, first: Part, second: Part, label: int | None) -> Sequence[Example]:
         """The row ``[CLS] first [SEP] second [SEP]``; with None as label it does not count."""
-        return [assemble([first, second], row.data.vocab, {} if label is None else {self.labels: label})]
+        return [assemble([first, second], row.data, {} if label is None else {self.labels: label})]
 
     def pair_with_other(
         self, row: Row, rng: np.random.Generator, first: Part, second: Part, label: int
@@ -117,8 +117,8 @@ class CutPair(SentencePair[P]):
 
 
 def room_beside(row: Row, first: Part) -> int:
-    """Tokens that fit beside A, [CLS] and two [SEP]."""
-    return row.room - len(first) - 3
+    """Tokens that fit beside A and the special symbols of two texts."""
+    return row.room - len(first) - row.data.layout.specials(2)
 
 
 def _stretch(row: Row) -> tuple[Sample, int, int]:
@@ -130,4 +130,5 @@ def _stretch(row: Row) -> tuple[Sample, int, int]:
     if not np.array_equal(offsets[at : at + 2], sample.start + sample.sentence_offsets[:2]):
         return text, at, at
     first = at if sample.start == 0 else at + 1
-    return text, first, int(offsets.searchsorted(offsets[first] + row.room - 3, side="right")) - 1
+    room = row.room - row.data.layout.specials(2)
+    return text, first, int(offsets.searchsorted(offsets[first] + room, side="right")) - 1

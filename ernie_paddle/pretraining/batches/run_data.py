@@ -52,6 +52,7 @@ def group_data(
         task_id=own if config.use_task_id else None,
         split=split,
         seed=train.seed if split == "train" else EVALUATION_SEED,
+        layout=config.layout,
         **{key: size and size // share for key, size in sizes.items()},
     )
 

@@ -14,6 +14,7 @@ from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader, 
 from ernie_paddle.pretraining.schedule.schedule import Schedule
 from propeller.errors import UserError
 from reader.batches.plan import BatchPlan
+from reader.batches.rows import BERT_LAYOUT, RowLayout
 from reader.corpora.corpus import read_corpus_info
 from reader.errors import DataError
 from reader.random import key
@@ -38,6 +39,7 @@ class TaskData:
         task_id: id of the task for the task embedding; None feeds none.
         split: of the corpora.
         seed: of the order and of all random numbers.
+        layout: how the model joins the texts of a row.
     """
 
     task: str
@@ -52,6 +54,7 @@ class TaskData:
     task_id: int | None = None
     split: str = "train"
     seed: int = 0
+    layout: RowLayout = BERT_LAYOUT
 
     def open(self) -> StepReader:
         """The reader of these settings; the same one for equal settings within a process.
@@ -79,7 +82,7 @@ def open_step_reader(settings: TaskData) -> StepReader:
     arranging = arranger(objectives, where)
     _check_sizes(settings, arranging, where)
     paths = [path for path, _ in settings.corpora]
-    overhead, copies = 1 + arranging.max_parts, arranging.rows_per_sample
+    overhead, copies = settings.layout.specials(arranging.max_parts), arranging.rows_per_sample
     sources: list[SampleSource] = [
         arranging.open(path, settings.split, settings.max_length - overhead, settings.min_tokens) for path in paths
     ]
@@ -96,7 +99,7 @@ def open_step_reader(settings: TaskData) -> StepReader:
         settings.task,
         objectives,
         plan,
-        Data(common_vocab(paths), sources, paths, settings.max_length),
+        Data(common_vocab(paths), sources, paths, settings.max_length, settings.layout),
         seed=settings.seed,
         task_id=settings.task_id,
         micro_batch_tokens=settings.micro_batch_tokens,

@@ -58,12 +58,13 @@ class StepBatch:
 
 
 def task_inputs(objectives: Sequence[AnyObjective], use_task_id: bool) -> list[Input]:
-    """All arrays that a task's Program is fed: the model's, then its objectives'.
+    """All arrays that a task's Program is fed: the model's, those of every token, then its objectives'.
 
     Raises:
         UserError: two objectives both need an array of the same name, so they cannot share a batch.
     """
-    inputs = {item.name: item for item in text_inputs(use_task_id)}
+    of_tokens = [item for objective in objectives if objective.arranges for item in objective.token_inputs]
+    inputs = {item.name: item for item in [*text_inputs(use_task_id), *of_tokens]}
     owner: dict[str, str] = {}
     for objective in objectives:
         for item in objective.inputs:
@@ -124,7 +125,10 @@ class StepReader:
         self.objectives = [objective.with_data(data) for objective in objectives]
         self.plan = plan
         self.data = data
-        self.inputs = task_inputs(objectives, task_id is not None)
+        self.inputs = task_inputs(self.objectives, task_id is not None)
+        # What completes a batch is made beside what the Program of the task is fed.
+        further = [item for objective in self.objectives for item in objective.completion_inputs]
+        self._made = list({item.name: item for item in [*further, *self.inputs]}.values())
         self._arranger = arranger(self.objectives, f"task {task!r}")
         self._seed = seed
         self._task_id = task_id
@@ -195,7 +199,7 @@ class StepReader:
         # The first rows of all samples, then all the second ones.
         examples = list(chain.from_iterable(zip(*arranged, strict=True)))
         keys = np.concatenate([keys] + [fold(keys, copy) for copy in range(1, copies)])
-        return _pad(examples, drawn * copies, self.data, keys, room, copies)
+        return _pad(examples, drawn * copies, self.data, keys, room, copies, self._arranger.token_inputs)
 
     def _feeds(self, batch: Batch, blank: bool) -> Arrays:
         """Let the objectives label and corrupt the batch, and collect what the Program is fed."""
@@ -208,11 +212,12 @@ class StepReader:
             "input_ids": batch.ids,
             "segment_ids": batch.segments,
             "attention_mask": batch.real.astype(np.int64),
+            **batch.inputs,
         }
         if self._task_id is not None:
             ours["task_ids"] = np.full(batch.ids.shape, self._task_id, dtype=np.int64)
         feeds = ours | feeds
-        for item in self.inputs:
+        for item in self._made:
             array = feeds[item.name]
             empty = len(array) == 0
             if empty or (blank and item.ignore is not None):
@@ -223,7 +228,13 @@ class StepReader:
 
 
 def _pad(
-    examples: Sequence[Example], rows: Sequence[Row], data: Data, keys: Any, limit: int, rows_per_sample: int
+    examples: Sequence[Example],
+    rows: Sequence[Row],
+    data: Data,
+    keys: Any,
+    limit: int,
+    rows_per_sample: int,
+    token_inputs: Sequence[Input],
 ) -> Batch:
     """Rows of different lengths as arrays [B, T]."""
     lengths = np.array([len(example.ids) for example in examples])
@@ -231,7 +242,7 @@ def _pad(
     assert longest <= limit, f"an arranged row has {longest} tokens, at most {limit} are allowed"
     real = np.arange(padded_length(longest, _MULTIPLE, limit)) < lengths[:, None]
 
-    def stacked(parts: list[Any], pad: int, dtype: type) -> Any:
+    def stacked(parts: list[Any], pad: float, dtype: type | str) -> Any:
         array: NDArray[Any] = np.full(real.shape, pad, dtype=dtype)
         array[real] = np.concatenate(parts)
         return array
@@ -251,6 +262,10 @@ def _pad(
         data=data,
         keys=keys,
         rows_per_sample=rows_per_sample,
+        inputs={
+            item.name: stacked([example.inputs[item.name] for example in examples], item.pad, item.dtype)
+            for item in token_inputs
+        },
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from bench.plain_squad import PlainTokenizer, plain_rows
 from ernie_paddle.finetune.data.question_data import encode_questions
+from reader.batches.rows import BERT_LAYOUT
 from reader.tables.questions import read_questions
 from reader.tokenizers.load import load_tokenizer
 
@@ -24,7 +25,7 @@ def test_rows_of_real_questions(test_data: Path, max_length: int, stride: int, s
     asked = read_questions(test_data / "squad" / "train-v1.1-44articles.json.gz", labelled=True)
     questions = list(itertools.islice(asked, skip, skip + 100))
     windows = {"max_length": max_length, "max_query_length": 64, "stride": stride}
-    data = encode_questions("", questions, [], tokenizer, **windows, labelled=True)
+    data = encode_questions("", questions, [], tokenizer, **windows, layout=BERT_LAYOUT, labelled=True)
     assert data.starts is not None
     assert data.ends is not None
     row = 0

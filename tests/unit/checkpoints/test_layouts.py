@@ -67,7 +67,7 @@ def test_families_keep_their_names(tmp_path: Path, layout: str, family: str) -> 
     write_model_folder(tmp_path / "a", first, layout)
     found = open_model_folder(tmp_path / "a", tmp_path / "vocab.txt")
     assert equal(found, first)
-    assert found.family == family
+    assert found.config.family == family
     assert all(name.startswith((f"{family}.", "cls.")) for name in found.sources.values())
 
 

@@ -181,7 +181,7 @@ def test_micro_batches_have_the_same_labels() -> None:
 
 def _batch(data: Data, parts: Sequence[Sequence[Part]]) -> Batch:
     """Rows put together by hand."""
-    examples = [assemble(row, data.vocab) for row in parts]
+    examples = [assemble(row, data) for row in parts]
     shape = len(examples), max(len(example.ids) for example in examples)
     arrays = {
         "ids": np.zeros(shape, np.int64),

@@ -12,7 +12,7 @@ import pytest
 from ernie_paddle.finetune.task_type import task_from_dict
 from ernie_paddle.finetune.tasks.multiple_choice import MultipleChoice
 from propeller.errors import UserError
-from reader.batches.rows import encode_rows
+from reader.batches.rows import BERT_LAYOUT, encode_rows
 from reader.errors import DataError
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
@@ -57,7 +57,7 @@ def test_each_choice_follows_its_context_and_the_text_before_it(tmp_path: Path, 
     assert batch["input_ids"].shape[:2] == batch["segment_ids"].shape[:2] == batch["attention_mask"].shape[:2] == (2, 4)
     for row, choices in enumerate(wanted):
         for place, (context, ending) in enumerate(choices):
-            alone = encode_rows(tokenizer, [context], [ending], 16)
+            alone = encode_rows(tokenizer, [context], [ending], 16, BERT_LAYOUT)
             length = len(alone.ids)
             assert batch["input_ids"][row, place, :length].tolist() == alone.ids.tolist()
             assert batch["segment_ids"][row, place, :length].tolist() == alone.segments.tolist()
@@ -70,7 +70,7 @@ def test_without_a_text_before_the_choices(tmp_path: Path, tokenizer: Tokenizer)
     path = tmp_path / "train.csv"
     path.write_text(SWAG)
     data = task(text_b=None).read(path, tokenizer, labelled=False, strict=True)
-    alone = encode_rows(tokenizer, ["x y z"], ["z"], 16)
+    alone = encode_rows(tokenizer, ["x y z"], ["z"], 16, BERT_LAYOUT)
     ids = task(text_b=None).batch(data, np.array([0]), labelled=False)["input_ids"]
     assert ids[0, 0, : len(alone.ids)].tolist() == alone.ids.tolist()
 
@@ -111,7 +111,7 @@ def test_copa(tmp_path: Path, tokenizer: Tokenizer) -> None:
     chosen = task(text_a="premise", text_b="question", choices=("choice1", "choice2"), labels=("0", "1"))
     data = chosen.read(path, tokenizer, labelled=True, strict=True, format="copa")
     batch = chosen.batch(data, np.array([0]), labelled=True)
-    alone = encode_rows(tokenizer, ["x"], ["What happened as a result? z"], 16)
+    alone = encode_rows(tokenizer, ["x"], ["What happened as a result? z"], 16, BERT_LAYOUT)
     assert batch["input_ids"][0, 1].tolist() == alone.ids.tolist()
     assert batch["labels"].tolist() == [1]
 

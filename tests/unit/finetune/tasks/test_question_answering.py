@@ -17,6 +17,7 @@ from ernie_paddle.finetune.task_type import task_from_dict
 from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
 from helpers.question_tables import WORDS, answering, options, pointing, row, write
 from propeller.errors import UserError
+from reader.batches.rows import BERT_LAYOUT, RowLayout
 from reader.errors import DataError
 from reader.tables.questions import Answer, Question
 from reader.tokenizers.base import Tokenizer
@@ -34,9 +35,22 @@ CONTEXTS = st.lists(st.lists(st.sampled_from(WORDS), min_size=1, max_size=40), m
 
 
 @settings(deadline=None)
-@given(contexts=CONTEXTS, asked=st.integers(1, 9), room=st.integers(8, 20), stride=st.integers(1, 9), data=st.data())
+@given(
+    contexts=CONTEXTS,
+    asked=st.integers(1, 9),
+    room=st.integers(8, 20),
+    stride=st.integers(1, 9),
+    separators=st.integers(1, 2),
+    data=st.data(),
+)
 def test_rows_and_labels_are_those_of_a_loop(
-    tokenizer: Tokenizer, contexts: list[list[str]], asked: int, room: int, stride: int, data: st.DataObject
+    tokenizer: Tokenizer,
+    contexts: list[list[str]],
+    asked: int,
+    room: int,
+    stride: int,
+    separators: int,
+    data: st.DataObject,
 ) -> None:
     vocab = tokenizer.vocab
     questions, slices = [], []
@@ -51,9 +65,18 @@ def test_rows_and_labels_are_those_of_a_loop(
         questions.append(Question(len(questions) + 1, "", " ".join(WORDS[:asked]), " ".join(words), answers))
         slices.append((kind, first, last))
     query = [vocab.id(word) for word in WORDS[:asked]][:6]
-    longest = room + len(query) + 3
+    layout = RowLayout(separators)
+    longest = room + len(query) + layout.specials(2)
     found = encode_questions(
-        "x", questions, [], tokenizer, max_length=longest, max_query_length=6, stride=stride, labelled=True
+        "x",
+        questions,
+        [],
+        tokenizer,
+        max_length=longest,
+        max_query_length=6,
+        stride=stride,
+        layout=layout,
+        labelled=True,
     )
     assert found.starts is not None
     assert found.ends is not None
@@ -63,10 +86,11 @@ def test_rows_and_labels_are_those_of_a_loop(
         for start in itertools.count(0, min(stride, room)):
             shown = words[start : start + room]
             begin, end = found.encoded.offsets[number : number + 2]
-            ids = [vocab.cls, *query, vocab.sep, *(vocab.id(word) for word in shown), vocab.sep]
+            between = [vocab.sep] * separators
+            ids = [vocab.cls, *query, *between, *(vocab.id(word) for word in shown), vocab.sep]
+            at = 1 + len(query) + separators
             assert found.encoded.ids[begin:end].tolist() == ids
-            assert found.encoded.segments[begin:end].tolist() == [0] * (len(query) + 2) + [1] * (len(shown) + 1)
-            at = len(query) + 2
+            assert found.encoded.segments[begin:end].tolist() == [0] * at + [1] * (len(shown) + 1)
             wanted = (0, 0)
             if kind == "wrong":
                 wanted = (-100, -100)
@@ -120,7 +144,15 @@ def test_spans_are_the_best_of_all_windows(
     """Against all pairs of all windows, where a span begins in the window with most context and may not end later."""
     questions = [Question(i, "", "w0", " ".join(words)) for i, words in enumerate(contexts)]
     data = encode_questions(
-        "x", questions, [], tokenizer, max_length=room + 4, max_query_length=6, stride=stride, labelled=False
+        "x",
+        questions,
+        [],
+        tokenizer,
+        max_length=room + 4,
+        max_query_length=6,
+        stride=stride,
+        layout=BERT_LAYOUT,
+        labelled=False,
     )
     rng = np.random.default_rng(seed)
     start, end = rng.normal(size=(2, len(data.encoded.ids))).astype(np.float32)

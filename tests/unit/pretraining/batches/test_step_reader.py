@@ -225,7 +225,7 @@ class _Halves(Objective[ObjectiveSettings]):
         first, second = sentences(row.sample, 0, cut), sentences(row.sample, cut, count)
         labels = {"halves_share": len(first) / (len(first) + len(second))} if len(second) else {}
         empty = Part(row.sample.tokens[:0], row.sample.flags[:0], row.sample.document)
-        return [assemble([first], row.data.vocab, labels), assemble([second if len(second) else empty], row.data.vocab)]
+        return [assemble([first], row.data, labels), assemble([second if len(second) else empty], row.data)]
 
     def label(self, batch: Batch) -> Arrays:
         (share, _) = self.inputs

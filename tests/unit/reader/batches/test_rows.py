@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from reader.batches import rows as features
 from reader.batches.epochs import epoch_batches, evaluation_batches, rank_share, steps_per_epoch
-from reader.batches.rows import encode_rows, pad_rows
+from reader.batches.rows import BERT_LAYOUT, RowLayout, encode_rows, pad_rows
+from reader.errors import DataError
 from reader.lengths import truncate_pair
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
@@ -39,19 +40,21 @@ def test_truncation_equals_popping_one_at_a_time(a: int, b: int, room: int) -> N
 texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=14).map(" ".join), min_size=1, max_size=6)
 
 
-@given(texts_a=texts, seed=st.integers(0, 99), max_length=st.integers(8, 20))
-def test_rows_equal_a_loop_over_rows(tokenizer: Tokenizer, texts_a: list[str], seed: int, max_length: int) -> None:
+@given(texts_a=texts, seed=st.integers(0, 99), max_length=st.integers(8, 20), separators=st.integers(1, 2))
+def test_rows_equal_a_loop_over_rows(
+    tokenizer: Tokenizer, texts_a: list[str], seed: int, max_length: int, separators: int
+) -> None:
     vocab = tokenizer.vocab
     rng = np.random.default_rng(seed)
     texts_b = [" ".join(rng.choice(WORDS, size=rng.integers(0, 14))) for _ in texts_a]
-    encoded = encode_rows(tokenizer, texts_a, texts_b, max_length)
+    encoded = encode_rows(tokenizer, texts_a, texts_b, max_length, RowLayout(separators))
     for row, (text_a, text_b) in enumerate(zip(texts_a, texts_b, strict=True)):
         a, b = ([vocab.id(word) for word in text.split()] for text in (text_a, text_b))
-        while len(a) + len(b) > max_length - 3:
+        while 1 + len(a) + separators + len(b) + 1 > max_length:
             (a if len(a) > len(b) else b).pop()
         begin, end = encoded.offsets[row], encoded.offsets[row + 1]
-        assert encoded.ids[begin:end].tolist() == [vocab.cls, *a, vocab.sep, *b, vocab.sep]
-        assert encoded.segments[begin:end].tolist() == [0] * (len(a) + 2) + [1] * (len(b) + 1)
+        assert encoded.ids[begin:end].tolist() == [vocab.cls, *a, *[vocab.sep] * separators, *b, vocab.sep]
+        assert encoded.segments[begin:end].tolist() == [0] * (1 + len(a) + separators) + [1] * (len(b) + 1)
     rows = np.arange(len(texts_a))[::-1].astype(np.int64)
     padded = pad_rows(encoded, rows, vocab.pad)
     assert padded["attention_mask"].sum() == encoded.lengths.sum()
@@ -64,7 +67,7 @@ def test_rows_equal_a_loop_over_rows(tokenizer: Tokenizer, texts_a: list[str], s
 
 
 def test_single_texts_are_cut_at_the_end(tokenizer: Tokenizer) -> None:
-    encoded = encode_rows(tokenizer, [" ".join(WORDS), "w1"], None, 8)
+    encoded = encode_rows(tokenizer, [" ".join(WORDS), "w1"], None, 8, BERT_LAYOUT)
     vocab = tokenizer.vocab
     assert encoded.ids.tolist() == [
         *(vocab.cls, *(vocab.id(word) for word in WORDS[:6]), vocab.sep),
@@ -115,10 +118,17 @@ def test_rows_do_not_depend_on_the_size_of_blocks(
     rng = np.random.default_rng(0)
     texts = [" ".join(rng.choice(WORDS, size=rng.integers(0, 9))) for _ in range(22)]
     texts_b = texts[::-1] if pairs else None
-    whole = encode_rows(tokenizer, texts, texts_b, 12)
+    whole = encode_rows(tokenizer, texts, texts_b, 12, BERT_LAYOUT)
     monkeypatch.setattr(features, "_BLOCK_ROWS", 5)
-    parts = encode_rows(tokenizer, texts, texts_b, 12)
+    parts = encode_rows(tokenizer, texts, texts_b, 12, BERT_LAYOUT)
     for name in ("ids", "segments", "offsets"):
         one, other = getattr(whole, name), getattr(parts, name)
         assert one.dtype == other.dtype
         assert one.tolist() == other.tolist()
+
+
+def test_a_row_has_one_or_two_separators_between_texts() -> None:
+    assert [RowLayout(1).specials(n) for n in (1, 2, 3)] == [2, 3, 4]
+    assert [RowLayout(2).specials(n) for n in (1, 2, 3)] == [2, 4, 6]
+    with pytest.raises(DataError, match="1 or 2 separators"):
+        RowLayout(3)
