@@ -16,7 +16,8 @@ from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare_pairs import label_counts
 from propeller.errors import UserError
 from reader import flags as F
-from reader.corpora.corpus import CORPUS_FILE, PAIRS, Corpus, kind_of, read_corpus_info
+from reader.corpora.corpus import CORPUS_FILE, DOCUMENTS, PAIRS, Corpus, read_corpus_info
+from reader.corpora.kinds import KINDS, corpus_kind
 from reader.corpora.pairs import PairCorpus, PairIndex
 from reader.errors import DataError
 from reader.prepare.statistics import entropy, unigram_counts
@@ -85,8 +86,13 @@ def describe_corpus(path: Path, samples: int) -> Iterator[str]:
     """Counts, lengths, the share of [UNK], what was skipped, and some samples with their units."""
     info = read_corpus_info(path)
     tokenizer = load_tokenizer(path)
-    if kind_of(info) == PAIRS:
+    kind = corpus_kind(path)
+    if kind == PAIRS:
         yield from describe_pairs(path, info, tokenizer, samples)
+        return
+    if kind != DOCUMENTS:
+        yield _headline(f"corpus of {KINDS[kind].holds}", path, info)
+        yield from (f"{name}: {split['n_tokens']:,} tokens" for name, split in info["splits"].items())
         return
     yield _headline("corpus", path, info)
     yield f"  segmenters: {', '.join(info['segmenters']) or 'none (whole words)'}"

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.cli import options as opt
-from reader.prepare.documents import Progress, prepare
+from reader.prepare.documents import prepare
+from reader.prepare.job import Progress
 from reader.prepare.statistics import make_statistics
 from reader.report import printable
 

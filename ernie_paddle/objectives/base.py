@@ -9,18 +9,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 
 from ernie_paddle.models.inputs import encoder_feeds
-from ernie_paddle.objectives.rows import Batch, Data, Example, Part, Row, SampleSource, assemble
+from ernie_paddle.objectives.rows import Batch, Data, Example, Part, Row, assemble
+from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays, Value
-from reader.corpora.corpus import Corpus
-from reader.corpora.samples import SampleIndex
+from reader.corpora.corpus import DOCUMENTS
+from reader.corpora.kinds import KINDS, SampleSource, corpus_kind, open_samples
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -60,13 +60,16 @@ class Objective(Generic[S]):
       override :meth:`arrange`. At most one objective of a task does; without one, a row is ``[CLS] sample [SEP]``;
     * *corrupt* the text, that is move or replace tokens: override :meth:`corrupt`;
     * *label* tokens, and mask them: override :meth:`label`;
-    * read samples of its own (labelled pairs, say): override :meth:`open`. Only the arranging objective is asked.
+    * read corpora of another kind (labelled pairs, say): set ``reads``; or cut them into samples of its own: override
+      :meth:`open`.
 
     Attributes:
         name: by which recipes name it.
         summary: one line for ``ernie list objectives``.
         settings_type: frozen dataclass of its settings.
         arranges: whether it arranges the input.
+        reads: kind of the corpora that it reads, a key of ``reader.corpora.kinds.KINDS``. Only the arranging objective
+            of a task is asked.
         rows_per_sample: rows that :meth:`arrange` makes of one sample. All first rows of a micro-batch lie before
             all second rows, so that a loss over the two halves of the batch finds its pairs.
         min_samples: samples that a micro-batch must hold for its loss; batch sizes that never hold as many are refused.
@@ -80,6 +83,7 @@ class Objective(Generic[S]):
     summary: ClassVar[str]
     settings_type: ClassVar[type[ObjectiveSettings]]
     arranges: ClassVar[bool] = False
+    reads: ClassVar[str] = DOCUMENTS
     rows_per_sample: ClassVar[int] = 1
     min_samples: ClassVar[int] = 1
     reads_masks: ClassVar[bool] = False
@@ -114,12 +118,20 @@ class Objective(Generic[S]):
         return 1
 
     def open(self, path: str, split: str, max_tokens: int, min_tokens: int) -> SampleSource:
-        """The samples of the corpus at ``path``, each of at most ``max_tokens`` tokens without [CLS] and [SEP].
+        """The samples of the corpus at ``path``, each of at most ``max_tokens`` tokens without special symbols.
 
         Raises:
             DataError: the corpus is unusable.
+            UserError: the corpus is of another kind than :attr:`reads`.
         """
-        return _sample_index(path, split, max_tokens, min_tokens)
+        kind = corpus_kind(path)
+        if kind != self.reads:
+            known, name = KINDS[self.reads], getattr(self, "name", "a task whose objectives arrange nothing")
+            raise UserError(
+                f"{path} holds {KINDS[kind].holds}, but {name} reads {known.holds}: make a corpus of them with "
+                f"`{known.command}`, and name it in tasks.NAME.corpora of the recipe"
+            )
+        return open_samples(path, split, max_tokens, min_tokens)
 
     def with_data(self: _Self, data: Data) -> _Self:
         """A copy that is bound to the data of a task; what depends on the data (classes, say) is known from then on.
@@ -210,12 +222,6 @@ class Objective(Generic[S]):
 
 AnyObjective = Objective[Any]
 """An objective with whatever settings it has."""
-
-
-@lru_cache(maxsize=8)
-def _sample_index(path: str, split: str, max_tokens: int, min_tokens: int) -> SampleIndex:
-    """Tasks that cut a corpus alike share its index."""
-    return SampleIndex(Corpus.open(path, split), max_tokens, min_tokens)
 
 
 def default_arrangement(row: Row) -> Example:

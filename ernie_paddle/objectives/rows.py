@@ -8,31 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from propeller.values import Arrays
-from reader.batches.plan import Lengths
 from reader.batches.rows import BERT_LAYOUT, RowLayout
+from reader.corpora.kinds import SampleSource
 from reader.corpora.samples import Sample
 from reader.random import UInts, fold, generator, uniforms_at
 from reader.report import SkipReport
 from reader.tokenizers.vocab import Vocab
-
-
-class SampleSource(Lengths, Protocol):
-    """Where samples come from: ``reader.corpora.samples.SampleIndex``, or what an objective's ``open`` returns."""
-
-    skipped: SkipReport
-    """What had to be left out or cut to make samples."""
-
-    def sample(self, k: int) -> Sample:
-        """Sample ``k``."""
-
-    def document(self, number: int) -> Sample:
-        """The whole of the document that samples call ``number``."""
 
 
 @dataclass(frozen=True)

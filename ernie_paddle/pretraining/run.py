@@ -114,8 +114,8 @@ class Pretraining:
         self.heldout = open_heldout(self.plan, self.config)
         for group in (group for reader in self.readers.values() for group in row_readers(reader)):
             require_labels(group)
-        for data in self.heldout.values():
-            require_evaluation(data.open(), self._evaluated_batches(data.open()))
+        for heldout in self.heldout.values():
+            require_evaluation(heldout, self._evaluated_batches(heldout))
         self.labels = class_labels(recipe)
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
         self.complete = BatchCompletion(self.learner, self.config)
@@ -217,10 +217,9 @@ class Pretraining:
         """
         results = []
         introduced = self.plan.introduced(self.learner.step)
-        for name, data in self.heldout.items():
+        for name, reader in self.heldout.items():
             if name not in introduced:
                 continue
-            reader = data.open()
             batches = (
                 micro
                 for number in range(self._evaluated_batches(reader))

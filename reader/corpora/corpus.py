@@ -109,7 +109,8 @@ class Corpus:
         info = read_corpus_info(path)
         if kind_of(info) != DOCUMENTS:
             raise DataError(
-                f"{path} holds labelled {kind_of(info)}, where documents are needed; make them with `ernie prepare`"
+                f"{path} holds {'labelled pairs' if kind_of(info) == PAIRS else kind_of(info)}, where documents are "
+                "needed; make them with `ernie prepare`"
             )
         check_split(path, info, split)
         shards = [_open_shard(path / name, info) for name in info["splits"][split]["shards"]]

@@ -11,18 +11,18 @@ from __future__ import annotations
 
 import math
 import os
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reader.corpora.corpus import FORMAT_VERSION, write_corpus_info
+from reader.corpora.corpus import FORMAT_VERSION
 from reader.errors import DataError
 from reader.prepare.document_parts import SPLITS, PartSettings, PartTask, draw_limit, read_summary, start_worker
+from reader.prepare.job import SHARD_TOKENS, Job, Made, Progress, carry_out, check_heldout
 from reader.prepare.merge import Summary, merge_languages, merge_split, shard_groups
-from reader.prepare.workspace import Workspace, fingerprint_of, look_for_finished
+from reader.prepare.workspace import Workspace
 from reader.report import SkipReport, printable
 from reader.text.blocks import BLOCK_BYTES, Source, find_sources, scan_blocks, text_size
 from reader.text.document_limits import DocumentLimits
@@ -32,24 +32,12 @@ from reader.tokenizers.load import load_tokenizer
 from reader.units.phrases import PHRASES_FILE, PhraseCounter
 from reader.units.segmenters import describe_segmenters, make_segmenters
 from reader.units.words import SentenceWords
-from reader.workers.pool import describe_os_error, run_tasks
+from reader.workers.pool import run_tasks
 
-SHARD_TOKENS = 1 << 26
 PHRASE_BYTES = 1 << 26
 """Statistical phrases are counted on about this much text, spread evenly over the input."""
 _SENTENCES_AT_ONCE = 1 << 13
 _LONG_DOCUMENT = 300  # sentences; a file that is one such document probably lacks blank lines
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far preparation is: `stage` is phrases, tokens or shards; `total` is an estimate for compressed
-    files, and 0 where it is not known."""
-
-    stage: str
-    done: int
-    total: int
-    unit: str
 
 
 def prepare(
@@ -101,93 +89,45 @@ def prepare(
         DataError: nothing usable in the input, all documents held out, unusable settings or files, another corpus is
             there already, another preparation is running there, or a worker died.
     """
-    started = time.monotonic()
     limits = {"document_tokens": document_tokens, "min_words": min_words, "min_sentences": min_sentences}
     _check_settings(heldout, workers, {"shard_tokens": shard_tokens, **limits})
-    output = Path(output_dir)
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
     report = SkipReport()
     sources = find_sources(inputs, format, report)
     specs = tuple(spec for spec in segmenters if spec != "word")
     make_segmenters([spec for spec in specs if spec != "phrases"], loaded, None)
-    described = describe_segmenters(specs)
     settings = {
         "format_version": FORMAT_VERSION,
         "block_bytes": BLOCK_BYTES,
         "shard_tokens": shard_tokens,
         "tokenizer": loaded.config(),
-        "segmenters": described,
+        "segmenters": describe_segmenters(specs),
         "heldout": heldout,
         "seed": seed,
         "language": language,
         # Without limits, as before there were any: the corpora of then are recognised.
         **{name: limit for name, limit in limits.items() if limit is not None},
     }
-    fingerprint = fingerprint_of(settings, sources)
-    finished = look_for_finished(output, fingerprint, overwrite, {**limits, **settings}, sources)
-    if finished is not None:
-        return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
-    total = sum(text_size(source.path) for source in sources)
+    job = Job(Path(output_dir), loaded, sources, settings, progress or (lambda _: None), limits, report)
+    return carry_out(job, lambda space: _run(job, space, specs, workers), overwrite=overwrite)
+
+
+def _run(job: Job, space: Workspace, segmenters: tuple[str, ...], workers: int | None) -> Made:
+    """All but corpus.json; says how many blocks an earlier run had finished."""
+    total = sum(text_size(source.path) for source in job.sources)
     count = _default_workers(total) if workers is None else workers
-    job = _Job(output, loaded, specs, sources, settings, report, total, progress or (lambda _: None))
-    try:
-        with Workspace(output, fingerprint) as space:
-            summary, resumed = _run(job, space, count)
-            write_corpus_info(
-                output,
-                vocab_sha256=loaded.vocab.sha256,
-                vocab_size=loaded.vocab.size,
-                splits=summary["splits"],
-                languages=summary["languages"],
-                segmenters=described,
-                skipped=report,
-                fingerprint=fingerprint,
-                files=space.outputs,
-                summary=summary,
-                inputs=[str(source.path) for source in sources],
-                settings=settings,
-            )
-            space.remove()
-    except OSError as error:
-        raise DataError(describe_os_error(error)) from error
-    return {
-        **summary,
-        "already_there": False,
-        "resumed_blocks": resumed,
-        "workers": count,
-        "seconds": time.monotonic() - started,
-        "path": str(output),
-    }
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all steps of one preparation need; `total` is the estimated size of the text."""
-
-    output: Path
-    tokenizer: Tokenizer
-    segmenters: tuple[str, ...]
-    sources: Sequence[Source]
-    settings: dict[str, Any]
-    report: SkipReport
-    total: int
-    progress: Callable[[Progress], None]
-
-
-def _run(job: _Job, space: Workspace, workers: int) -> tuple[dict[str, Any], int]:
-    """All but corpus.json: the summary, and how many blocks an earlier run had finished."""
     tokenizer = space.folder / "tokenizer"
     kept = [tokenizer / name for name in job.tokenizer.save(tokenizer)]
     phrases = None
     n_phrases = 0
-    if "phrases" in job.segmenters:
+    if "phrases" in segmenters:
         phrases = space.folder / PHRASES_FILE
-        n_phrases = _count_phrases(job, phrases)
+        n_phrases = _count_phrases(job, phrases, total)
         kept.append(phrases)
     part_settings = PartSettings(
         folder=space.folder,
         tokenizer=tokenizer,
-        segmenters=job.segmenters,
+        segmenters=segmenters,
         phrases=phrases,
         heldout_below=draw_limit(job.settings["heldout"]),
         seed=job.settings["seed"],
@@ -196,7 +136,7 @@ def _run(job: _Job, space: Workspace, workers: int) -> tuple[dict[str, Any], int
             job.settings.get("document_tokens"), job.settings.get("min_words"), job.settings.get("min_sentences")
         ),
     )
-    summaries, resumed = _make_parts(job, part_settings, workers)
+    summaries, resumed = _make_parts(job, part_settings, count, total)
     notes = _settle_heldout(job, part_settings, summaries)
     summary = _summarise(summaries, job.report)
     summary["notes"] = notes + _one_document_files(job.sources, summaries)
@@ -209,17 +149,17 @@ def _run(job: _Job, space: Workspace, workers: int) -> tuple[dict[str, Any], int
             f"take a smaller heldout than {job.settings['heldout']} or another seed, or give more documents (in plain "
             "text a blank line separates documents)"
         )
-    summary.update(phrases=n_phrases, languages=merge_languages(summaries), segmenters=list(job.segmenters))
+    summary.update(phrases=n_phrases, languages=merge_languages(summaries), segmenters=list(segmenters))
     groups = {split: shard_groups(summaries, split, job.settings["shard_tokens"]) for split in summary["splits"]}
     space.announce({split: len(group) for split, group in groups.items()}, kept)
     _merge(job, space.folder, groups, summary)
     space.keep(kept)
-    return summary, resumed
+    info = {"languages": summary["languages"], "segmenters": job.settings["segmenters"]}
+    return Made(summary, info, {"resumed_blocks": resumed, "workers": count})
 
 
 def _check_settings(heldout: float, workers: int | None, sizes: dict[str, int | None]) -> None:
-    if not (0.0 <= heldout < 1.0):
-        raise DataError(f"heldout is the fraction of documents kept apart, from 0 to below 1, not {heldout}")
+    check_heldout(heldout, "documents")
     if workers is not None and workers < 0:
         raise DataError(f"workers must be 0 (work in this process) or more, not {workers}")
     for name, size in sizes.items():
@@ -241,7 +181,7 @@ def _tasks(sources: Sequence[Source], report: SkipReport) -> Iterator[PartTask]:
             number += 1
 
 
-def _count_phrases(job: _Job, file: Path) -> int:
+def _count_phrases(job: Job, file: Path, total: int) -> int:
     """Makes phrases.tsv unless an earlier run did; returns the number of phrases."""
     if not file.exists():
         counter = PhraseCounter(job.tokenizer)
@@ -249,7 +189,7 @@ def _count_phrases(job: _Job, file: Path) -> int:
             for begin in range(0, len(texts), _SENTENCES_AT_ONCE):
                 batch = texts[begin : begin + _SENTENCES_AT_ONCE]
                 counter.add(SentenceWords.of(job.tokenizer.encode_batch(batch), batch))
-            job.progress(Progress("phrases", done, max(job.total, done), "bytes"))
+            job.progress(Progress("phrases", done, max(total, done), "bytes"))
         aside = file.with_name(file.name + ".tmp")
         counter.write(aside)
         os.replace(aside, file)
@@ -257,7 +197,7 @@ def _count_phrases(job: _Job, file: Path) -> int:
         return sum(1 for _ in stream) - 1
 
 
-def _make_parts(job: _Job, settings: PartSettings, workers: int) -> tuple[list[dict[str, Any]], int]:
+def _make_parts(job: Job, settings: PartSettings, workers: int, total: int) -> tuple[list[dict[str, Any]], int]:
     """Summaries of all parts in order, and how many of them an earlier run had made."""
     summaries: dict[int, dict[str, Any]] = {}
     resumed = done = 0
@@ -277,7 +217,7 @@ def _make_parts(job: _Job, settings: PartSettings, workers: int) -> tuple[list[d
         for summary in results:
             summaries[summary["number"]] = summary
             done += summary["bytes"]
-            job.progress(Progress("tokens", done, max(job.total, done), "bytes"))
+            job.progress(Progress("tokens", done, max(total, done), "bytes"))
     return [summaries[number] for number in range(len(summaries))], resumed
 
 
@@ -285,7 +225,7 @@ def _documents(summaries: Iterable[Summary], splits: Sequence[str] = SPLITS) -> 
     return sum(int(summary["splits"][split]["n_documents"]) for summary in summaries for split in splits)
 
 
-def _settle_heldout(job: _Job, settings: PartSettings, summaries: list[dict[str, Any]]) -> list[str]:
+def _settle_heldout(job: Job, settings: PartSettings, summaries: list[dict[str, Any]]) -> list[str]:
     """Makes one part again where chance held out nothing, or the only document there is; returns notes on that.
 
     Which document it is depends on draws alone. A run killed after this finds the new part and needs no other.
@@ -303,7 +243,7 @@ def _settle_heldout(job: _Job, settings: PartSettings, summaries: list[dict[str,
     return []
 
 
-def _make_again(job: _Job, settings: PartSettings, summaries: list[dict[str, Any]], number: int) -> None:
+def _make_again(job: Job, settings: PartSettings, summaries: list[dict[str, Any]], number: int) -> None:
     """Replaces one part by one with another choice of held-out documents."""
     task = next(task for task in _tasks(job.sources, SkipReport()) if task.number == number)
     summaries[number] = start_worker(settings)(task)
@@ -352,7 +292,7 @@ def _summarise(summaries: Sequence[dict[str, Any]], report: SkipReport) -> dict[
     }
 
 
-def _merge(job: _Job, folder: Path, groups: dict[str, list[list[Summary]]], summary: dict[str, Any]) -> None:
+def _merge(job: Job, folder: Path, groups: dict[str, list[list[Summary]]], summary: dict[str, Any]) -> None:
     """Writes all shards, and their names into the summary."""
     total = sum(map(len, groups.values()))
     done = 0

@@ -9,31 +9,28 @@ take from them what is theirs. A run that is killed leaves no corpus.json; the s
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reader.corpora.corpus import FORMAT_VERSION, PAIRS, shard_metadata, shard_name, write_corpus_info
+from reader.corpora.corpus import FORMAT_VERSION, PAIRS, shard_metadata, shard_name
 from reader.corpora.pairs import pair_layout
 from reader.errors import DataError
 from reader.files.tensorfile import TensorFileWriter
 from reader.prepare.document_parts import SPLITS, draw_limit
-from reader.prepare.documents import SHARD_TOKENS, Progress
+from reader.prepare.job import SHARD_TOKENS, Job, Made, Progress, carry_out, check_heldout
 from reader.prepare.merge import Summary, shard_groups
 from reader.prepare.pair_parts import PART_TOKENS, PairColumns, make_parts, read_part
-from reader.prepare.workspace import Workspace, fingerprint_of, look_for_finished
+from reader.prepare.workspace import Workspace
 from reader.report import SkipReport
 from reader.tables.cells import sorted_labels
 from reader.tables.table import FORMATS, table_format
 from reader.text.blocks import Source, find_files, text_size
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
-from reader.workers.pool import describe_os_error
 
 
 def prepare_pairs(
@@ -72,10 +69,7 @@ def prepare_pairs(
         DataError: a table or a column is missing or unusable, no usable rows, all rows held out, another corpus is
             there already, or another preparation is running there.
     """
-    started = time.monotonic()
-    if not (0.0 <= heldout < 1.0):
-        raise DataError(f"heldout is the fraction of rows kept apart, from 0 to below 1, not {heldout}")
-    output = Path(output_dir)
+    check_heldout(heldout, "rows")
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
     report = SkipReport()
     sources = _sources(inputs, format, report)
@@ -93,50 +87,17 @@ def prepare_pairs(
         "heldout": heldout,
         "seed": seed,
     }
-    fingerprint = fingerprint_of(settings, sources)
-    finished = look_for_finished(output, fingerprint, overwrite, settings, sources)
-    if finished is not None:
-        return {**finished, "already_there": True, "seconds": time.monotonic() - started, "path": str(output)}
-    job = _Job(output, loaded, columns, sources, seed, shard_tokens, report, progress or (lambda _: None))
-    try:
-        with Workspace(output, fingerprint) as space:
-            try:
-                summary = _run(job, space, heldout)
-            except DataError:
-                space.remove()
-                raise
-            write_corpus_info(
-                output,
-                vocab_sha256=loaded.vocab.sha256,
-                vocab_size=loaded.vocab.size,
-                splits=summary["splits"],
-                skipped=report,
-                kind=PAIRS,
-                labels=summary["labels"],
-                fingerprint=fingerprint,
-                files=space.outputs,
-                summary=summary,
-                inputs=[str(source.path) for source in sources],
-                settings=settings,
-            )
+    job = Job(Path(output_dir), loaded, sources, settings, progress or (lambda _: None), report=report)
+
+    def make(space: Workspace) -> Made:
+        try:
+            summary = _run(job, space, columns)
+        except DataError:
             space.remove()
-    except OSError as error:
-        raise DataError(describe_os_error(error)) from error
-    return {**summary, "already_there": False, "seconds": time.monotonic() - started, "path": str(output)}
+            raise
+        return Made(summary, {"kind": PAIRS, "labels": summary["labels"]})
 
-
-@dataclass(frozen=True)
-class _Job:
-    """What all steps of one preparation need."""
-
-    output: Path
-    tokenizer: Tokenizer
-    columns: PairColumns
-    sources: Sequence[Source]
-    seed: int
-    shard_tokens: int
-    report: SkipReport
-    progress: Callable[[Progress], None]
+    return carry_out(job, make, overwrite=overwrite)
 
 
 def _sources(inputs: Sequence[str | Path], format: str, report: SkipReport) -> list[Source]:
@@ -148,7 +109,7 @@ def _sources(inputs: Sequence[str | Path], format: str, report: SkipReport) -> l
     ]
 
 
-def _run(job: _Job, space: Workspace, heldout: float) -> dict[str, Any]:
+def _run(job: Job, space: Workspace, columns: PairColumns) -> dict[str, Any]:
     """All but corpus.json; returns the summary."""
     tokenizer = space.folder / "tokenizer"
     kept = [tokenizer / name for name in job.tokenizer.save(tokenizer)]
@@ -156,10 +117,12 @@ def _run(job: _Job, space: Workspace, heldout: float) -> dict[str, Any]:
     def tokenised(pairs: int) -> None:
         job.progress(Progress("tokens", pairs, 0, "pairs"))
 
-    parts, found = make_parts(space.folder, job.sources, job.columns, job.tokenizer, job.seed, job.report, tokenised)
+    parts, found = make_parts(
+        space.folder, job.sources, columns, job.tokenizer, job.settings["seed"], job.report, tokenised
+    )
     if not parts:
         raise DataError("\n".join(["no usable rows in the input:", *job.report.lines()]))
-    limit, notes = _settle_heldout(space.folder, parts, heldout)
+    limit, notes = _settle_heldout(space.folder, parts, job.settings["heldout"])
     unknown = job.tokenizer.vocab.unk
     summaries = [_describe_part(space.folder, number, limit, unknown, len(found)) for number in range(parts)]
     totals = {
@@ -168,7 +131,7 @@ def _run(job: _Job, space: Workspace, heldout: float) -> dict[str, Any]:
     }
     counts = {split: dict(zip(found, total.pop("labels").tolist(), strict=True)) for split, total in totals.items()}
     labels = found
-    if job.columns.labels is None:  # a label may have been found in rows alone that could not be used
+    if columns.labels is None:  # a label may have been found in rows alone that could not be used
         labels = sorted_labels(name for name in found if any(count[name] for count in counts.values()))
     renumber = np.array([labels.index(name) if name in labels else -1 for name in found], np.int32)
     splits: dict[str, dict[str, Any]] = {
@@ -180,7 +143,7 @@ def _run(job: _Job, space: Workspace, heldout: float) -> dict[str, Any]:
         for split, total in totals.items()
         if total["n_documents"]
     }
-    groups = {split: shard_groups(summaries, split, job.shard_tokens) for split in splits}
+    groups = {split: shard_groups(summaries, split, job.settings["shard_tokens"]) for split in splits}
     space.announce({split: len(group) for split, group in groups.items()}, kept)
     total_shards, done = sum(map(len, groups.values())), 0
     for split, group in groups.items():
@@ -242,7 +205,7 @@ def _describe_part(folder: Path, number: int, limit: int, unknown: int, n_labels
 
 
 def _write_shard(
-    job: _Job, folder: Path, split: str, number: int, parts: Sequence[Summary], limit: int, renumber: NDArray[np.int32]
+    job: Job, folder: Path, split: str, number: int, parts: Sequence[Summary], limit: int, renumber: NDArray[np.int32]
 ) -> None:
     """Writes one shard from its parts; `renumber` gives the label of a part its final number."""
     totals = {name: sum(part["splits"][split][name] for part in parts) for name in ("n_documents", "n_tokens")}

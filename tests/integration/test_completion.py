@@ -121,7 +121,7 @@ def test_what_is_filled_in_follows_the_parameters(manual_corpus: Path, tmp_path:
         training.learner.train_step(batch.task, given.micro_batches, 0.05)
     assert all((one != other).any() for one, other in itertools.pairwise(filled))
     (before,) = (figures for name, figures in training.evaluate() if name == "echo")
-    data = training.heldout["echo"].open().step(0).micro_batches[0]
+    data = training.heldout["echo"].step(0).micro_batches[0]
     completed = training.complete("echo", data, 0)
     found = training.learner.evaluate("echo", [completed])
     assert found["echo"] == before["echo"]

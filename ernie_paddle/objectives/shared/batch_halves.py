@@ -6,16 +6,16 @@ Shape suffixes: N samples of a micro-batch, B = 2N rows, H hidden.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
-from ernie_paddle.objectives.rows import Example, Part, Row, SampleSource, assemble, sentences
+from ernie_paddle.objectives.rows import Example, Part, Row, assemble, sentences
 from ernie_paddle.objectives.shared.row_pairs import RowPairs
 from propeller.values import Value
 from reader.corpora.corpus import Corpus
+from reader.corpora.kinds import SampleSource, shared
 
 if TYPE_CHECKING:
     from paddle import nn
@@ -53,7 +53,7 @@ class BatchHalves(Objective[H]):
         Raises:
             DataError: the corpus is unusable.
         """
-        return _row_pairs(path, split, max_tokens, min_tokens)
+        return shared(_row_pairs, path, split, max_tokens, min_tokens)
 
     def arrange(self, row: Row) -> Sequence[Example]:
         """``[CLS] text [SEP]`` and ``[CLS] text that follows [SEP]``."""
@@ -74,9 +74,7 @@ class BatchHalves(Objective[H]):
         return {}
 
 
-@lru_cache(maxsize=8)
 def _row_pairs(path: str, split: str, max_tokens: int, min_tokens: int) -> RowPairs:
-    """Tasks that cut a corpus alike share its index."""
     return RowPairs(Corpus.open(path, split), max_tokens, min_tokens)
 
 

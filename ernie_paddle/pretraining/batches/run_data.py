@@ -85,15 +85,14 @@ def has_heldout(path: str) -> bool:
     return bool(read_corpus_info(path)["splits"].get("heldout", {}).get("n_documents"))
 
 
-def open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, TaskData]:
+def open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, StepReader]:
     """The tasks on the held-out split, but for those one of whose corpora has none (these are not evaluated)."""
-    data = {}
+    readers = {}
     for name in plan.recipe.tasks:
         (group,) = sum_tasks(plan.recipe, [name]).groups
         if all(has_heldout(corpus.path) for corpus in group.corpora):
-            data[name] = group_data(plan.recipe, group, "heldout", config, task_id=plan.task_id(name))
-            data[name].open()
-    return data
+            readers[name] = group_data(plan.recipe, group, "heldout", config, task_id=plan.task_id(name)).open()
+    return readers
 
 
 def row_readers(reader: StepReader | JointStepReader) -> list[StepReader]:

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from ernie_paddle.objectives.base import AnyObjective
 from ernie_paddle.objectives.registry import make_objectives
-from ernie_paddle.objectives.rows import Data, SampleSource
+from ernie_paddle.objectives.rows import Data
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, StepReader, arranger
 from ernie_paddle.pretraining.schedule.schedule import Schedule
 from propeller.errors import UserError
 from reader.batches.plan import BatchPlan
 from reader.batches.rows import BERT_LAYOUT, RowLayout
 from reader.corpora.corpus import read_corpus_info
+from reader.corpora.kinds import SampleSource
 from reader.errors import DataError
 from reader.random import key
 from reader.tokenizers.load import load_tokenizer
@@ -57,20 +58,26 @@ class TaskData:
     layout: RowLayout = BERT_LAYOUT
 
     def open(self) -> StepReader:
-        """The reader of these settings; the same one for equal settings within a process.
+        """The reader of these settings; the same one for equal settings, while somebody in the process uses it.
 
         Raises:
             DataError, UserError: a corpus or a setting is unusable.
         """
-        return open_step_reader(self)
+        reader = _in_use.get(self)
+        if reader is None:
+            reader = _open(self)
+            _in_use[self] = reader
+        return reader
 
     def __hash__(self) -> int:
         # The generated one would fail on the mappings; these fields are enough to tell most settings apart.
         return hash((self.task, self.max_length, self.split, self.seed))
 
 
-@lru_cache(maxsize=64)
-def open_step_reader(settings: TaskData) -> StepReader:
+_in_use: WeakValueDictionary[TaskData, StepReader] = WeakValueDictionary()
+
+
+def _open(settings: TaskData) -> StepReader:
     """Open the corpora and build the plan of a task.
 
     Raises:
@@ -159,14 +166,21 @@ class RunReader:
         schedule: what is trained at which step.
         tasks: its data by name.
         rank, world: of the process that is fed.
+        opened: what was opened so far, by name; not sent to worker processes.
     """
 
     schedule: Schedule
     tasks: Mapping[str, StepData]
     rank: int = 0
     world: int = 1
+    opened: dict[str, StepMaker] = field(default_factory=dict, compare=False, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return RunReader, (self.schedule, self.tasks, self.rank, self.world)
 
     def __call__(self, step: int) -> StepBatch:
         """The batch of ``step`` (from 0) of the run."""
         place = self.schedule.at(step)
-        return self.tasks[place.task].open().step(place.task_step, self.rank, self.world)
+        if place.task not in self.opened:
+            self.opened[place.task] = self.tasks[place.task].open()
+        return self.opened[place.task].step(place.task_step, self.rank, self.world)

@@ -164,7 +164,7 @@ def test_sigterm_in_prepare_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
 
 def test_progress_of_prepare() -> None:
     from ernie_paddle.cli.prepare import progress_text
-    from reader.prepare.documents import Progress
+    from reader.prepare.job import Progress
 
     assert progress_text(Progress("tokens", 2_082_540, 2_100_000, "bytes")) == "tokenising: 2.1 of about 2.1 MB"
     assert progress_text(Progress("shards", 1, 3, "shards")) == "writing shards: 1 of 3 shards"

@@ -17,7 +17,6 @@ from helpers.objective_corpora import Documents, make_vocab, parts_of, write
 from helpers.pair_corpora import FIRST, Pair, prepared, reader_of
 from propeller.errors import UserError
 from reader.corpora.pairs import PairCorpus, PairIndex, PairShard
-from reader.errors import DataError
 from reader.random import key
 from reader.report import SkipReport
 
@@ -186,7 +185,7 @@ def test_documents_and_pairs_are_not_mixed_up(tmp_path: Path, name: str) -> None
     documents = write(tmp_path / "documents", Documents([[3, 4]] * 4, 0), make_vocab(64))
     with pytest.raises(UserError, match=rf"holds documents, but {name} .*prepare-pairs.* tasks.NAME.corpora"):
         reader_of([documents], {name: {}})
-    with pytest.raises(DataError, match="holds labelled pairs, where documents are needed"):
+    with pytest.raises(UserError, match=r"holds labelled pairs, but .* reads documents: .*`ernie prepare`"):
         reader_of([prepared(tmp_path, SOME)], {"mlm": {}})
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from ernie_paddle.objectives.base import Objective, ObjectiveSettings
 from ernie_paddle.objectives.registry import make_objectives
-from ernie_paddle.objectives.rows import Batch, Example, Part, Row, SampleSource, assemble, sentences
+from ernie_paddle.objectives.rows import Batch, Example, Part, Row, assemble, sentences
 from ernie_paddle.pretraining.batches.step_data import RunReader, TaskData
 from ernie_paddle.pretraining.batches.step_reader import StepBatch, task_inputs
 from ernie_paddle.pretraining.schedule.stage_tables import cmtl
@@ -25,6 +25,7 @@ from helpers.objective_corpora import FIRST, Documents, in_memory, make_vocab, s
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.values import Arrays
+from reader.corpora.kinds import SampleSource
 from reader.errors import DataError
 from reader.workers.prefetch import prefetch
 

@@ -21,7 +21,8 @@ from reader.corpora.corpus import Corpus, read_corpus_info
 from reader.errors import DataError
 from reader.prepare import documents as prepare_module
 from reader.prepare.document_parts import draw
-from reader.prepare.documents import Progress, prepare
+from reader.prepare.documents import prepare
+from reader.prepare.job import Progress
 from reader.tokenizers.base import Tokenizer
 from reader.tokenizers.load import load_tokenizer
 from reader.tokenizers.vocab import SPECIALS, write_vocab
