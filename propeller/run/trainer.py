@@ -118,6 +118,13 @@ class Outcome:
 
 Evaluate = Callable[[], Sequence[tuple[str, dict[str, float]]]]
 Files = Callable[[], AbstractContextManager[Mapping[str, Path]]]
+Changes = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
+
+
+def setting_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What differs between two sets of settings, flat, by dotted keys: "lr was 0.1 and is 0.2", and so on."""
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in changed]
 
 
 @dataclass
@@ -135,6 +142,8 @@ class Trainer:
         watch: the metric that names the best checkpoint and may end the run early.
         memory: further state that is saved with each checkpoint and given back on resume: name -> object with
             ``state()`` and ``restore(state)``.
+        changes: says in which respects two identities differ, a phrase each; it gets them flat, by dotted keys, that
+            of the folder's run first.
     """
 
     learner: Learner
@@ -146,6 +155,7 @@ class Trainer:
     options: TrainerOptions
     watch: EarlyStop
     memory: Mapping[str, Hook] = field(default_factory=dict)
+    changes: Changes = setting_changes
 
     def __post_init__(self) -> None:
         self.rank, self.world = distributed.rank(), distributed.world_size()
@@ -187,9 +197,9 @@ class Trainer:
             return False
         found = checkpoint.read(newest, check=False)
         before, now = _flat(found.document(RUN)), _flat(self.identity)
-        changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+        changed = self.changes(before, now)
         if changed:
-            shown = "; ".join(f"{key} was {before.get(key)} and is {now.get(key)}" for key in changed[:3])
+            shown = "; ".join(changed[:3])
             raise UserError(
                 f"{self.folder} holds a run with other settings ({shown}); choose another output folder, or give the "
                 "settings of that run to continue it"

@@ -99,6 +99,37 @@ def test_a_run_is_continued_with_its_own_micro_batches(tmp_path: Path, capsys: p
     assert any(not np.allclose(before[name], other[name], atol=1e-4) for name in before)
 
 
+def test_a_run_is_continued_with_its_own_tables_and_length(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The length decides how a table is encoded, but a table that is as it was is not said to have changed."""
+    make(tmp_path, dropout=0.0)
+    run, dev = tmp_path / "run", tmp_path / "dev.tsv"
+    assert main(command(tmp_path, run, "--epochs", "1")) == 0
+    (step,) = (run / "checkpoints").glob("step-*")
+    recorded = json.loads((step / "run.json").read_text())
+    # As older versions of the program wrote it: their runs are continued.
+    assert set(recorded) == {"task", "model", "vocab", "initial", "config", "micro_batch", "train", "dev"}
+    assert (recorded["train"], recorded["dev"]) == ("14bcaedf99581ca2", "dde972d355104aae")
+    assert recorded["task"]["max_length"] == 32
+
+    def refusal(*more: str) -> str:
+        capsys.readouterr()
+        assert main(command(tmp_path, run, "--epochs", "1", *more)) == 2
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert "holds a run with other settings (" in said
+        return said
+
+    assert "(task.max_length was 32 and is 8);" in refusal("--max_length", "8")
+    written = dev.read_text()
+    dev.write_text(written.replace("yes", "Yes").replace("no", "yes").replace("Yes", "no"))
+    assert "(the development table changed);" in refusal()
+    assert "(the development table changed; config.lr was 0.005 and is 0.001);" in refusal("--lr", "1e-3")
+    dev.write_text(written)
+    (tmp_path / "train.tsv").write_text((tmp_path / "train.tsv").read_text() + "w1 w2\tw3\tno\n")
+    assert "(the training table changed);" in refusal()
+    write_table(tmp_path / "train.tsv", 73, 0, "first")
+    assert main(command(tmp_path, run, "--epochs", "1")) == 0
+
+
 def test_sigterm_saves_and_ends_with_0(tmp_path: Path) -> None:
     make(tmp_path, dropout=0.0)
     words = command(tmp_path, tmp_path / "run", "--epochs", "400")

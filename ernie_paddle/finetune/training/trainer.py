@@ -24,6 +24,7 @@ from ernie_paddle.finetune.tasks.classification import LABEL_WEIGHTS
 from ernie_paddle.finetune.tasks.text_task import LABEL
 from ernie_paddle.finetune.training.class_weights import WEIGHT_INPUT
 from ernie_paddle.finetune.training.fgm import with_fgm
+from ernie_paddle.finetune.training.identity import run_changes
 from ernie_paddle.finetune.training.layer_decay import layer_decay
 from ernie_paddle.finetune.training.rdrop import Losses, with_rdrop
 from ernie_paddle.finetune.training.start import Start, describe_load
@@ -155,6 +156,7 @@ class Finetuner:
                 unit="tokens",
             ),
             watch=EarlyStop(task.metric, "max", config.patience),
+            changes=run_changes,
         )
 
     def prepare(self) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from helpers.disk_order import DiskOrder
 from propeller.errors import UserError
 from propeller.run import hooks
 from propeller.run.hooks import visualdl as visualdl_module
@@ -40,6 +41,20 @@ def test_log_of_an_interrupted_run_equals_the_uninterrupted_one(tmp_path: Path) 
     assert (tmp_path / "cut.jsonl").read_text() == (tmp_path / "whole.jsonl").read_text()
     run(tmp_path / "cut.jsonl", 1, 2, resume_step=0)  # begun again from nothing
     assert len((tmp_path / "cut.jsonl").read_text().splitlines()) == 2
+
+
+def test_a_shortened_log_is_on_disk_before_it_replaces_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+    log = hooks.JsonlLog(path)
+    for number in range(1, 9):
+        log.on_step(step(number))
+    log.on_end()
+    order = DiskOrder().watch(monkeypatch)
+    hooks.JsonlLog(path, resume_step=5).on_end()
+    assert len(path.read_text().splitlines()) == 5
+    order.require_synced_before_renamed(path)
 
 
 def test_log_writes_every_nth_the_last_and_the_bad_steps(tmp_path: Path) -> None:

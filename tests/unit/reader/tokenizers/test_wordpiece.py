@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -81,14 +82,43 @@ def test_places_are_those_of_the_library(texts: list[str], number: int) -> None:
         assert list(zip(batch.begins[row].tolist(), batch.ends[row].tolist(), strict=True)) == expected
 
 
-def test_places_in_many_groups_and_beside_surrogates(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wordpiece, "_GROUP", 5)
-    batch = make().encode_spans(["the 中states", "un\ud800 able", "mask"])
-    surfaces = [(0, 3), (4, 5), (5, 11), (0, 2), (4, 5), (5, 8), (0, 4)]
-    found = list(zip(batch.begins.tolist(), batch.ends.tolist(), strict=True))
-    assert found == [*surfaces[:4], *found[4:-1], surfaces[-1]]
-    assert [found[4][0], found[-2][1]] == [4, 8]
+@pytest.mark.parametrize("group", [1, 5, 1 << 18])
+def test_places_in_many_groups_and_beside_surrogates(monkeypatch: pytest.MonkeyPatch, group: int) -> None:
+    """Half of a surrogate pair gives no token, and counts as one character for what follows it."""
+    monkeypatch.setattr(wordpiece, "_GROUP", group)
+    expected = {
+        "the 中states": [("the", 0, 3), ("中", 4, 5), ("states", 5, 11)],
+        "un\ud800 able": [("un", 0, 2), ("a", 4, 5), ("##b", 5, 6), ("##l", 6, 7), ("##e", 7, 8)],
+        "\udfffthe": [("the", 1, 4)],
+        "un\ud800able": [("un", 0, 2), ("##able", 3, 7)],
+        "\ud800\ud801 \udc00": [],
+        "中\ud800国,\udfff a": [("中", 0, 1), ("国", 2, 3), (",", 3, 4), ("a", 6, 7)],
+        "mask": [("mask", 0, 4)],
+    }
+    tokenizer = make()
+    batch = tokenizer.encode_spans([*expected])
+    pieces = [tokenizer.vocab.pieces[number] for number in batch.ids]
+    found = list(zip(pieces, batch.begins.tolist(), batch.ends.tolist(), strict=True))
+    rows = [found[begin:end] for begin, end in pairwise(batch.offsets.tolist())]
+    assert dict(zip(expected, rows, strict=True)) == expected
     assert make().encode_spans([]).begins.tolist() == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    texts=st.lists(st.text(alphabet=st.sampled_from("aunble中国, É\ud800\udbff\udc00\udfff"), max_size=20), max_size=5),
+    number=st.integers(0, len(TOKENIZERS) - 1),
+)
+def test_places_beside_surrogates_are_those_beside_characters_that_are_no_text(texts: list[str], number: int) -> None:
+    """U+FFFD is a single character that the library itself drops: it says where the others are."""
+    tokenizer = TOKENIZERS[number]
+    batch = tokenizer.encode_spans(texts)
+    for i, text in enumerate(texts):
+        sound = "".join("\ufffd" if 0xD800 <= ord(character) <= 0xDFFF else character for character in text)
+        expected = tokenizer.library.encode(sound, add_special_tokens=False)
+        row = slice(batch.offsets[i], batch.offsets[i + 1])
+        assert batch.ids[row].tolist() == expected.ids
+        assert list(zip(batch.begins[row].tolist(), batch.ends[row].tolist(), strict=True)) == expected.offsets
 
 
 def test_flags_by_hand() -> None:

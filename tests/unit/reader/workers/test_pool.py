@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -13,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from helpers.started_processes import record_started
 from reader.errors import DataError
 from reader.workers.pool import run_tasks
 
@@ -37,6 +40,19 @@ def work(task: Any) -> Any:
     if task == "sleep":
         time.sleep(60)
     return task * 2
+
+
+@pytest.mark.parametrize(("how", "argument"), [(lambda kind: work, ""), (setup, threading.Lock())])
+def test_what_cannot_travel_is_refused_before_any_process_starts(
+    how: Callable[[Any], Callable[[Any], Any]], argument: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = record_started(monkeypatch)
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match=r"pickle|local"):
+        next(run_tasks(how, argument, range(3), 2))
+    assert started == []
+    assert not multiprocessing.active_children()
+    assert sorted(run_tasks(setup, "", range(3), 2)) == [0, 2, 4]
+    assert len(set(started)) == 2  # those that do start are seen
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -18,6 +20,7 @@ import pytest
 
 import reader
 from helpers.reader_corpora import corpus_of
+from helpers.started_processes import record_started
 from reader.batches.plan import BatchPlan
 from reader.corpora.corpus import Corpus, write_corpus
 from reader.corpora.samples import SampleIndex
@@ -241,6 +244,29 @@ def test_workers_outlive_a_terminate_signal_to_the_group() -> None:
         assert {next(results)[0] for _ in range(20)} == set(pids)
 
 
-def test_what_cannot_travel_is_refused_before_any_process_starts() -> None:
-    with pytest.raises((AttributeError, TypeError), match=r"pickle|local"):
-        next(prefetch(lambda index: index, range(3), 1))
+@pytest.mark.parametrize(
+    ("make", "initializer", "initargs"),
+    [
+        (lambda index: index, None, ()),
+        (abs, lambda: None, ()),
+        (abs, set_scale, (threading.Lock(),)),
+    ],
+)
+def test_what_cannot_travel_is_refused_before_any_process_starts(
+    make: Callable[[int], int],
+    initializer: Callable[..., None] | None,
+    initargs: tuple[object, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started = record_started(monkeypatch)
+    with pytest.raises((AttributeError, TypeError, pickle.PicklingError), match=r"pickle|local"):
+        next(prefetch(make, range(3), 2, initializer=initializer, initargs=initargs))
+    assert started == []
+    assert not multiprocessing.active_children()
+
+
+def test_processes_that_start_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test above would pass if nothing were recorded."""
+    started = record_started(monkeypatch)
+    assert list(prefetch(abs, range(3), 2)) == [0, 1, 2]
+    assert len(set(started)) == 2
