@@ -84,7 +84,7 @@ install() {
     local kind fingerprint stamp other extras missing=() extra index=()
     make_venv
     kind=$(wheel_kind)
-    fingerprint=$(cat "$ROOT"/pyproject.toml "$ROOT"/setup.py "$ROOT"/constraints.txt | "$VENV_PYTHON" -c \
+    fingerprint=$(cat "$ROOT"/{pyproject.toml,setup.py,constraints.txt,ernie_paddle/__init__.py} | "$VENV_PYTHON" -c \
         'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
     for extra in "$kind" "$@"; do
         stamp=$VENV/.installed-$extra

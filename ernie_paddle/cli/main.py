@@ -10,6 +10,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 # Little is imported here: the rest comes inside of `main`, which takes a Ctrl-C at any time for what it is.
+from ernie_paddle import __version__
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -44,6 +46,7 @@ def overview() -> str:
     lines = ["usage: ernie VERB [options]    (`ernie VERB --help` explains the options)", ""]
     width = max(map(len, VERBS))
     lines += [f"  {verb:<{width}} {meaning}" for verb, meaning in VERBS.items()]
+    lines += ["", "`ernie --version` prints the version."]
     return "\n".join(lines)
 
 
@@ -99,6 +102,9 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
+        return 0
+    if argv[0] == "--version":
+        print(f"ernie {__version__}")
         return 0
     verb, rest = argv[0], with_underscores(argv[1:])
     if verb not in VERBS:

@@ -14,7 +14,7 @@ import pytest
 from helpers.paths import ROOT
 
 RUN = ROOT / "run.sh"
-FILES = ("pyproject.toml", "setup.py", "constraints.txt")
+FILES = ("pyproject.toml", "setup.py", "constraints.txt", "ernie_paddle/__init__.py")
 # A Python that only says from where pip and the tools of a check are called; all else it does.
 PYTHON = f"""#!/bin/sh
 case "$2" in
@@ -32,6 +32,7 @@ def project(tmp_path: Path) -> Path:
     environment = folder / ".venv"
     (environment / "bin").mkdir(parents=True)
     shutil.copy(RUN, folder)
+    (folder / "ernie_paddle").mkdir()
     for name in FILES:
         (folder / name).write_text(name)
     python = environment / "bin" / "python"
