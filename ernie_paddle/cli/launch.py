@@ -2,7 +2,8 @@
 
 It is this project's `fleetrun` under a name that no other program has, and it takes the same arguments. Options that
 are not listed here go to paddle.distributed.launch unchanged, and whatever follows the script goes to the script. The
-exit code is 0 when all workers succeeded, otherwise that of a failed worker, and 130 after Ctrl-C.
+exit code is 0 when all workers succeeded, otherwise that of a failed worker, and 130 after Ctrl-C. An installation
+without the scripts of the repository has the same with `ernie launch --gpus 0-7 ernie pretrain [options]`.
 """
 
 from __future__ import annotations
