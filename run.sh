@@ -79,18 +79,30 @@ wheel_kind() {
     fi
 }
 
+# Paddle's wheel has a program `fleetrun` too, and whichever is written last stays. Write the project's programs again,
+# and nothing else, where that is not the project's.
+keep_fleetrun() {
+    grep -q 'propeller\.tools\.fleetrun' "$VENV/bin/fleetrun" 2>/dev/null && return
+    say "writing the project's programs again: another fleetrun took the place of its own"
+    (cd "$ROOT" && "$VENV_PYTHON" -m pip install -q --no-compile --disable-pip-version-check --no-deps --force-reinstall \
+        -e .) || die "installation failed; the lines above say why"
+}
+
 # Install the project with the given extras, unless the same was installed before from the same files.
 install() {
     local kind fingerprint stamp other extras missing=() extra index=()
     make_venv
     kind=$(wheel_kind)
-    fingerprint=$(cat "$ROOT"/pyproject.toml "$ROOT"/setup.py "$ROOT"/constraints.txt | "$VENV_PYTHON" -c \
+    fingerprint=$(cat "$ROOT"/{pyproject.toml,setup.py,constraints.txt,ernie_paddle/__init__.py} | "$VENV_PYTHON" -c \
         'import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read()).hexdigest())')
     for extra in "$kind" "$@"; do
         stamp=$VENV/.installed-$extra
         [[ -f $stamp && $(<"$stamp") == "$fingerprint" ]] || missing+=("$extra")
     done
-    [[ ${#missing[@]} -eq 0 ]] && return
+    if [[ ${#missing[@]} -eq 0 ]]; then
+        keep_fleetrun
+        return
+    fi
 
     if [[ $kind == gpu ]]; then other=paddlepaddle; else other=paddlepaddle-gpu; fi
     # Both wheels own the folder `paddle`: two of them at once is a broken installation.
@@ -110,6 +122,7 @@ install() {
     say "installing .[${extras%,}] (the first time this takes some minutes)"
     (cd "$ROOT" && "$VENV_PYTHON" -m pip install -q --no-compile --disable-pip-version-check -c constraints.txt \
         ${index[@]+"${index[@]}"} -e ".[${extras%,}]") || die "installation failed; the lines above say why"
+    keep_fleetrun
     for extra in "${missing[@]}"; do echo "$fingerprint" >"$VENV/.installed-$extra"; done
 }
 

@@ -10,6 +10,8 @@ import warnings
 from typing import TYPE_CHECKING
 
 # Little is imported here: the rest comes inside of `main`, which takes a Ctrl-C at any time for what it is.
+from ernie_paddle import __version__
+
 if TYPE_CHECKING:
     from types import ModuleType
 
@@ -28,6 +30,7 @@ VERBS: dict[str, str] = {
     "embed": "turn the texts of a table into vectors with any model",
     "convert": "convert weights between checkpoints and the layouts of PaddleNLP, Hugging Face and the static releases",
     "export": "write a checkpoint as a Paddle Inference model with all that predict needs",
+    "launch": "start a script on several GPUs or CPU workers, as fleetrun does",
     "inspect": "show what a corpus, checkpoint, exported model or vocabulary holds",
     "list": "name the objectives, schedules, fine-tuning tasks or recipes, with a line each",
     "doctor": "report on Python, Paddle, devices and settings, and what to change",
@@ -44,6 +47,7 @@ def overview() -> str:
     lines = ["usage: ernie VERB [options]    (`ernie VERB --help` explains the options)", ""]
     width = max(map(len, VERBS))
     lines += [f"  {verb:<{width}} {meaning}" for verb, meaning in VERBS.items()]
+    lines += ["", "`ernie --version` prints the version."]
     return "\n".join(lines)
 
 
@@ -100,6 +104,9 @@ def _run(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
+    if argv[0] == "--version":
+        print(f"ernie {__version__}")
+        return 0
     verb, rest = argv[0], with_underscores(argv[1:])
     if verb not in VERBS:
         near = difflib.get_close_matches(verb, VERBS, n=1)
@@ -114,6 +121,8 @@ def _run(argv: list[str]) -> int:
     warnings.filterwarnings("ignore", module=r"paddle\.")
     try:
         module = load_verb(verb)
+        if hasattr(module, "forward") and argv[1:2] not in (["-h"], ["--help"]):
+            return int(module.forward(argv[1:]))
         # Whoever asks for help has not chosen yet what the options stand for.
         if hasattr(module, "expand") and not {"-h", "--help"}.intersection(rest):
             rest = module.expand(rest)
@@ -123,6 +132,14 @@ def _run(argv: list[str]) -> int:
         raise
     except (DataError, UserError, OSError) as error:
         print(f"ernie {verb}: {one_line(error)}", file=sys.stderr)
+        return EXIT_MISTAKE
+    except ModuleNotFoundError as error:
+        from propeller.tools.wheels import missing_paddle
+
+        line = missing_paddle(error)
+        if line is None:
+            raise
+        print(f"ernie {verb}: {line}", file=sys.stderr)
         return EXIT_MISTAKE
 
 

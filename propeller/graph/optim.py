@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import paddle
-
-from propeller.device import static
 from propeller.errors import UserError
-from propeller.graph.variables import Variables
 from propeller.values import Value
+
+# Paddle is imported where it is used: recipes are read, and explained, without it.
+if TYPE_CHECKING:
+    from propeller.graph.variables import Variables
 
 ParameterPredicate = Callable[[str, tuple[int, ...]], bool]
 ParameterRatio = Callable[[str, tuple[int, ...]], float]
@@ -80,6 +80,8 @@ class ParameterRules:
 
 def global_norm(gradients: Sequence[Value]) -> Value:
     """Root of the sum of squares of all entries; shape [1], float32."""
+    import paddle
+
     squares = [paddle._C_ops.squared_l2_norm(gradient).reshape([1]) for gradient in gradients]
     return paddle.sqrt(paddle.concat(squares).sum().reshape([1]))
 
@@ -104,6 +106,10 @@ def update(
         lr: learning rate, shape [1].
         skip: bool scalar; where it is true, parameters, moments and powers of the betas stay as they are.
     """
+    import paddle
+
+    from propeller.device import static
+
     if static.on_gpu():
         # The operator reads the flag on the host: one copy here instead of one for each parameter.
         skip = paddle._C_ops.memcpy_d2h(skip, 0)

@@ -6,14 +6,15 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
-import paddle
-
-from propeller.device import runtime, static
+from propeller.device import runtime
 from propeller.errors import UserError
-from propeller.graph.variables import Variables
 from propeller.values import Value
+
+# Paddle is imported where it is used: recipes are read, and explained, without it.
+if TYPE_CHECKING:
+    from propeller.graph.variables import Variables
 
 ALLOW_FLOAT16_ON_CPU = False
 """For tests of the loss scale: they keep every operator in float32 by ``extra_black_list``."""
@@ -102,6 +103,10 @@ class PrecisionConfig:
         """
         if self.dtype == "float32":
             return
+        import paddle
+
+        from propeller.device import static
+
         if static.on_gpu():
             able = paddle.amp.is_bfloat16_supported if self.dtype == "bfloat16" else paddle.amp.is_float16_supported
             if not able():
@@ -119,6 +124,8 @@ class PrecisionConfig:
         """The context in which a forward graph is built, to be computed in this precision."""
         if self.dtype == "float32":
             return contextlib.nullcontext()
+        import paddle
+
         black = set(self.extra_black_list)
         if self.level == "O2":
             black |= _O2_BLACK_LIST
@@ -132,6 +139,8 @@ class PrecisionConfig:
 @contextlib.contextmanager
 def float32() -> Iterator[None]:
     """A context in which a graph is built in float32, also inside ``PrecisionConfig.autocast``."""
+    import paddle
+
     with paddle.amp.auto_cast(enable=False):
         yield
 
@@ -151,6 +160,8 @@ class LossScale:
         After ``incr_every_n_steps`` finite steps in a row it grows, unless it would overflow itself; after
         ``decr_every_n_nan_or_inf`` non-finite ones in a row it shrinks, down to 1.
         """
+        import paddle
+
         config = self.config
         zero, one = paddle.zeros([1], "float32"), paddle.ones([1], "float32")
         good = paddle.where(finite, self._good + one, zero)

@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import paddle
 
-from propeller.device import static
 from propeller.errors import UserError
 from propeller.graph.spec import ProgramSpec
 from propeller.run.checkpoint import sha256_file
@@ -50,6 +48,8 @@ def export_program(
         UserError: a parameter is missing or has another shape; forward does not return outputs by name; the
             directory holds something else, or cannot be written.
     """
+    from propeller.device import static  # loads Paddle, which is not needed to read an export
+
     documents, files = documents or {}, files or {}
     reserved = {EXPORT, f"{MODEL}.json", f"{MODEL}.pdiparams"}
     assert not reserved & {*documents, *files}, f"names kept for the export: {sorted(reserved)}"
@@ -103,6 +103,8 @@ def _put_in_place(aside: Path, directory: Path) -> None:
 
 def _save(prefix: Path, spec: ProgramSpec, parameters: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
     """Build the graph and write Paddle's two files; returns the description for export.json."""
+    import paddle
+
     program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
     place = paddle.CPUPlace()
     with (
@@ -151,6 +153,8 @@ def _save(prefix: Path, spec: ProgramSpec, parameters: Mapping[str, np.ndarray[A
 
 def _distinct(outputs: Mapping[str, Value], inputs: Mapping[str, Value]) -> dict[str, Value]:
     """The outputs, with a copy of each that is an input or the same variable as another: Paddle fetches each once."""
+    import paddle
+
     seen = list(inputs.values())
     distinct: dict[str, Value] = {}
     for name, value in outputs.items():

@@ -155,7 +155,8 @@ def _fleetrun(found: Report) -> None:
     if program is None:
         found.add("communication", "fleetrun", "not found")
         found.change(
-            f"there is no `fleetrun`: `{_install_line()}`, or start `python -m propeller.tools.fleetrun` instead"
+            f"there is no `fleetrun`: `{_install_line()}`, or start `ernie launch` (the same as "
+            "`python -m propeller.tools.fleetrun`) instead"
         )
         return
     try:
@@ -166,7 +167,8 @@ def _fleetrun(found: Report) -> None:
     if not ours:
         found.change(
             f"{program} is not propeller's but another program of that name, such as Paddle's, which takes no ranges "
-            f"of GPUs (0-7): `{_install_line()}`, or start `python -m propeller.tools.fleetrun` instead"
+            f"of GPUs (0-7): `{_install_line()}`, or start `ernie launch` (the same as "
+            "`python -m propeller.tools.fleetrun`) instead"
         )
 
 

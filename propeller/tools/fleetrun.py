@@ -23,6 +23,7 @@ from typing import IO
 
 from propeller.device.runtime import cores, installed_wheels
 from propeller.errors import UserError
+from propeller.tools.wheels import not_installed
 
 HELP = """\
 usage: fleetrun [--gpus LIST] [--nproc_per_node N] [--log_dir DIR] [launch options] SCRIPT [script options]
@@ -97,12 +98,12 @@ def split_arguments(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], li
         if not separator:
             position += 1
             if position == len(arguments):
-                raise UserError(f"{name} needs a value; see fleetrun --help")
+                raise UserError(f"{name} needs a value; see --help")
             value = arguments[position]
         options.append((name, value))
         position += 1
     if position == len(arguments):
-        raise UserError("no script to run; see fleetrun --help")
+        raise UserError("no script to run; see --help")
     return options, list(arguments[position:])
 
 
@@ -115,7 +116,7 @@ def plan(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str
     environment = dict(environ)
     wheels = installed_wheels()
     if not wheels:
-        raise UserError("PaddlePaddle is not installed; `pip install 'paddlepaddle>=3.3,<3.4'` gives the CPU build")
+        raise UserError(not_installed())
     gpu_wheel = "paddlepaddle-gpu" in wheels
     visible = visible_gpus(environ) if gpu_wheel else []
     processes, log_dir, asked = None, Path("log"), None
@@ -266,8 +267,13 @@ def last_lines(path: Path, count: int = 12, since: int = 0) -> list[str]:
     return [line for line in lines if line.strip()][-count:]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Entry of the console script; returns the exit code."""
+def main(arguments: Sequence[str] | None = None, *, program: str = "fleetrun") -> int:
+    """Entry of the console script; returns the exit code.
+
+    Args:
+        arguments: those of the command line; None for those of this process.
+        program: the name under which it was called, for its messages.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):
         print(HELP, end="", file=sys.stdout if arguments else sys.stderr)
@@ -275,22 +281,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         launch, environment, log_dir = plan(arguments, os.environ)
     except UserError as error:
-        print(f"fleetrun: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2
     sizes = {path: path.stat().st_size for path in log_dir.glob("workerlog.*")}
     started = time.monotonic()
     relay = _Relay([sys.executable, "-m", "paddle.distributed.launch", *launch], environment)
     code = relay.run()
     if code == 130:
-        print(f"fleetrun: interrupted; the workers have ended, their output is in {log_dir}", file=sys.stderr)
+        print(f"{program}: interrupted; the workers have ended, their output is in {log_dir}", file=sys.stderr)
     elif relay.failed is not None:
         rank, _, log = relay.failed
-        print(f"\nfleetrun: worker {rank} failed with exit code {code}; its output ({log}) ends with:", file=sys.stderr)
+        print(
+            f"\n{program}: worker {rank} failed with exit code {code}; its output ({log}) ends with:", file=sys.stderr
+        )
         for line in last_lines(log, since=sizes.get(log, 0)):
             print(f"  {line}", file=sys.stderr)
     elif code:
         took = time.monotonic() - started
-        print(f"fleetrun: the launcher ended with exit code {code} after {took:.0f} s", file=sys.stderr)
+        print(f"{program}: the launcher ended with exit code {code} after {took:.0f} s", file=sys.stderr)
     return code
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -51,6 +52,33 @@ def pip_line(cuda_version: str | None) -> str:
     if cuda_version is None:
         return f'python -m pip install "paddlepaddle{REQUIRED}"'
     return f'python -m pip install "paddlepaddle-gpu{REQUIRED}" -i {gpu_index_url(cuda_version)}'
+
+
+def install_line() -> str:
+    """The command that installs PaddlePaddle on this machine: the CPU build where no GPU build fits the driver."""
+    try:
+        return pip_line(os.environ.get("PADDLE_CUDA") or driver_cuda_version())
+    except UserError:
+        return pip_line(None)
+
+
+def not_installed() -> str:
+    """One line that says that PaddlePaddle is missing, and which command installs it."""
+    return f"PaddlePaddle is not installed; install it with `{install_line()}`"
+
+
+def missing_paddle(error: ModuleNotFoundError) -> str | None:
+    """One line about an import that failed because PaddlePaddle, or a part of it, is missing.
+
+    Returns:
+        The line, which names the command that installs PaddlePaddle; None if another module is missing.
+    """
+    name = error.name or ""
+    if name == "paddle":
+        return not_installed()
+    if name.startswith("paddle."):
+        return f"the installed PaddlePaddle has no module {name}; install the right one with `{install_line()}`"
+    return None
 
 
 def _nvidia_smi(*arguments: str) -> str:

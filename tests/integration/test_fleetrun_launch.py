@@ -36,7 +36,11 @@ if how != "done":
 """
 
 
-def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
+FLEETRUN = ("propeller.tools.fleetrun",)
+ERNIE_LAUNCH = ("ernie_paddle.cli.main", "launch")
+
+
+def start(tmp_path: Path, *arguments: str, program: tuple[str, ...] = FLEETRUN) -> subprocess.Popen[str]:
     (tmp_path / "work.py").write_text(WORKER)
     environ = {**os.environ, "OMP_NUM_THREADS": "1"}
     repository = str(ROOT)
@@ -45,7 +49,7 @@ def start(tmp_path: Path, *arguments: str) -> subprocess.Popen[str]:
         [
             sys.executable,
             "-m",
-            "propeller.tools.fleetrun",
+            *program,
             "--nproc_per_node",
             "2",
             "--log_dir",
@@ -67,12 +71,13 @@ def test_two_workers_over_gloo(tmp_path: Path) -> None:
     assert "worker 1 2 gloo ['--a', '0-7', '--rank', '9']" in (tmp_path / "logs" / "workerlog.1").read_text()
 
 
-def test_a_failed_worker_is_shown_with_its_exit_code(tmp_path: Path) -> None:
-    process = start(tmp_path, "fail")
+@pytest.mark.parametrize(("program", "name"), [(FLEETRUN, "fleetrun"), (ERNIE_LAUNCH, "ernie launch")])
+def test_a_failed_worker_is_shown_with_its_exit_code(tmp_path: Path, program: tuple[str, ...], name: str) -> None:
+    process = start(tmp_path, "fail", program=program)
     _, error = process.communicate(timeout=120)
     assert process.returncode == 2
     end = error.splitlines()[-4:]
-    assert "fleetrun: worker 1 failed with exit code 2; its output (logs/workerlog.1) ends with:" in end
+    assert f"{name}: worker 1 failed with exit code 2; its output (logs/workerlog.1) ends with:" in end
     assert "  train: settings.yaml: unknown key 'lrr'" in end
     assert "Container" not in error
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -168,3 +169,9 @@ def test_progress_of_prepare() -> None:
 
     assert progress_text(Progress("tokens", 2_082_540, 2_100_000, "bytes")) == "tokenising: 2.1 of about 2.1 MB"
     assert progress_text(Progress("shards", 1, 3, "shards")) == "writing shards: 1 of 3 shards"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """The installed metadata, which pip made from the same source when it installed the project, say the same."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"ernie {metadata.version('ernie-paddle')}\n"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from helpers.paths import ROOT
 from propeller.device import runtime
 from propeller.errors import UserError
 from propeller.tools import doctor, wheels
@@ -124,7 +126,9 @@ def test_the_other_fleetrun_is_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path
         else:
             assert found.usable
             assert found.changes[0].startswith(says)
-            assert f"{tmp_path / 'python'} -m pip install --force-reinstall --no-deps -e " in found.changes[0]
+            line = f"{tmp_path / 'python'} -m pip install --force-reinstall --no-deps -e {shlex.quote(str(ROOT))}`"
+            assert line in found.changes[0]
+            assert "`ernie launch`" in found.changes[0]
 
 
 def test_wheel_and_index_without_paddle() -> None:
