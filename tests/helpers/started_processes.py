@@ -15,7 +15,7 @@ def record_started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     resource tracker) does not count.
     """
     started: list[int] = []
-    spawn = multiprocessing.util.spawnv_passfds  # type: ignore[attr-defined]
+    spawn = multiprocessing.util.spawnv_passfds
 
     def recorded(path: Any, arguments: Any, descriptors: Any) -> int:
         process: int = spawn(path, arguments, descriptors)
