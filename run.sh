@@ -16,8 +16,8 @@ usage: bash run.sh COMMAND [arguments]
   quickstart [DIR]   raw text -> pre-trained, fine-tuned, exported model, end to end on real text (under 8 minutes)
   tables NAME [ARGS] pre-train and fine-tune all that a table of a paper takes: `ernie2` (Table 7 of ERNIE 2.0),
                      `losses` (Tables 1 and 2 of "On Losses"); `tables NAME --help` lists the options
-  glue [ARGS]        fine-tune on all tasks of GLUE, several seeds each, beside the papers' figures, with the submission;
-                     so superglue, chinese, squad, swag and ner; `glue --help` lists the options
+  SUITE [ARGS]       fine-tune on all tasks of a suite (glue, superglue, …; `ernie list suites`), several seeds each,
+                     beside the papers' figures, with the submission; `SUITE --help` lists the options
   test [ARGS]        lint, type check and the whole test suite; ARGS go to pytest
   bench [ARGS]       speed and memory as ratios within one run; `bench --vs torch` adds PyTorch's training step
   doctor [ARGS]      report on Python, Paddle, devices and settings, and what to change
@@ -133,9 +133,6 @@ install_torch() {
         die "PyTorch could not be installed; the lines above say why"
 }
 
-# Run a module from the caller's folder, whose files must not be taken for modules (from Python 3.11 on).
-run_module() { PYTHONSAFEPATH=1 exec "$VENV_PYTHON" -m "$@"; }
-
 run_tests() {
     cd "$ROOT"
     say "ruff check"
@@ -154,15 +151,13 @@ command=${1:-help}
 case $command in
     quickstart)
         install visualdl
-        run_module ernie_paddle.cli.quickstart "$@"
+        # A folder may be given by its name alone.
+        if [[ $# -gt 0 && $1 != -* ]]; then set -- --output "$@"; fi
+        exec "$VENV/bin/ernie" quickstart "$@"
         ;;
-    tables)
+    tables | doctor)
         install
-        run_module ernie_paddle.cli.tables "$@"
-        ;;
-    glue | superglue | chinese | squad | swag | ner)
-        install
-        run_module ernie_paddle.cli.benchmarks "$command" "$@"
+        exec "$VENV/bin/ernie" "$command" "$@"
         ;;
     test)
         install dev visualdl
@@ -174,13 +169,14 @@ case $command in
         cd "$ROOT"
         exec "$VENV_PYTHON" -m bench "$@"
         ;;
-    doctor)
-        install
-        exec "$VENV/bin/ernie" doctor "$@"
-        ;;
     install) install "$@" ;;
     help | -h | --help) usage ;;
     *)
+        # Every suite that `ernie list suites` knows is a command.
+        if [[ $command =~ ^[a-z0-9_]+$ && -f $ROOT/configs/benchmarks/$command.yaml ]]; then
+            install
+            exec "$VENV/bin/ernie" benchmarks "$command" "$@"
+        fi
         say "there is no command '$command'"
         usage >&2
         exit 2

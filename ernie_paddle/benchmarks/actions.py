@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.jobs.job import RESULT
-from ernie_paddle.verbs import VerbFailedError, run_verb
-from propeller.errors import UserError
+from ernie_paddle.finetune import run
+from ernie_paddle.finetune.training.results import RESULTS
+from ernie_paddle.jobs.job import RESULT, RunFailedError
+from propeller.errors import UserError, one_line
+from reader.errors import DataError
 
 RUN_FOLDERS = "variant-*/seed-*"
 """Where the runs of a task are, in its folder."""
-_SKIPPING = ("--skip_unusable", "--no_skip_unusable")
 
 
 def finetune(
-    folder: Path, arguments: Sequence[str], more_dev: Mapping[str, str], metric: str, like: Mapping[str, Any]
+    folder: Path, options: Mapping[str, Any], more_dev: Mapping[str, str], metric: str, like: Mapping[str, Any]
 ) -> dict[str, Any] | None:
     """Fine-tune and evaluate.
 
     Args:
         folder: of the run.
-        arguments: of `ernie`.
+        options: of `ernie_paddle.finetune.run.finetune`.
         more_dev: further labelled tables to evaluate the best checkpoint on, by name.
         metric: the one that decides.
         like: settings that this task's runs share with this one if they are its rivals: of all rivals in the folder of
@@ -33,29 +34,31 @@ def finetune(
     Returns:
         The report of the run, the metrics of the further tables in `best` as "metric name", and in `not_evaluated` the
         names of those that could not be evaluated; None if the run did not come to its end.
-    """
-    from ernie_paddle.finetune.training.results import RESULTS
 
-    run_verb(*arguments)
+    Raises:
+        RunFailedError: the run ended with another exit code than 0.
+    """
+    outcome = run.finetune(**options)
+    if outcome.exit_code != 0:
+        raise RunFailedError(outcome.exit_code)
     path = folder / RESULTS
     if not path.is_file():
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     found["not_evaluated"] = []
-    # What holds for unusable rows of the first development table holds for the others.
-    skipping = [word for word in arguments if word in _SKIPPING][-1:]
     for name, table in more_dev.items():
-        report = folder / f"{name}.json"
         try:
-            run_verb("evaluate", "--model", str(folder), "--data", table, "--output", str(report), *skipping)
-        except VerbFailedError:
+            # What holds for unusable rows of the first development table holds for the others.
+            skip = bool(options.get("skip_unusable", False))
+            more = run.evaluate(folder, table, skip_unusable=skip)
+        except (UserError, DataError, OSError) as error:
             # The run itself is good; the log has the reason.
+            run.say(f"{name} could not be evaluated: {one_line(error)}")
             found["not_evaluated"].append(name)
             continue
-        scores = json.loads(report.read_text(encoding="utf-8"))
-        for key in ("best", "baseline"):
-            more = scores["model" if key == "best" else key]
-            found[key].update({f"{metric} {name}": value for metric, value in more.items()})
+        (folder / f"{name}.json").write_text(json.dumps(more.document(), indent=1) + "\n", encoding="utf-8")
+        for key, scores in (("best", more.scores), ("baseline", more.baseline)):
+            found[key].update({f"{score} {name}": value for score, value in scores.items()})
     _keep_best(folder, found["best"][metric], metric, like)
     return found
 
@@ -69,7 +72,7 @@ def answer(
         folder: gets a file of answers for each test, as `ernie predict` writes them: NAME.jsonl.
         like: settings of the runs that may answer.
         metric: the one that decides.
-        tests: by name the `path` of the table and `options` of `ernie predict`.
+        tests: by name the `path` of the table and `options` of `ernie_paddle.finetune.run.predict`.
 
     Returns:
         `model`: the run that answered; `rows`: by test, how many answers there are.
@@ -82,10 +85,23 @@ def answer(
     rows = {}
     for name, table in tests.items():
         output = folder / f"{name}.jsonl"
-        run_verb("predict", "--model", str(best), "--input", table["path"], "--output", str(output), *table["options"])
-        with open(output, encoding="utf-8") as lines:
-            rows[name] = sum(1 for _ in lines)
+        rows[name] = _write_answers(run.predict(best, table["path"], **table["options"]), output)
     return {"model": str(best), "rows": rows}
+
+
+def _write_answers(found: run.Prediction, output: Path) -> int:
+    """Write answers as JSON lines, the whole file or none; returns how many there are."""
+    aside, rows = output.with_name(f".tmp-{output.name}"), 0
+    with open(aside, "w", encoding="utf-8") as lines:
+        for chunk in found.chunks:
+            lines.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in chunk)
+            rows += len(chunk)
+    if not rows:
+        raise DataError(f"{output.stem}: no rows to answer")
+    for number, reason in found.problems[:1]:
+        run.say(f"{len(found.problems):,} rows could not be answered, the first in {found.counted} {number}: {reason}")
+    aside.replace(output)
+    return rows
 
 
 def _keep_best(folder: Path, score: float, metric: str, like: Mapping[str, Any]) -> None:

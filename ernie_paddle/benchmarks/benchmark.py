@@ -89,9 +89,13 @@ class Benchmark:
             return self
         return replace(self, options={**self.options, **self.headerless, "header": False})
 
+    def settings(self) -> dict[str, Any]:
+        """The options of fine-tuning that say what is in the tables, and which metric decides."""
+        return {**self.options, "metric": self.metrics[0]}
+
     def arguments(self) -> list[str]:
-        """The options of `ernie finetune` that say what is in the tables, and which metric decides."""
-        return option_words({**self.options, "metric": self.metrics[0]})
+        """The same as words of a command line."""
+        return option_words(self.settings())
 
     def tables(self, data_dir: Path) -> tuple[Path, Path]:
         """The training table and the development table that decides.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.benchmarks import actions
-from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
+from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import Suite, variants
 from ernie_paddle.jobs.job import Group, Job, Result
@@ -139,10 +139,10 @@ class SuitePlan:
     ) -> Callable[[], dict[str, Any]]:
         def arguments() -> dict[str, Any]:
             train, dev = task.tables(self.data_dir)
-            words = ["finetune", *task.as_in(train).arguments(), "--train", str(train), "--dev", str(dev)]
-            words += option_words({**self.start.options, **options, "seed": run.seed, "output": self.folder(run)})
+            tables = {**task.as_in(train).settings(), "train": train, "dev": dev}
+            own = {**self.start.options, **options, "seed": run.seed, "output": self.folder(run)}
             return {
-                "arguments": words,
+                "options": plain({**tables, **own}),
                 "more_dev": {name: str(path) for name, path in task.more_dev(self.data_dir).items()},
                 "metric": task.metrics[0],
                 "like": like,
@@ -153,9 +153,7 @@ class SuitePlan:
     def _answering(self, plan: TaskPlan, like: Mapping[str, Any], tests: Mapping[str, Path]) -> Job[SuiteRun]:
         task = plan.benchmark
         run = SuiteRun(task.name)
-        tables = {
-            name: {"path": str(path), "options": option_words(task.test[name].options)} for name, path in tests.items()
-        }
+        tables = {name: {"path": str(path), "options": plain(task.test[name].options)} for name, path in tests.items()}
         settings: dict[str, Any] = {"start": self.start.identity, "recipe": plan.recipe, "tests": _fingerprints(tests)}
         settings |= {"seeds": list(plan.seeds), "options": [dict(options) for options in plan.variants]}
         arguments = {"like": like, "metric": task.metrics[0], "tests": tables}
@@ -187,3 +185,9 @@ def _searched(plan: TaskPlan, variant: int) -> str:
     options = plan.variants[variant]
     names = [name for name in options if len({str(other[name]) for other in plan.variants}) > 1]
     return ", ".join(f"{name} {options[name]}" for name in names)
+
+
+def plain(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as JSON-able data; those that are taken out (None) are left out."""
+    found = {name: value for name, value in options.items() if value is not None}
+    return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}

@@ -9,6 +9,7 @@ from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
 from ernie_paddle.benchmarks.diagnostics import GENDER_PARITY, Diagnosed
 from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan
 from ernie_paddle.benchmarks.suite import Published, Suite
+from ernie_paddle.finetune.task_type import task_class
 from ernie_paddle.jobs.job import Result
 
 _NAMES = {
@@ -30,7 +31,6 @@ Mean = Callable[[Sequence[float]], float]
 
 MEAN = "mean"
 _DASH = "–"
-_PERCENT_ALREADY = "question_answering"
 
 
 def markdown(
@@ -221,7 +221,7 @@ def _cell(values: Sequence[float], of: Mean, spread: bool) -> str:
 
 
 def _percent(task: Benchmark, value: float) -> float:
-    return value if task.type == _PERCENT_ALREADY else 100 * value
+    return value if task_class(task.type).in_percent else 100 * value
 
 
 def _title(metric: str) -> str:

@@ -14,6 +14,8 @@ import yaml
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.suite import recipe_size, size_of
 from ernie_paddle.benchmarks.vocabulary import train_vocabulary
+from ernie_paddle.finetune.options import options_of
+from ernie_paddle.finetune.task_type import TASK_TYPES
 from propeller.errors import UserError
 from propeller.settings import unknown_name
 
@@ -115,10 +117,9 @@ def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
     Raises:
         UserError: not written as name=value, no such option, one that the suite sets itself, or an impossible value.
     """
-    from ernie_paddle.cli.main import build_parser
-
-    parser = build_parser("finetune")
-    known = {name.removeprefix("--") for name in parser.option_names()} - _OWN_OPTIONS
+    known = {
+        option.name: option for type in TASK_TYPES for option in options_of(type) if option.name not in _OWN_OPTIONS
+    }
     changes: dict[str, Any] = {}
     for text in given:
         name, equals, value = text.partition("=")
@@ -135,12 +136,9 @@ def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
         tried = changes[name] if isinstance(changes[name], list) else [changes[name]]
         if not tried:
             raise UserError(f"--set {text}: the list is empty")
-        try:
-            for one in tried:
-                if one is not None:  # the option is taken out of the recipes
-                    parser.check(name, one)
-        except UserError as error:
-            raise UserError(f"--set {error}") from None
+        for one in tried:
+            if one is not None:  # the option is taken out of the recipes
+                known[name].read(one, "--set ")
     return changes
 
 

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
-from ernie_paddle.verbs import ernie
+from ernie_paddle.finetune.task_type import task_class
 from propeller.errors import UserError
 from propeller.run.checkpoint import sha256_file
 from propeller.run.run_folder import FolderLock
 from reader.errors import DataError
-from reader.tables.questions import read_questions
-from reader.tables.table import open_table
-from reader.tables.tagged import open_tagged
-from reader.tables.where import Selection, Where
+from reader.prepare.vocabulary import train_vocab
 
 _PIECES = {"tiny": 4000, "small": 8000}
 _USUAL_PIECES = 30522
@@ -37,9 +34,8 @@ def train_vocabulary(output: Path, tasks: Iterable[Benchmark], data_dir: Path, s
         size: of the model.
 
     Raises:
-        DataError: no table has text.
+        DataError: no table has text, or too little for a vocabulary.
         UserError: a vocabulary is there which was trained on other text, or another process works in the folder.
-        VerbFailedError: the vocabulary could not be trained; the verb has said why.
     """
     folder, pieces = output / "vocab", _PIECES.get(size, _USUAL_PIECES)
     tables = dict(_training_tables(tasks, data_dir))
@@ -52,14 +48,15 @@ def train_vocabulary(output: Path, tasks: Iterable[Benchmark], data_dir: Path, s
         with open(text, "w", encoding="utf-8") as lines:
             for task, table in tables.items():
                 try:
-                    for found in texts_of(task.as_in(table), table):
+                    read = task.as_in(table)
+                    for found in task_class(read.type).texts(table, read.options):
                         lines.write(" ".join(found.split()) + "\n")
                 except DataError as error:
                     print(f"the vocabulary lacks text of {task.name}: {error}", file=sys.stderr)
         if not text.stat().st_size:
             raise DataError(f"no table in {data_dir} has text to train a vocabulary on; the lines above say why")
         shutil.rmtree(aside, ignore_errors=True)
-        ernie("vocab", text, "--size", str(pieces), "--output", aside)
+        train_vocab([text], aside, pieces)
         (aside / _ORIGIN).write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
         text.unlink()
         aside.rename(folder)
@@ -88,32 +85,3 @@ def _check_origin(folder: Path, wanted: Mapping[str, Any]) -> None:
     raise UserError(
         f"{folder} was made from {why}; to use it all the same give --vocab {folder}, or choose another output folder"
     )
-
-
-def texts_of(task: Benchmark, table: Path) -> Iterator[str]:
-    """The texts of a training table, one that several rows share once for all that follow each other.
-
-    What cannot be read is passed over (fine-tuning will say so).
-    """
-    form = str(task.options.get("format", "auto"))
-    if task.type == "question_answering":
-        before = ""
-        for question in read_questions(table, form, labelled=False):
-            yield question.text
-            if question.context != before:
-                yield question.context
-            before = question.context
-    elif task.type == "labelling":
-        column = task.options.get("text_a")
-        with open_tagged(table, form, task.header, column, None, labelled=False) as sentences:
-            yield from (" ".join(sentence.tokens) for sentence in sentences)
-    else:
-        columns = [task.options[name] for name in ("text_a", "text_b") if name in task.options]
-        columns += task.options.get("choices", [])
-        where = task.options.get("where")
-        with open_table(table, form, task.header) as opened:
-            last: dict[str, Any] = {}
-            for row in Selection(opened.choose(*columns).rows, Where.parse(where) if where else None):
-                found = {column: row.cells[column] for column in columns if row.cells.get(column)}
-                yield from (str(text) for column, text in found.items() if text != last.get(column))
-                last = found

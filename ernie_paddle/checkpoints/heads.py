@@ -9,12 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from ernie_paddle.finetune.task_type import TaskType
 
 SEQUENCE, TOKEN, QUESTION, CHOICE = (
     "SequenceClassification", "TokenClassification", "QuestionAnswering", "MultipleChoice",
@@ -26,14 +23,6 @@ _STATIC_NAMES = {TOKEN: "cls_seq_label_out", QUESTION: "cls_mrc_out"}
 _CLASS = re.compile(rf"[A-Z]\w*For({'|'.join(KINDS)})")
 _TELLING = {"qa_outputs.weight": QUESTION, **{f"{name}_w": kind for kind, name in _STATIC_NAMES.items()}}
 _PROBLEMS = ("regression", "single_label_classification", "multi_label_classification")
-_KIND_OF_TYPE = {
-    "classification": SEQUENCE,
-    "regression": SEQUENCE,
-    "labelling": TOKEN,
-    "question_answering": QUESTION,
-    "multiple_choice": CHOICE,
-}
-_PROBLEM_OF_TYPE = {"classification": "single_label_classification", "regression": "regression"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +69,7 @@ class Head:
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundHead:
     """What is known of the head of some weights.
 
     Attributes:
@@ -94,23 +83,7 @@ class Found:
     notes: tuple[str, ...] = ()
 
 
-def head_of_task(task: TaskType) -> Found:
-    """The head of a model that was fine-tuned here."""
-    settings = task.to_dict()
-    if task.type == "retrieval":
-        said = f"a text's vector is the last block's output, pooled by {settings['pooling']!r} and made length 1"
-        return Found(notes=(f"no head is written for retrieval: {said}",))
-    if settings.get("features") is not None:
-        return Found(only_ours="fine-tuned with --features, and no class of another project has its BiLSTM")
-    if task.type not in _KIND_OF_TYPE:
-        return Found(only_ours=f"fine-tuned for {task.type}, and no class of another project has its head")
-    kind = _KIND_OF_TYPE[task.type]
-    labels = tuple(getattr(task, "labels", ())) if kind in (SEQUENCE, TOKEN) else ()
-    n_choices = len(settings["choices"]) if kind == CHOICE else None
-    return Found(Head(kind, labels, _PROBLEM_OF_TYPE.get(task.type), n_choices))
-
-
-def find_head(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sources: Mapping[str, str]) -> Found:
+def find_head(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sources: Mapping[str, str]) -> FoundHead:
     """The head in a source that was not fine-tuned here.
 
     Args:
@@ -119,11 +92,13 @@ def find_head(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sou
         sources: the name in the source of each of them.
     """
     if WEIGHT not in arrays:
-        return Found()
+        return FoundHead()
     named = _class_kind(values)
     kind = _TELLING.get(sources[WEIGHT]) or named or (SEQUENCE if _POOLER in arrays else None)
     if kind is None:
-        return Found(only_ours="nothing says what its classifier is for (no class in its configuration, and no pooler)")
+        return FoundHead(
+            only_ours="nothing says what its classifier is for (no class in its configuration, and no pooler)"
+        )
     notes = []
     if sources[WEIGHT] not in _TELLING and named is None:
         notes.append(f"no class is named, and there is a pooler: {sources[WEIGHT]} is taken for a classifier of texts")
@@ -141,7 +116,7 @@ def find_head(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sou
         problem_type=problem if kind == SEQUENCE and problem in _PROBLEMS else None,
         n_choices=n_choices if kind == CHOICE and isinstance(n_choices, int) else None,
     )
-    return Found(head, notes=tuple(notes))
+    return FoundHead(head, notes=tuple(notes))
 
 
 def labels_of(values: Mapping[str, Any]) -> tuple[str, ...]:

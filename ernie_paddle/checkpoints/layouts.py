@@ -11,6 +11,7 @@ from pathlib import Path
 from ernie_paddle.checkpoints import detect
 from ernie_paddle.checkpoints.heads import CHOICE
 from ernie_paddle.checkpoints.hf import read_hf, write_hf
+from ernie_paddle.checkpoints.model_dir import NoModelError
 from ernie_paddle.checkpoints.ours import read_ours, write_ours
 from ernie_paddle.checkpoints.paddlenlp import read_paddlenlp, write_paddlenlp
 from ernie_paddle.checkpoints.static_release import read_static, write_static
@@ -48,8 +49,6 @@ def open_model_folder(path: Path, vocab: Path | None = None, layer_norm_eps: flo
         UserError: no weights there, or unusable ones.
         DataError: an unusable vocabulary.
     """
-    from ernie_paddle.checkpoints.model_dir import NoModelError
-
     if not path.is_dir():
         raise UserError(f"{path}: no such folder" if not path.exists() else f"{path}: not a folder; give its folder")
     layout = detect.foreign_layout(path) or detect.OURS

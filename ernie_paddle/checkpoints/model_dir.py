@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,6 @@ from safetensors.numpy import load_file
 
 from ernie_paddle.checkpoints.detect import foreign_layout
 from ernie_paddle.checkpoints.origin import read_origin
-from ernie_paddle.finetune.task_type import TaskType, task_from_dict
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.run import checkpoint
@@ -39,21 +38,29 @@ class NoModelError(UserError):
 
 @dataclass(frozen=True)
 class ModelDir:
-    """An opened model directory. `task` is None for a model that was only pre-trained."""
+    """An opened model directory.
+
+    Attributes:
+        path: the directory.
+        kind: whether it holds a checkpoint or an exported model.
+        config: of the encoder.
+        tokenizer: that the model was trained with.
+        task_settings: what the model was fine-tuned for, as plain data; None for one that was only pre-trained.
+    """
 
     path: Path
     kind: Literal["checkpoint", "exported"]
     config: ErnieConfig
     tokenizer: Tokenizer
-    task: TaskType | None
+    task_settings: Mapping[str, Any] | None
 
-    def require_task(self) -> TaskType:
-        """The task of a fine-tuned model.
+    def require_task_settings(self) -> Mapping[str, Any]:
+        """The settings of the task of a fine-tuned model.
 
         Raises:
             UserError: the model was never fine-tuned, or in another project, so that its task is not known.
         """
-        if self.task is None:
+        if self.task_settings is None:
             origin = read_origin(self.path)
             if origin is not None and (origin[1].head is not None or origin[1].only_ours is not None):
                 raise UserError(
@@ -63,7 +70,7 @@ class ModelDir:
             raise UserError(
                 f"{self.path}: this model is pre-trained only (no {TASK}); run `ernie finetune` on it first"
             )
-        return self.task
+        return self.task_settings
 
     def parameters(self) -> dict[str, NDArray[Any]]:
         """All parameters by name.
@@ -133,21 +140,23 @@ def open_model_dir(path: str | Path) -> ModelDir:
     return ModelDir(found, kind, config, tokenizer, _read_task(found / TASK))
 
 
-def _read_task(path: Path) -> TaskType | None:
+def _read_task(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
-        return task_from_dict(settings, str(path))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: damaged or of another version ({error!r})") from None
+    if not isinstance(settings, dict):
+        raise UserError(f"{path}: damaged or of another version (holds no settings by name)")
+    return settings
 
 
-def model_documents(config: ErnieConfig, task: TaskType | None) -> dict[str, Any]:
+def model_documents(config: ErnieConfig, task_settings: Mapping[str, Any] | None) -> dict[str, Any]:
     """The JSON documents that every model directory holds, by file name."""
     documents: dict[str, Any] = {CONFIG: config.to_dict()}
-    if task is not None:
-        documents[TASK] = task.to_dict()
+    if task_settings is not None:
+        documents[TASK] = dict(task_settings)
     return documents
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.checkpoints.heads import Found, Head
+from ernie_paddle.checkpoints.heads import FoundHead, Head
 from ernie_paddle.checkpoints.weights import Weights
 from propeller.errors import UserError
 
@@ -20,7 +20,7 @@ def origin_document(weights: Weights, family: str) -> dict[str, Any]:
     return {"family": family, "head": head, "only_ours": weights.only_ours}
 
 
-def read_origin(folder: Path) -> tuple[str, Found] | None:
+def read_origin(folder: Path) -> tuple[str, FoundHead] | None:
     """The family and the head; None for a checkpoint that was trained here.
 
     Raises:
@@ -34,6 +34,6 @@ def read_origin(folder: Path) -> tuple[str, Found] | None:
         head = values["head"]
         if head is not None:
             head = Head(**{**head, "labels": tuple(head["labels"])})
-        return str(values["family"]), Found(head, values["only_ours"])
+        return str(values["family"]), FoundHead(head, values["only_ours"])
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path}: damaged or of another version ({error!r}); convert the source again") from None

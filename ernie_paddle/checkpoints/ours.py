@@ -6,7 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from ernie_paddle.checkpoints.detect import OURS
-from ernie_paddle.checkpoints.heads import find_head, head_of_task
+from ernie_paddle.checkpoints.heads import FoundHead, find_head
+from ernie_paddle.checkpoints.model_dir import PARAMETERS, model_documents, open_model_dir, tokenizer_files
 from ernie_paddle.checkpoints.origin import ORIGIN, origin_document, read_origin
 from ernie_paddle.checkpoints.vocabulary import with_tokenizer
 from ernie_paddle.checkpoints.weights import Renamed, Weights, floats_only
@@ -21,8 +22,6 @@ def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> W
         UserError: no checkpoint, a damaged one, or another epsilon than it states.
         DataError: an unusable vocabulary.
     """
-    from ernie_paddle.checkpoints.model_dir import open_model_dir
-
     model = open_model_dir(path)
     config = model.config
     if layer_norm_eps is not None and layer_norm_eps != config.layer_norm_eps:
@@ -31,16 +30,16 @@ def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> W
     for name, array in floats_only(model.parameters(), renamed).items():
         renamed.put(name, array, name)
     notes, origin = [], read_origin(model.path)
-    if model.task is not None:
-        head = head_of_task(model.task)
-        notes.append(f"fine-tuned for {model.task.type}; its settings (task.json) stay behind")
+    if model.task_settings is not None:
+        head = FoundHead()
+        notes.append(f"fine-tuned for {model.task_settings.get('type')}; its settings (task.json) stay behind")
     elif origin is not None:
         family, head = origin
         config = dataclasses.replace(config, family=family)  # earlier versions wrote it there alone
     else:
         head = find_head({}, renamed.arrays, renamed.sources)
     found = renamed.weights(model.path, OURS, config, notes, head)
-    found = dataclasses.replace(found, tokenizer=model.tokenizer)
+    found = dataclasses.replace(found, tokenizer=model.tokenizer, task_settings=model.task_settings)
     return found if vocab is None else with_tokenizer(found, (), vocab)
 
 
@@ -50,8 +49,6 @@ def write_ours(folder: Path, weights: Weights, family: str) -> None:
     Raises:
         UserError: there is no vocabulary.
     """
-    from ernie_paddle.checkpoints.model_dir import PARAMETERS, model_documents, tokenizer_files
-
     if weights.tokenizer is None:
         raise UserError(f"{weights.path}: holds no vocabulary that can be read; give it with --vocab FILE")
     with tokenizer_files(weights.tokenizer) as files:

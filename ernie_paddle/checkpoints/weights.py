@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.checkpoints.heads import Found, Head
+from ernie_paddle.checkpoints.heads import FoundHead, Head
 from ernie_paddle.models.config import ErnieConfig
 from propeller.errors import UserError
 from propeller.values import Arrays
@@ -33,6 +33,7 @@ class Weights:
         tokenizer: None where the source holds no vocabulary and none was given.
         head: what `classifier` answers; None where there is none, or none that other projects have.
         only_ours: why no other layout can hold these weights; None where others can.
+        task_settings: what a checkpoint of ours was fine-tuned for; its task type knows the head, see `with_head`.
     """
 
     path: Path
@@ -45,6 +46,11 @@ class Weights:
     tokenizer: Tokenizer | None = None
     head: Head | None = None
     only_ours: str | None = None
+    task_settings: Mapping[str, Any] | None = None
+
+    def with_head(self, found: FoundHead) -> Weights:
+        """The same weights, with what is known of their head."""
+        return replace(self, head=found.head, only_ours=found.only_ours, notes=(*self.notes, *found.notes))
 
     def digest(self) -> str:
         """SHA-256 of names, shapes and values: equal weights have equal digests in every layout."""
@@ -80,7 +86,7 @@ class Renamed:
         self.arrays[name] = array
         self.sources[name] = source
 
-    def weights(self, path: Path, layout: str, config: ErnieConfig, notes: list[str], found: Found) -> Weights:
+    def weights(self, path: Path, layout: str, config: ErnieConfig, notes: list[str], found: FoundHead) -> Weights:
         """What was renamed, with what else is known of the folder."""
         return Weights(
             path=path,

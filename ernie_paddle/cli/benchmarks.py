@@ -6,12 +6,14 @@ is not done again. Tasks whose files are not there are named and left out.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.benchmarks import report
 from ernie_paddle.benchmarks.diagnostics import diagnosed
 from ernie_paddle.benchmarks.earlier import earlier_tasks, remember
@@ -27,7 +29,6 @@ from ernie_paddle.benchmarks.submission import submit
 from ernie_paddle.benchmarks.suite import Suite, load_suite, recipe_size, suite_names
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.jobs import do_jobs, exit_code
-from ernie_paddle.cli.main import with_underscores
 from ernie_paddle.jobs.job import Job, Result
 from ernie_paddle.jobs.runner import JobRunner
 from propeller.errors import UserError
@@ -36,14 +37,14 @@ REPORT = "results.md"
 SUBMISSION = "submission.zip"
 
 
-def build_parser(suite: str) -> opt.Parser:
-    """The options of `run.sh glue` and its like."""
-    parser = opt.Parser(prog=f"run.sh {suite}", description=__doc__, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.argument(parser, "suite", str, f"suite of benchmarks: {', '.join(suite_names())}")
     opt.option(parser, "--model", Path, None, "checkpoint or released weights to start from; none: random weights")
     opt.option(parser, "--data_dir", Path, None, "folder with a folder per benchmark, as they are downloaded")
     opt.option(parser, "--output_dir", Path, None, "folder of everything", shown_default="runs/ and the suite's name")
-    opt.option(parser, "--tasks", opt.comma_list, None, "tasks to run", shown_default="all that are in --data_dir")
-    opt.option(parser, "--seeds", opt.positive_int, 5, "number of seeds: 0, 1, …")
+    opt.option(parser, "--tasks", kinds.comma_list, None, "tasks to run", shown_default="all that are in --data_dir")
+    opt.option(parser, "--seeds", kinds.positive_int, 5, "number of seeds: 0, 1, …")
     opt.option(
         parser,
         "--size",
@@ -73,21 +74,16 @@ def build_parser(suite: str) -> opt.Parser:
         "GPUs, one task on each at a time, such as 0-7",
         shown_default="all that are visible",
     )
-    return parser
 
 
-def run(argv: Sequence[str]) -> int:
-    """Run a suite; returns the exit code.
+def run(args: argparse.Namespace) -> int:
+    """Run a suite; returns the exit code, which is 3 where runs failed."""
+    return exit_code(f"ernie benchmarks {args.suite}", lambda: _run(args))
 
-    Raises:
-        UserError, DataError, OSError: a mistake of a person.
-        VerbFailedError: a vocabulary could not be trained; the verb has said why.
-    """
-    if not argv or argv[0].startswith("-"):
-        raise UserError(f"name a suite first: {', '.join(suite_names())}")
-    name = argv[0]
+
+def _run(args: argparse.Namespace) -> int:
+    name = args.suite
     suite = load_suite(name)
-    args = build_parser(name).parse_args(with_underscores(list(argv[1:])))
     output = args.output_dir or Path("runs") / name
     if args.tasks == []:
         raise UserError("--tasks is empty; name tasks, or leave it out for all that are in --data_dir")
@@ -111,7 +107,7 @@ def run(argv: Sequence[str]) -> int:
     left_out += earlier.passed_over
     by_name = {task.benchmark.name: task for task in [*tasks, *earlier.tasks]}
     shown = replace(plan, tasks=[by_name[task] for task in suite.benchmarks if task in by_name])
-    made_by = f"bash run.sh {shlex.join(argv)}"
+    made_by = f"ernie benchmarks {shlex.join(args.given_words)}"
 
     def write() -> str:
         # Not before: until then another process may be at work in the folder.
@@ -151,14 +147,3 @@ def _said(suite: Suite) -> Callable[[Job[SuiteRun], Result], str]:
         return report.figures(suite.benchmarks[job.key.task], result["best"]) if "best" in result else "done"
 
     return said
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m ernie_paddle.cli.benchmarks SUITE …`; exit codes as those of `ernie`, and 3 where runs failed."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    suite = given[0] if given and not given[0].startswith("-") else "SUITE"
-    return exit_code(f"run.sh {suite}", lambda: run(given))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

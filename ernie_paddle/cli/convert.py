@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.checkpoints.config_files import FAMILIES
 from ernie_paddle.cli import options as opt
 from propeller.errors import UserError
@@ -18,8 +19,8 @@ _FORMATS = ("ours", "hf", "paddlenlp", "static")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.option(parser, "--from", Path, opt.REQUIRED, "folder of the weights, in any of the layouts")
-    opt.option(parser, "--to", Path, opt.REQUIRED, "new folder to write")
+    opt.option(parser, "--from", Path, kinds.REQUIRED, "folder of the weights, in any of the layouts")
+    opt.option(parser, "--to", Path, kinds.REQUIRED, "new folder to write")
     opt.option(parser, "--format", str, "ours", "layout to write", choices=_FORMATS)
     opt.option(
         parser, "--vocab", Path, None, "vocabulary of the weights", shown_default="the one beside the source's weights"
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(
         parser,
         "--layer_norm_eps",
-        opt.positive_number,
+        kinds.positive_number,
         None,
         "epsilon of LayerNorm where the source's configuration does not state it: 1e-5 in the static ERNIE releases, "
         "1e-12 in PaddleNLP, BERT and Hugging Face",
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     """Read, report, and write."""
     from ernie_paddle.checkpoints.layouts import LAYOUTS, left_behind, open_model_folder, write_model_folder
     from ernie_paddle.checkpoints.shapes import Comparison, report
+    from ernie_paddle.finetune.task_type import task_from_dict
 
     source, target = vars(args)["from"], args.to
     if source.resolve() == target.resolve():
@@ -55,6 +57,8 @@ def run(args: argparse.Namespace) -> int:
     if args.family is not None and args.format not in ("hf", "paddlenlp"):
         raise UserError(f"--family is for --format hf and paddlenlp; {args.format} has no such prefix")
     weights = open_model_folder(source, args.vocab, args.layer_norm_eps)
+    if weights.task_settings is not None:
+        weights = weights.with_head(task_from_dict(weights.task_settings, str(weights.path)).head())
     comparison = Comparison.of(weights)
     for line in report(weights, comparison):
         print(line)

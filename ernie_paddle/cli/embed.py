@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.networks.pooling import POOLINGS
@@ -29,10 +30,10 @@ _USUAL_LENGTH = 128
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.option(parser, "--model", Path, opt.REQUIRED, "checkpoint, folder of a run, or exported model")
+    opt.option(parser, "--model", Path, kinds.REQUIRED, "checkpoint, folder of a run, or exported model")
     opt.option(parser, "--input", str, STDIN, "table with a column of texts; - is standard input")
-    opt.option(parser, "--text", str, opt.REQUIRED, "column of the texts")
-    opt.option(parser, "--output", Path, opt.REQUIRED, "file for the vectors, in NumPy's format (.npy), float32")
+    opt.option(parser, "--text", str, kinds.REQUIRED, "column of the texts")
+    opt.option(parser, "--output", Path, kinds.REQUIRED, "file for the vectors, in NumPy's format (.npy), float32")
     opt.option(
         parser,
         "--pooling",
@@ -54,25 +55,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(
         parser,
         "--max_length",
-        opt.positive_int,
+        kinds.positive_int,
         None,
         "longest input, special pieces included; longer is cut",
         shown_default="that of a retrieval model, else 128, at most the model's limit",
     )
     opt.option(parser, "--format", str, "auto", "format of the input; auto goes by extension", choices=FORMATS)
     opt.flag(parser, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
-    opt.option(parser, "--batch", opt.positive_int, 64, "rows computed at once")
+    opt.option(parser, "--batch", kinds.positive_int, 64, "rows computed at once")
 
 
 def run(args: argparse.Namespace) -> int:
     """Embed, write the file, and report unusable rows on stderr."""
     from ernie_paddle.checkpoints.model_dir import open_model_dir
-    from ernie_paddle.finetune.serving.text_vectors import text_vectors
-    from ernie_paddle.finetune.tasks.retrieval import Retrieval
+    from ernie_paddle.finetune.serving.text_vectors import own_pooling, text_vectors
     from reader.batches.rows import encode_rows
 
     model = open_model_dir(args.model)
-    own = model.task.max_length if isinstance(model.task, Retrieval) else _USUAL_LENGTH
+    settings = model.task_settings or {}
+    own = int(settings["max_length"]) if own_pooling(model) is not None else _USUAL_LENGTH
     max_length = args.max_length or min(own, model.config.max_length)
     if not 3 <= max_length <= model.config.max_length:
         raise UserError(f"--max_length {max_length} must lie between 3 and the model's {model.config.max_length}")

@@ -8,13 +8,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.option(parser, "--model", Path, opt.REQUIRED, "checkpoint, or folder of a run (its best checkpoint)")
-    opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the exported model; an earlier export is replaced")
+    opt.option(parser, "--model", Path, kinds.REQUIRED, "checkpoint, or folder of a run (its best checkpoint)")
+    opt.option(parser, "--output", Path, kinds.REQUIRED, "folder of the exported model; an earlier export is replaced")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -22,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from ernie_paddle.checkpoints.model_dir import model_documents, open_model_dir, tokenizer_files
     from ernie_paddle.finetune.serving.answering import answer_task
     from ernie_paddle.finetune.serving.encoder_program import encoder_task
+    from ernie_paddle.finetune.task_type import task_of
     from propeller.device import distributed
     from propeller.serving.export import export_program
 
@@ -29,8 +31,9 @@ def run(args: argparse.Namespace) -> int:
         return 0
     model = open_model_dir(args.model)
     parameters = model.parameters()
-    if model.task is not None:
-        task, what = answer_task(model.task, model.config), model.task.type
+    tuned = task_of(model)
+    if tuned is not None:
+        task, what = answer_task(tuned, model.config), tuned.type
     else:
         heads = sorted({name.partition(".")[0] for name in parameters} - {"ernie"})
         what = "the encoder" + (f", without {', '.join(heads)}" if heads else "")
@@ -41,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
             task,
             parameters,
             metadata={"checkpoint": model.path.name},
-            documents=model_documents(model.config, model.task),
+            documents=model_documents(model.config, model.task_settings),
             files=files,
         )
     size = sum(path.stat().st_size for path in args.output.iterdir())

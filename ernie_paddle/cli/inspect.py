@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.checkpoints.detect import foreign_layout
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare_pairs import label_counts
@@ -34,7 +35,7 @@ _NOTHING = "not a corpus, checkpoint, exported model or vocabulary"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "path", Path, "corpus, checkpoint, folder of a run, exported model, vocabulary or tokenizer")
-    opt.option(parser, "--samples", opt.count, 3, "decoded samples of a corpus to show")
+    opt.option(parser, "--samples", kinds.count, 3, "decoded samples of a corpus to show")
     opt.flag(parser, "--parameters", False, "list every parameter of a checkpoint")
 
 
@@ -226,8 +227,8 @@ def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
             size = sum((model.path / name).stat().st_size for name in found.names)
             yield f"  valid: {len(found.names)} files match their SHA-256 ({size / 1e6:.1f} MB); step {found.step:,}"
         yield from (f"  {line}" for line in describe_parameters(model.parameters(), all_parameters))
-    if model.task is not None:
-        yield f"  task: {json.dumps(model.task.to_dict(), ensure_ascii=False)}"
+    if model.task_settings is not None:
+        yield f"  task: {json.dumps(model.task_settings, ensure_ascii=False)}"
     yield f"  vocabulary: {model.tokenizer.vocab.size:,} pieces"
     yield f"  configuration: {json.dumps(model.config.to_dict())}"
 

@@ -6,9 +6,8 @@ import sys
 from collections.abc import Callable
 
 from ernie_paddle.cli.main import EXIT_INTERRUPTED, EXIT_MISTAKE
-from ernie_paddle.jobs.job import K
+from ernie_paddle.jobs.job import K, RunFailedError
 from ernie_paddle.jobs.runner import InterruptedRunError, JobRunner
-from ernie_paddle.verbs import VerbFailedError
 from propeller.errors import UserError, one_line
 from reader.errors import DataError
 
@@ -41,7 +40,7 @@ def exit_code(program: str, run: Callable[[], int]) -> int:
     """What `run` returns; a person's mistake is one line after the program's name and 2, as for `ernie`."""
     try:
         return run()
-    except VerbFailedError as failure:
+    except RunFailedError as failure:
         return failure.code
     except (DataError, UserError, OSError) as error:
         print(f"{program}: {one_line(error)}", file=sys.stderr)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from propeller.errors import UserError
 
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(
         parser,
         "--nproc_per_node",
-        opt.positive_int,
+        kinds.positive_int,
         None,
         "number of workers; without a GPU they are CPU workers (gloo)",
         shown_default="one per device",

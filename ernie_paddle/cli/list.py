@@ -1,4 +1,4 @@
-"""List what there is to choose from, each name with a line: objectives, schedules, tasks, benchmarks or recipes."""
+"""List what there is to choose from, each name with a line: objectives, schedules, tasks, suites, recipes, …"""
 
 from __future__ import annotations
 
@@ -63,6 +63,13 @@ def benchmarks() -> Mapping[str, str]:
     return lines
 
 
+def suites() -> Mapping[str, str]:
+    """What `ernie benchmarks` may run."""
+    from ernie_paddle.benchmarks.suite import load_suite, suite_names
+
+    return {name: f"{load_suite(name).title}: {', '.join(load_suite(name).benchmarks)}" for name in suite_names()}
+
+
 def recipes() -> Mapping[str, str]:
     """What `ernie pretrain --recipe` may be; one that cannot be read says so in its line."""
     from ernie_paddle.pretraining.recipe_files import load_recipe, recipe_names
@@ -81,5 +88,6 @@ LISTS: dict[str, Callable[[], Mapping[str, str]]] = {
     "schedules": schedules,
     "tasks": tasks,
     "benchmarks": benchmarks,
+    "suites": suites,
     "recipes": recipes,
 }

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ernie_paddle import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import ModuleType
 
     from ernie_paddle.cli.options import Parser
@@ -32,6 +33,9 @@ VERBS: dict[str, str] = {
     "export": "write a checkpoint as a Paddle Inference model with all that predict needs",
     "launch": "start a script on several GPUs or CPU workers, as fleetrun does",
     "inspect": "show what a corpus, checkpoint, exported model or vocabulary holds",
+    "benchmarks": "fine-tune on a suite of benchmarks, several seeds each, and show the papers' figures beside ours",
+    "tables": "pre-train and fine-tune all that a table of a paper takes",
+    "quickstart": "go from raw text to an exported model on Python's own manual",
     "list": "name the objectives, schedules, fine-tuning tasks or recipes, with a line each",
     "doctor": "report on Python, Paddle, devices and settings, and what to change",
 }
@@ -56,13 +60,16 @@ def load_verb(verb: str) -> ModuleType:
     return importlib.import_module(f"ernie_paddle.cli.{verb.replace('-', '_')}")
 
 
-def build_parser(verb: str) -> Parser:
-    """The parser of one verb."""
+def build_parser(verb: str, argv: Sequence[str] = ()) -> Parser:
+    """The parser of one verb; which options `finetune` has depends on the task type that `argv` names."""
     from ernie_paddle.cli.options import Parser
 
     module = load_verb(verb)
     parser = Parser(prog=f"ernie {verb}", description=module.__doc__, allow_abbrev=False)
-    module.add_arguments(parser)
+    if verb == "finetune":
+        module.add_arguments(parser, argv)
+    else:
+        module.add_arguments(parser)
     return parser
 
 
@@ -126,7 +133,8 @@ def _run(argv: list[str]) -> int:
         # Whoever asks for help has not chosen yet what the options stand for.
         if hasattr(module, "expand") and not {"-h", "--help"}.intersection(rest):
             rest = module.expand(rest)
-        args = build_parser(verb).parse_args(rest)
+        args = build_parser(verb, rest).parse_args(rest)
+        args.given_words = rest
         return int(module.run(args) or 0)
     except BrokenPipeError:
         raise

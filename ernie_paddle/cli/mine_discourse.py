@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare import FORMATS
 from propeller.errors import UserError
@@ -26,22 +27,22 @@ _MARKERS_SHOWN = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "inputs", str, "text files or glob patterns, as for ernie prepare", several=True)
-    opt.option(parser, "--output", Path, opt.REQUIRED, "table to write (TSV)")
+    opt.option(parser, "--output", Path, kinds.REQUIRED, "table to write (TSV)")
     opt.option(
         parser, "--markers", Path, None, "file of markers, one per line", shown_default=f"{len(MARKERS)} of English"
     )
     opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
-    opt.option(parser, "--min_words", opt.positive_int, MiningRule.min_words, "least words of a sentence")
-    opt.option(parser, "--max_words", opt.positive_int, MiningRule.max_words, "most words of a sentence")
+    opt.option(parser, "--min_words", kinds.positive_int, MiningRule.min_words, "least words of a sentence")
+    opt.option(parser, "--max_words", kinds.positive_int, MiningRule.max_words, "most words of a sentence")
     opt.option(
         parser,
         "--max_per_marker",
-        opt.positive_int,
+        kinds.positive_int,
         None,
         "most pairs of a marker, chosen at random",
         shown_default="all",
     )
-    opt.option(parser, "--seed", opt.count, 0, "seed of that choice")
+    opt.option(parser, "--seed", kinds.count, 0, "seed of that choice")
     opt.flag(parser, "--overwrite", False, "replace the table if it is there")
 
 

@@ -8,48 +8,30 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-from propeller.errors import UserError
+from ernie_paddle.option_kinds import Option, Required
 
-_T = TypeVar("_T")
 _TYPE_NAMES: dict[Any, str] = {int: "int", float: "number", str: "text", Path: "path"}
 
 
-class Required:
-    """Marks an option without a default (`default=REQUIRED`)."""
-
-
-REQUIRED = Required()
-
-
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line on stderr and exit code 2."""
+    """An ArgumentParser whose errors are one line on stderr and exit code 2.
+
+    Attributes:
+        elsewhere: options that other forms of the command have, by name, with the sentence that says so.
+    """
+
+    elsewhere: dict[str, str]
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self.elsewhere = {}
 
     def error(self, message: str) -> NoReturn:
         """Print `PROG: MESSAGE` and exit with 2."""
         print(f"{self.prog}: {message} (see `{self.prog} --help`)", file=sys.stderr)
         raise SystemExit(2)
-
-    def option_names(self) -> list[str]:
-        """All names of options, with their dashes."""
-        return list(self._option_string_actions)
-
-    def check(self, name: str, value: Any) -> None:
-        """See whether an option (without its dashes) could have this value, a flag true or false.
-
-        Raises:
-            UserError: it could not; says what it can be.
-        """
-        action = self._option_string_actions[f"--{name}"]
-        if isinstance(action, _YesNo) != isinstance(value, bool):
-            raise UserError(f"{name}={value}: it takes {'true or false' if isinstance(action, _YesNo) else 'a value'}")
-        if isinstance(action, _YesNo):
-            return
-        try:
-            self._check_value(action, self._get_value(action, str(value)))
-        except argparse.ArgumentError as error:
-            raise UserError(f"{name}={value}: {error.message}") from None
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As argparse does, but an option that does not exist is reported before others that are missing."""
@@ -59,6 +41,8 @@ class Parser(argparse.ArgumentParser):
             if text == "--":
                 break
             if re.match("-{1,2}[A-Za-z]", name) and " " not in text and name not in self._option_string_actions:
+                if name in self.elsewhere:
+                    self.error(self.elsewhere[name])
                 near = difflib.get_close_matches(name, self._option_string_actions, n=1)
                 self.error(f"there is no option {name}" + (f"; did you mean {near[0]}?" if near else ""))
         return super().parse_known_args(args, namespace)
@@ -131,6 +115,22 @@ def option(
     parser.add_argument(name, default=None if required else default, **keywords)
 
 
+def declare(parser: argparse._ActionsContainer, given: Option) -> None:
+    """Add an option that is declared as data."""
+    if given.kind is bool:
+        flag(parser, f"--{given.name}", given.default, given.meaning)
+        return
+    option(
+        parser,
+        f"--{given.name}",
+        given.kind,
+        given.default,
+        given.meaning,
+        choices=given.choices or None,
+        shown_default=given.shown_default,
+    )
+
+
 def flag(parser: argparse._ActionsContainer, name: str, default: bool | None, meaning: str) -> None:
     """Add the pair `--name` / `--no_name`; with None as default it is as in training."""
     stem = name.removeprefix("--")
@@ -157,58 +157,3 @@ def argument(
 
 def _escape(text: str) -> str:
     return text.replace("%", "%%")
-
-
-def positive_int(text: str) -> int:
-    """A whole number of at least 1."""
-    return _number(text, int, lambda value: value >= 1, "a whole number of at least 1")
-
-
-def count(text: str) -> int:
-    """A whole number of at least 0."""
-    return _number(text, int, lambda value: value >= 0, "a whole number of at least 0")
-
-
-def at_least(text: str, least: int) -> int:
-    """A whole number of at least `least`."""
-    return _number(text, int, lambda value: value >= least, f"a whole number of at least {least:,}")
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1, 1 itself excluded."""
-    return _number(text, float, lambda value: 0.0 <= value < 1.0, "a number from 0 up to (not including) 1")
-
-
-def ratio(text: str) -> float:
-    """A number above 0, at most 1."""
-    return _number(text, float, lambda value: 0.0 < value <= 1.0, "a number above 0, at most 1")
-
-
-def coverage(text: str) -> float:
-    """A number from 0.9 to 1, both included."""
-    return _number(text, float, lambda value: 0.9 <= value <= 1.0, "a number from 0.9 to 1")
-
-
-def positive_number(text: str) -> float:
-    """A finite number above 0."""
-    return _number(text, float, lambda value: 0.0 < value < float("inf"), "a number above 0")
-
-
-def non_negative_number(text: str) -> float:
-    """A finite number of at least 0."""
-    return _number(text, float, lambda value: 0.0 <= value < float("inf"), "a number of at least 0")
-
-
-def comma_list(text: str) -> list[str]:
-    """Values separated by commas."""
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _number(text: str, kind: Callable[[str], _T], good: Callable[[_T], bool], wanted: str) -> _T:
-    try:
-        value = kind(text)
-        if good(value):
-            return value
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")

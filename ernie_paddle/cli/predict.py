@@ -14,36 +14,32 @@ import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
-from ernie_paddle.cli.columns import add_column_options, format_for, with_columns
+from ernie_paddle.cli.columns import add_column_options, given_columns
 from ernie_paddle.cli.output_file import check_output
 from ernie_paddle.cli.problems import report_problems
 from ernie_paddle.finetune.task_type import FORMATS
 from reader.errors import DataError
-from reader.tables.nested import NESTED
 from reader.tables.table import FORMATS as TABLE_FORMATS
 from reader.tables.table import STDIN
 
-PART = "part"
-"""Column that says which row of its line an answer is of, counted from 0, where lines hold several."""
-_CHUNK_ROWS = 4096
 _SUFFIXES = {".jsonl": "jsonl", ".json": "jsonl", ".csv": "csv", ".tsv": "tsv", ".txt": "tsv"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.option(parser, "--model", Path, opt.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
+    opt.option(parser, "--model", Path, kinds.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
     opt.option(parser, "--input", str, STDIN, "table with the text columns of the training table; - is standard input")
     opt.option(
         parser, "--format", str, "auto", "format of the input; auto: as in training, or by extension", choices=FORMATS
     )
-    add_column_options(parser)
+    add_column_options(parser, labels=False)
     opt.option(parser, "--output", Path, None, "file for the answers", shown_default="standard output")
     opt.option(
         parser,
@@ -53,59 +49,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "format of the answers; auto goes by extension, else tsv",
         choices=TABLE_FORMATS,
     )
-    opt.option(parser, "--batch", opt.positive_int, 64, "rows computed at once")
+    opt.option(parser, "--batch", kinds.positive_int, 64, "rows computed at once")
 
 
 def run(args: argparse.Namespace) -> int:
     """Predict, write one answer for each row, and report unusable rows on stderr."""
-    from ernie_paddle.checkpoints.model_dir import open_model_dir
-    from ernie_paddle.finetune.serving.answering import model_runner
-    from ernie_paddle.finetune.serving.converted_task import rebuilt_task
-    from ernie_paddle.finetune.serving.inference import run_dataset
-    from ernie_paddle.finetune.tasks.text_task import TextDataset
+    from ernie_paddle.finetune.run import predict
 
     check_output(args.output)
-    model = open_model_dir(args.model)
-    if model.task is None:
-        model = replace(model, task=rebuilt_task(model, args))
-    task = with_columns(model.require_task(), args)
-    form = format_for(task, args.format, args.input)
-    several = form in NESTED
-    columns = [task.counted, *((PART,) if several else ()), *task.answer_columns(), "problem"]
+    found = predict(args.model, args.input, format=args.format, batch=args.batch, **given_columns(args, labels=False))
     rows = 0
-    problems: list[tuple[int, str]] = []
-
-    def answered() -> Iterator[list[dict[str, Any]]]:
-        """The lines of the output, some rows at a time, in order."""
-        runner = None
-        for data in task.stream(args.input, model.tokenizer, chunk_rows=_CHUNK_ROWS, format=form):
-            answers: Mapping[Any, dict[str, Any]] = {}
-            if len(data):
-                runner = runner or model_runner(model)
-                answers = task.answers(run_dataset(runner, task, data, args.batch), data)
-            parts = data.problem_parts if isinstance(data, TextDataset) else itertools.repeat(0)
-            by_place = {
-                **{(line, part): {"problem": why} for (line, why), part in zip(data.problems, parts, strict=False)},
-                **{place if isinstance(place, tuple) else (place, 0): answer for place, answer in answers.items()},
-            }
-            problems.extend(data.problems)
-            yield [
-                {task.counted: line, **({PART: part} if several else {}), **by_place[line, part]}
-                for line, part in sorted(by_place)
-            ]
-
-    chunks = answered()
-    first = next(chunks, None)  # before any output: a model or table that is no use leaves none
+    first = next(found.chunks, None)  # before any output: a model or table that is no use leaves none
     if first is None:
         raise DataError(f"{'standard input' if args.input == STDIN else args.input}: no rows to answer")
     with _open_output(args.output) as stream:
-        write = _writer(stream, _output_format(args), columns)
-        for chunk in itertools.chain([first], chunks):
+        write = _writer(stream, _output_format(args), found.columns)
+        for chunk in itertools.chain([first], found.chunks):
             for answer in chunk:
                 write(answer)
             rows += len(chunk)
-    report_problems("predict", problems, rows, task.counted, "column `problem` of the output")
-    return 2 if problems and len(problems) == rows else 0
+    report_problems("predict", found.problems, rows, found.counted, "column `problem` of the output")
+    return 2 if found.problems and len(found.problems) == rows else 0
 
 
 def _output_format(args: argparse.Namespace) -> str:

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from reader.prepare.documents import prepare
 from reader.prepare.job import Progress
@@ -32,29 +33,31 @@ _SECONDS_BETWEEN_LINES = 5.0
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "inputs", str, "text files or glob patterns", several=True)
-    opt.option(parser, "--vocab", Path, opt.REQUIRED, "vocabulary file, SentencePiece model, or folder of a tokenizer")
-    opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the corpus")
+    opt.option(
+        parser, "--vocab", Path, kinds.REQUIRED, "vocabulary file, SentencePiece model, or folder of a tokenizer"
+    )
+    opt.option(parser, "--output", Path, kinds.REQUIRED, "folder of the corpus")
     opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
     opt.option(
         parser,
         "--segmenters",
-        opt.comma_list,
+        kinds.comma_list,
         [],
         "what finds phrases and entities: phrases (statistical), capitals, gazetteer:FILE, jieba",
     )
-    opt.option(parser, "--heldout", opt.fraction, 0.02, "share of the documents kept for evaluation, at least one")
+    opt.option(parser, "--heldout", kinds.fraction, 0.02, "share of the documents kept for evaluation, at least one")
     opt.option(
         parser,
         "--document_tokens",
-        opt.positive_int,
+        kinds.positive_int,
         None,
         "cut longer documents at ends of sentences into documents of about so many tokens, held out each for itself",
     )
-    opt.option(parser, "--min_words", opt.positive_int, None, "leave out documents of fewer words")
-    opt.option(parser, "--min_sentences", opt.positive_int, None, "leave out documents of fewer sentences")
+    opt.option(parser, "--min_words", kinds.positive_int, None, "leave out documents of fewer words")
+    opt.option(parser, "--min_sentences", kinds.positive_int, None, "leave out documents of fewer sentences")
     opt.option(parser, "--language", str, None, "language code of documents that do not name theirs")
-    opt.option(parser, "--workers", opt.count, None, "processes; 0 works in this one", shown_default="one per core")
-    opt.option(parser, "--seed", opt.count, 0, "seed of the choice of held-out documents")
+    opt.option(parser, "--workers", kinds.count, None, "processes; 0 works in this one", shown_default="one per core")
+    opt.option(parser, "--seed", kinds.count, 0, "seed of the choice of held-out documents")
     opt.flag(parser, "--overwrite", False, "replace a corpus that was made with other settings")
 
 

@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.prepare import progress_printer
 from reader.prepare.pair_parts import PairColumns
@@ -23,11 +24,13 @@ _LABELS_SHOWN = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "inputs", str, "tables or glob patterns", several=True)
-    opt.option(parser, "--vocab", Path, opt.REQUIRED, "vocabulary file, SentencePiece model, or folder of a tokenizer")
-    opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the corpus")
-    opt.option(parser, "--text_a", str, opt.REQUIRED, "column of the first text")
-    opt.option(parser, "--text_b", str, opt.REQUIRED, "column of the second text")
-    opt.option(parser, "--label", str, opt.REQUIRED, "column of the label")
+    opt.option(
+        parser, "--vocab", Path, kinds.REQUIRED, "vocabulary file, SentencePiece model, or folder of a tokenizer"
+    )
+    opt.option(parser, "--output", Path, kinds.REQUIRED, "folder of the corpus")
+    opt.option(parser, "--text_a", str, kinds.REQUIRED, "column of the first text")
+    opt.option(parser, "--text_b", str, kinds.REQUIRED, "column of the second text")
+    opt.option(parser, "--label", str, kinds.REQUIRED, "column of the label")
     opt.option(
         parser,
         "--labels",
@@ -37,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         shown_default="all that occur, sorted",
     )
     opt.option(parser, "--format", str, "auto", "format of the input; auto goes by the extension", choices=FORMATS)
-    opt.option(parser, "--heldout", opt.fraction, 0.02, "share of the rows kept for evaluation, at least one group")
+    opt.option(parser, "--heldout", kinds.fraction, 0.02, "share of the rows kept for evaluation, at least one group")
     opt.option(
         parser,
         "--group",
@@ -46,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "column whose equal values are held out together, a document say",
         shown_default="the column of the first text",
     )
-    opt.option(parser, "--seed", opt.count, 0, "seed of the choice of held-out rows")
+    opt.option(parser, "--seed", kinds.count, 0, "seed of the choice of held-out rows")
     opt.flag(parser, "--overwrite", False, "replace a corpus that was made with other settings")
 
 
 def label_names(text: str) -> dict[str, str]:
     """Labels as NAME or IN_TABLE=NAME, separated by commas."""
     names: dict[str, str] = {}
-    for part in opt.comma_list(text):
+    for part in kinds.comma_list(text):
         label, equals, name = (piece.strip() for piece in part.partition("="))
         if not label or (equals and not name):
             raise argparse.ArgumentTypeError(f"{part!r} is neither NAME nor IN_TABLE=NAME")

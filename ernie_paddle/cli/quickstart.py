@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+from ernie_paddle.cli import options as opt
+from ernie_paddle.cli.main import EXIT_INTERRUPTED
+from ernie_paddle.jobs.job import RunFailedError
 from ernie_paddle.manual_text import write_quickstart_data
-from ernie_paddle.verbs import VerbFailedError, ernie
 
 RECIPE = "quickstart"
 VOCAB_SIZE = 2000
@@ -90,20 +94,34 @@ def _heading(text: str) -> None:
     print(f"\n== {text}", flush=True)
 
 
-def main() -> int:
-    """`python -m ernie_paddle.cli.quickstart [DIR]`."""
-    parser = argparse.ArgumentParser(prog="run.sh quickstart", description=__doc__)
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("quickstart"), help="where everything goes")
-    folder = parser.parse_args().folder
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    opt.option(parser, "--output", Path, Path("quickstart"), "folder of everything")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Do everything; returns the exit code of the first command that failed, or 0."""
     try:
-        quickstart(folder)
-    except VerbFailedError as failure:
+        quickstart(args.output)
+    except RunFailedError as failure:
         return failure.code
     except KeyboardInterrupt:
-        print(f"\ninterrupted; `bash run.sh quickstart {folder}` goes on from here", file=sys.stderr)
-        return 130
+        print("\ninterrupted; the same command continues from here", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def ernie(*arguments: str | Path) -> str:
+    """Run one `ernie` command in a fresh process, shown as it would be typed; returns what it printed.
+
+    Raises:
+        RunFailedError: it ended with another exit code than 0.
+    """
+    words = [str(argument) for argument in arguments]
+    print(f"\n$ ernie {shlex.join(words)}", flush=True)
+    command = [sys.executable, "-m", "ernie_paddle.cli.main", *words]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    print(result.stdout, end="", flush=True)
+    if result.returncode != 0:
+        raise RunFailedError(result.returncode)
+    return result.stdout

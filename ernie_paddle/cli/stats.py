@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from reader.prepare.statistics import LONGEST_SPAN, STATISTICS_FILE, Statistics, entropy, make_statistics
 from reader.report import printable
@@ -21,9 +22,9 @@ from reader.tokenizers.vocab import Vocab
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "corpus", Path, "folder of a corpus")
-    opt.option(parser, "--top", opt.count, 10, "how many pieces to print of each kind")
+    opt.option(parser, "--top", kinds.count, 10, "how many pieces to print of each kind")
     opt.option(
-        parser, "--workers", opt.count, 0, "processes, of use to a corpus of several shards; 0 works in this one"
+        parser, "--workers", kinds.count, 0, "processes, of use to a corpus of several shards; 0 works in this one"
     )
 
 

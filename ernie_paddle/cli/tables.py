@@ -6,26 +6,24 @@ again to continue: what is finished is not done again.
 
 from __future__ import annotations
 
+import argparse
 import shlex
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.jobs import do_jobs, exit_code
-from ernie_paddle.cli.main import with_underscores
 from ernie_paddle.tables.plan import TablePlan, load_size, load_table, size_names, table_names
 
 REPORT = "tables.md"
 PICTURE = "curves.png"
 
 
-def build_parser() -> opt.Parser:
-    """The options of `run.sh tables`."""
-    parser = opt.Parser(prog="run.sh tables", description=__doc__, allow_abbrev=False)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
     tables = ", ".join(table_names())
-    parser.add_argument("table", help=f"one of {tables}, or a .yaml file like those in configs/tables (required)")
+    opt.argument(parser, "table", str, f"one of {tables}, or a .yaml file like those in configs/tables")
     opt.option(
         parser, "--data", str, None, "text to pre-train on, or a prepared corpus", repeat=True, shown_default="a manual"
     )
@@ -33,37 +31,34 @@ def build_parser() -> opt.Parser:
     opt.option(
         parser,
         "--tasks",
-        opt.comma_list,
+        kinds.comma_list,
         None,
         f"benchmarks to fine-tune on, of {', '.join(load_suite('glue').benchmarks)}",
         shown_default="those of the paper that are in --glue",
     )
-    opt.option(parser, "--seeds", opt.positive_int, 3, "number of seeds: 0, 1, …")
+    opt.option(parser, "--seeds", kinds.positive_int, 3, "number of seeds: 0, 1, …")
     sizes = ", ".join(size_names())
     opt.option(
         parser, "--size", str, "tiny", f"one of {sizes} (the papers'), or a .yaml file like those in configs/sizes"
     )
     opt.option(
-        parser, "--steps", opt.positive_int, None, "updates of a pre-training run", shown_default="what the size says"
+        parser, "--steps", kinds.positive_int, None, "updates of a pre-training run", shown_default="what the size says"
     )
-    opt.option(parser, "--rows", opt.comma_list, None, "only these rows of the table", shown_default="all")
+    opt.option(parser, "--rows", kinds.comma_list, None, "only these rows of the table", shown_default="all")
     opt.option(
         parser, "--output", Path, None, "folder of everything", shown_default="runs/tables/ and the table's name"
     )
     opt.option(
         parser, "--gpus", str, None, "GPUs that every run uses together, such as 0-7", shown_default="one device"
     )
-    return parser
 
 
-def run(argv: Sequence[str]) -> int:
-    """Make a table; returns the exit code.
+def run(args: argparse.Namespace) -> int:
+    """Make a table; returns the exit code, which is 3 where runs failed."""
+    return exit_code(f"ernie tables {args.table}", lambda: _run(args))
 
-    Raises:
-        UserError, DataError, OSError: a mistake of a person.
-        VerbFailedError: the text could not be prepared; the verb has said why.
-    """
-    args = build_parser().parse_args(with_underscores(list(argv)))
+
+def _run(args: argparse.Namespace) -> int:
     table, size = load_table(args.table, args.rows), load_size(args.size)
     name = Path(args.table).stem
     output = args.output or Path("runs") / "tables" / name
@@ -80,7 +75,7 @@ def run(argv: Sequence[str]) -> int:
     steps = args.steps or size.steps.get(name)
     plan = TablePlan(name, table, size, args.size, steps, range(args.seeds), sources.benchmarks)
     runner = table_runner(plan, sources, output, args.gpus)
-    made_by = f"bash run.sh tables {shlex.join(argv)}"
+    made_by = f"ernie tables {shlex.join(args.given_words)}"
 
     def write() -> str:
         png = draw(Figures(plan, runner.results), output / PICTURE) if table.curves else None
@@ -92,13 +87,3 @@ def run(argv: Sequence[str]) -> int:
         print(f"tables: {output / REPORT}" + (f"   curves: {output / PICTURE}" if table.curves else ""))
 
     return do_jobs(runner, write, at_end)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m ernie_paddle.cli.tables TABLE …`; exit codes as those of `ernie`, and 3 where runs failed."""
-    given = list(sys.argv[1:] if argv is None else argv)
-    return exit_code("run.sh tables", lambda: run(given))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

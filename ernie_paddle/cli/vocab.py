@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from reader.prepare.vocabulary import KINDS, LEAST_COVERAGE, LEAST_LIMIT, LEAST_SIZE, LIMIT_BYTES, train_vocab
 from reader.report import SkipReport, printable
@@ -19,24 +20,24 @@ FORMATS = ("auto", "lines", "paragraphs", "jsonl")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "inputs", str, "text files or glob patterns, as for `ernie prepare`", several=True)
-    opt.option(parser, "--output", Path, opt.REQUIRED, "folder of the tokenizer; --vocab of other verbs takes it")
+    opt.option(parser, "--output", Path, kinds.REQUIRED, "folder of the tokenizer; --vocab of other verbs takes it")
     opt.option(parser, "--size", _size, 8000, "number of pieces wanted; little text may give fewer")
     opt.option(parser, "--type", str, "wordpiece", "kind of vocabulary", choices=KINDS)
     opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
     opt.flag(parser, "--lowercase", True, "fold capitals (where they were is kept beside the ids all the same)")
-    opt.option(parser, "--coverage", opt.coverage, 0.9999, _COVERAGE)
+    opt.option(parser, "--coverage", kinds.coverage, 0.9999, _COVERAGE)
     opt.option(parser, "--limit", _bytes, LIMIT_BYTES, "bytes of text to train on, taken evenly from all of it")
     opt.flag(parser, "--overwrite", False, "replace another vocabulary in the folder")
 
 
 def _size(text: str) -> int:
     """A whole number of at least LEAST_SIZE."""
-    return opt.at_least(text, LEAST_SIZE)
+    return kinds.at_least(text, LEAST_SIZE)
 
 
 def _bytes(text: str) -> int:
     """A whole number of at least LEAST_LIMIT."""
-    return opt.at_least(text, LEAST_LIMIT)
+    return kinds.at_least(text, LEAST_LIMIT)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -14,8 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.jobs.job import RESULT
-from ernie_paddle.verbs import VerbFailedError
+from ernie_paddle.jobs.job import RESULT, RunFailedError
 
 EXIT_UNFINISHED = 130
 
@@ -32,7 +31,7 @@ def carry_out(spec: dict[str, Any]) -> int:
     module, _, name = spec["action"].partition(":")
     try:
         found = getattr(importlib.import_module(module), name)(folder, **spec["arguments"])
-    except VerbFailedError as failure:
+    except RunFailedError as failure:
         return failure.code
     if found is None:
         return EXIT_UNFINISHED

@@ -9,6 +9,15 @@ from typing import Any, Generic, TypeVar
 
 RESULT = "result.json"
 
+
+class RunFailedError(RuntimeError):
+    """A run ended with this exit code; it has said why."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"exit code {code}")
+        self.code = code
+
+
 K = TypeVar("K", bound=Hashable)
 
 Result = Mapping[str, Any]

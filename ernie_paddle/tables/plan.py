@@ -175,23 +175,20 @@ class TablePlan:
             ]
         return given
 
-    def pretrain_arguments(self, run: TableRun, corpus: Path, folder: Path) -> list[str]:
-        """`ernie` arguments of a pre-training run."""
+    def recipe_of(self, run: TableRun) -> str:
+        """The recipe that a run is pre-trained with."""
         recipe = self.table.rows[run.row].recipe
         assert recipe is not None
-        sets = [word for setting in self.overrides(run) for word in ("--set", setting)]
-        return ["pretrain", "--recipe", recipe, "--data", str(corpus), "--output", str(folder), *sets]
+        return recipe
 
-    def finetune_arguments(self, run: TableRun, train: Path, dev: Path, vocab: Path, folder: Path) -> list[str]:
-        """`ernie` arguments of a fine-tuning run but for `--model`, which names the last checkpoint of its row."""
+    def finetune_options(self, run: TableRun, train: Path, dev: Path, vocab: Path, folder: Path) -> dict[str, Any]:
+        """Options of a fine-tuning run but for `model`, which is the last checkpoint of its row."""
         assert run.benchmark is not None
-        words = ["finetune", "--train", str(train), "--dev", str(dev), *run.benchmark.arguments()]
-        words += ["--output", str(folder), "--seed", str(run.seed)]
-        for name, value in self.size.finetune.options().items():
-            words += [f"--{name}", str(value)]
+        options = {**run.benchmark.settings(), **self.size.finetune.options(), "train": str(train), "dev": str(dev)}
+        options |= {"output": str(folder), "seed": run.seed}
         if self.table.rows[run.row].recipe is None:
-            words += ["--size", self.size.arch or self.table.arch, "--vocab", str(vocab)]
-        return words
+            options |= {"size": self.size.arch or self.table.arch, "vocab": str(vocab)}
+        return options
 
     def settings(self, run: TableRun) -> dict[str, Any]:
         """What decides the result of a run beside its data: a finished run with other settings is another run."""

@@ -68,12 +68,13 @@ def _arguments(plan: TablePlan, sources: Sources, output: Path, run: TableRun) -
 
     def arguments() -> dict[str, Any]:
         if run.benchmark is None:
-            return {"arguments": plan.pretrain_arguments(run, sources.corpus, folder)}
+            overrides, corpus = plan.overrides(run), str(sources.corpus)
+            return {"recipe": plan.recipe_of(run), "overrides": overrides, "corpus": corpus}
         rows = plan.size.finetune.rows
         train, dev = tables_of(run.benchmark, sources.glue, rows, output / "rows")
         pretrained = plan.table.rows[run.row].recipe
         return {
-            "arguments": plan.finetune_arguments(run, train, dev, sources.vocab, folder),
+            "options": plan.finetune_options(run, train, dev, sources.vocab, folder),
             "model_of": str(TableRun(run.row, run.seed, None).folder(output)) if pretrained else None,
         }
 

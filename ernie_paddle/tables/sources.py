@@ -11,9 +11,10 @@ from pathlib import Path
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.manual_text import write_quickstart_data
-from ernie_paddle.verbs import ernie
 from propeller.errors import UserError
 from reader.corpora.corpus import CORPUS_FILE
+from reader.prepare.documents import prepare
+from reader.prepare.vocabulary import train_vocab
 
 MANUAL = Benchmark(
     "topics", {"type": "classification", "text_a": "passage", "label": "topic"}, ["accuracy"], ["topics"]
@@ -93,7 +94,7 @@ def make_sources(
         vocab_size: pieces of the vocabulary.
 
     Raises:
-        VerbFailedError: the text is unusable; the verb has said why.
+        DataError: the text is unusable.
     """
     if len(data) == 1 and (Path(data[0]) / CORPUS_FILE).is_file():
         corpus = Path(data[0])
@@ -109,7 +110,6 @@ def make_sources(
     elif glue is None:
         print("no --glue given: nothing is fine-tuned", file=sys.stderr)
     vocab, corpus = output / "vocab", output / "corpus"
-    ernie("vocab", *data, "--size", str(vocab_size), "--output", vocab)
-    units = ["--segmenters", "phrases,capitals", "--heldout", "0.02"]
-    ernie("prepare", *data, "--vocab", vocab, *units, "--output", corpus)
+    train_vocab(data, vocab, vocab_size)
+    prepare(data, corpus, vocab, segmenters=("phrases", "capitals"), heldout=0.02)
     return Sources(corpus, vocab, glue or output, benchmarks)

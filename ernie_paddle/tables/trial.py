@@ -1,55 +1,68 @@
-"""What a run of a table does: an `ernie` command, and the figures that it leaves."""
+"""What a run of a table does, and the figures that it leaves."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ernie_paddle.verbs import run_verb
+from ernie_paddle.finetune import run
+from ernie_paddle.jobs.job import RunFailedError
 
 
-def pretrain(folder: Path, arguments: Sequence[str]) -> dict[str, Any] | None:
-    """Run `ernie` with these arguments; stages and evaluations of the run, None if it did not come to its end.
+def pretrain(folder: Path, recipe: str, overrides: Sequence[str], corpus: str) -> dict[str, Any] | None:
+    """Pre-train; stages and evaluations of the run, None if it did not come to its end.
+
+    Args:
+        folder: of the run.
+        recipe: its name.
+        overrides: settings that replace those of the recipe.
+        corpus: a prepared corpus.
 
     Raises:
-        VerbFailedError: it ended with another exit code than 0.
+        RunFailedError: the run ended with another exit code than 0.
     """
     from ernie_paddle.pretraining.recipe import Recipe
+    from ernie_paddle.pretraining.recipe_files import load_recipe
+    from ernie_paddle.pretraining.run import Pretraining
     from ernie_paddle.pretraining.schedule.plan import make_plan
     from propeller.run.hooks.jsonl import read_log
     from propeller.run.run_folder import LOG
     from propeller.settings import from_mapping
 
-    run_verb(*arguments)
+    outcome = Pretraining(load_recipe(recipe, overrides, [corpus]), folder).run()
+    if outcome.exit_code != 0:
+        raise RunFailedError(outcome.exit_code)
     path, step = last_checkpoint(folder)
-    recipe = from_mapping(Recipe, json.loads((path / "recipe.json").read_text(encoding="utf-8")), str(path))
-    schedule = make_plan(recipe).schedule
+    trained = from_mapping(Recipe, json.loads((path / "recipe.json").read_text(encoding="utf-8")), str(path))
+    schedule = make_plan(trained).schedule
     if step < schedule.total_steps:
         return None
     evaluations = [line for line in read_log(folder / LOG) if line["kind"] == "eval"]
     kept = [{key: line[key] for key in ("step", "name", "metrics")} for line in evaluations]
-    return {"steps": step, "stages": schedule.table(), "tasks": list(recipe.tasks), "evaluations": kept}
+    return {"steps": step, "stages": schedule.table(), "tasks": list(trained.tasks), "evaluations": kept}
 
 
-def finetune(folder: Path, arguments: Sequence[str], model_of: str | None) -> dict[str, Any] | None:
-    """Run `ernie finetune`; its report, None if it did not come to its end.
+def finetune(folder: Path, options: Mapping[str, Any], model_of: str | None) -> dict[str, Any] | None:
+    """Fine-tune; the report of the run, None if it did not come to its end.
 
     Args:
         folder: of the run; its checkpoints are thrown away at the end.
-        arguments: of `ernie`.
+        options: of `ernie_paddle.finetune.run.finetune`.
         model_of: the pre-training run that it starts from; None: random weights.
 
     Raises:
-        VerbFailedError: it ended with another exit code than 0.
+        RunFailedError: the run ended with another exit code than 0.
     """
     from ernie_paddle.finetune.training.results import RESULTS
     from propeller.device import distributed
 
-    model = [] if model_of is None else ["--model", str(last_checkpoint(Path(model_of))[0])]
-    run_verb(*arguments, *model)
+    model: dict[str, Any] = {} if model_of is None else {"model": last_checkpoint(Path(model_of))[0]}
+    outcome = run.finetune(**options, **model)
+    if outcome.exit_code != 0:
+        raise RunFailedError(outcome.exit_code)
     path = folder / RESULTS
     if not path.is_file():
         return None
@@ -60,7 +73,7 @@ def finetune(folder: Path, arguments: Sequence[str], model_of: str | None) -> di
     return found
 
 
-def last_checkpoint(run: Path) -> tuple[Path, int]:
+def last_checkpoint(folder: Path) -> tuple[Path, int]:
     """The newest checkpoint of a run (not the best: the tables are about the end of training) and its step.
 
     Raises:
@@ -70,7 +83,7 @@ def last_checkpoint(run: Path) -> tuple[Path, int]:
     from propeller.run import checkpoint
     from propeller.run.run_folder import CHECKPOINTS
 
-    newest, problems = checkpoint.latest_valid(run / CHECKPOINTS)
+    newest, problems = checkpoint.latest_valid(folder / CHECKPOINTS)
     if newest is None:
-        raise UserError(f"{run}: no checkpoint ({problems[0] if problems else 'the run has not begun'})")
+        raise UserError(f"{folder}: no checkpoint ({problems[0] if problems else 'the run has not begun'})")
     return newest, int(newest.name.partition("-")[2])

@@ -14,7 +14,7 @@ from ernie_paddle.cli.benchmarks import main
 
 
 def glue(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "ernie_paddle.cli.benchmarks", "glue", *arguments]
+    command = [sys.executable, "-m", "ernie_paddle.cli.main", "benchmarks", "glue", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 

@@ -16,6 +16,7 @@ from ernie_paddle.checkpoints.model_dir import open_model_dir
 from ernie_paddle.cli.main import main
 from ernie_paddle.finetune.serving.answering import model_runner
 from ernie_paddle.finetune.serving.inference import run_dataset
+from ernie_paddle.finetune.task_type import require_task
 from ernie_paddle.finetune.tasks.labelling import Labelling
 from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
 from helpers.finetune_toy import write_pretrained, write_questions, write_tagged
@@ -192,12 +193,12 @@ def test_a_blank_question_is_wrong_and_reported(
 
 def test_the_threshold_that_is_best_for_the_development_data_is_kept(answerer: Trained) -> None:
     model = open_model_dir(answerer.run)
-    task = model.require_task()
+    task = require_task(model)
     assert isinstance(task, QuestionAnswering)
     data = task.read(answerer.dev, model.tokenizer, labelled=True, strict=True)
-    outputs = run_dataset(model_runner(model), task, data, 16)
+    outputs = run_dataset(model_runner(model, task), task, data, 16)
     assert task.threshold == pytest.approx(task.tuned(outputs, data).threshold, abs=1e-4)
-    exported = open_model_dir(answerer.exported).require_task()
+    exported = require_task(open_model_dir(answerer.exported))
     assert exported == task
 
 
@@ -214,9 +215,9 @@ def test_the_loss_is_the_mean_over_what_is_labelled(type: str, tmp_path: Path) -
     arguments += ["--lr", "1e-12", "--batch_size", "1000", "--micro_batch", "5"]
     trained = train_and_export(tmp_path, arguments, train, train)
     model = open_model_dir(trained.run)
-    task = model.require_task()
+    task = require_task(model)
     data = task.read(train, model.tokenizer, labelled=True, strict=True).for_training()
-    outputs = run_dataset(model_runner(model), task, data, 64)
+    outputs = run_dataset(model_runner(model, task), task, data, 64)
     losses: list[float] = []
     if isinstance(task, Labelling):
         for scores, label in zip(outputs["logits"].astype(np.float64), data.labels, strict=True):  # type: ignore[attr-defined]

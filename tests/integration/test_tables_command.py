@@ -36,7 +36,7 @@ def start(folder: Path, *words: str) -> subprocess.Popen[str]:
     (folder / "size.yaml").write_text(SIZE)
     given = ["ernie2", "--size", str(folder / "size.yaml"), "--seeds", "1", "--output", str(folder / "out"), *words]
     return subprocess.Popen(
-        [sys.executable, "-m", "ernie_paddle.cli.tables", *given],
+        [sys.executable, "-m", "ernie_paddle.cli.main", "tables", *given],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,

@@ -22,13 +22,12 @@ def answer_task(task: TaskType, config: ErnieConfig) -> ProgramSpec:
     return ProgramSpec(ANSWER_TASK, task.inputs(False), lambda: task.layer(config), task.outputs)
 
 
-def model_runner(model: ModelDir) -> Infer:
-    """The outputs of the model's task, computed by a static Program (checkpoint) or Paddle Inference (exported).
+def model_runner(model: ModelDir, task: TaskType) -> Infer:
+    """The outputs of a model's task, computed by a static Program (checkpoint) or Paddle Inference (exported).
 
     Raises:
-        UserError: the model was not fine-tuned, or its parameters do not fit its configuration.
+        UserError: the model's parameters do not fit its configuration.
     """
-    task = model.require_task()
     if model.kind == "exported":
         return _exported(model)
     from propeller.graph.optim import OptimizerConfig

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ernie_paddle.checkpoints.heads import SEQUENCE
@@ -15,14 +14,15 @@ from ernie_paddle.finetune.tasks.text_task import TextTask
 from propeller.errors import UserError
 
 
-def rebuilt_task(model: ModelDir, options: argparse.Namespace) -> TaskType | None:
+def rebuilt_task(model: ModelDir, given: Mapping[str, Any], tell: Callable[[str], None]) -> TaskType | None:
     """The task of a model from another project whose configuration says what its classifier answers.
 
-    No configuration says how long texts were in training: that is assumed, and said on stderr.
+    No configuration says how long texts were in training: that is assumed, and told.
 
     Args:
         model: one without a task of its own.
-        options: of `ernie evaluate` or `ernie predict`, with `text_a`, `text_b`, `header` and perhaps `label`.
+        given: options of `ernie evaluate` or `ernie predict`: `text_a`, perhaps `text_b`, `header` and `label`.
+        tell: takes a line for the person.
 
     Returns:
         A classification or a regression; None where the source says too little, or has another head.
@@ -39,18 +39,18 @@ def rebuilt_task(model: ModelDir, options: argparse.Namespace) -> TaskType | Non
         if len(head.labels) < 2 or head.problem_type == "multi_label_classification":
             return None
         own = {"type": "classification", "metric": CLASSIFICATION[0], "labels": head.labels}
-    if options.text_a is None:
+    if "text_a" not in given:
         raise UserError(
             f"{model.path}: converted from another project, which does not keep the columns of tables: give --text_a, "
             "for pairs also --text_b (and --label, where labels are read)"
         )
     max_length = min(TextTask.usual_length, model.config.max_length)
-    print(
-        f"{model.path}: converted; taken for a {own['type']} of {options.text_a}"
-        + (f" and {options.text_b}" if options.text_b else "")
-        + f", cut at {max_length} pieces",
-        file=sys.stderr,
+    text_a, text_b = given["text_a"], given.get("text_b")
+    tell(
+        f"{model.path}: converted; taken for a {own['type']} of {text_a}"
+        + (f" and {text_b}" if text_b else "")
+        + f", cut at {max_length} pieces"
     )
-    columns = {"text_a": options.text_a, "text_b": options.text_b, "label": getattr(options, "label", None) or "label"}
-    settings = {**own, **columns, "max_length": max_length, "header": options.header is not False}
+    columns = {"text_a": text_a, "text_b": text_b, "label": given.get("label", "label")}
+    settings = {**own, **columns, "max_length": max_length, "header": given.get("header", True)}
     return task_from_dict(settings, str(model.path)).with_layout(model.config.layout)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ernie_paddle.checkpoints.model_dir import ModelDir
 from ernie_paddle.finetune.networks.pooling import POOLINGS, pool, unit
-from ernie_paddle.finetune.tasks.retrieval import Retrieval
 from ernie_paddle.models.inputs import TEXT_INPUTS
 from propeller.errors import UserError
 from propeller.graph.spec import ProgramSpec
@@ -51,6 +50,12 @@ class TextVectors:
         return np.asarray(unit(vectors)) if self.unit else vectors
 
 
+def own_pooling(model: ModelDir) -> str | None:
+    """The pooling that a model was trained to compare texts with; None for one that was not trained for that."""
+    settings = model.task_settings or {}
+    return str(settings["pooling"]) if "pooling" in settings else None
+
+
 def text_vectors(model: ModelDir, pooling: str | None, layer: int | None, normalize: bool) -> TextVectors:
     """Vectors of a model.
 
@@ -63,8 +68,7 @@ def text_vectors(model: ModelDir, pooling: str | None, layer: int | None, normal
     Raises:
         UserError: there is no such layer, or an exported model does not give it.
     """
-    task, last = model.task, model.config.num_hidden_layers
-    own = task.pooling if isinstance(task, Retrieval) else None
+    last, own = model.config.num_hidden_layers, own_pooling(model)
     pooling = pooling or own or POOLINGS[0]
     number = last if layer is None else layer if layer >= 0 else last + 1 + layer
     if not 0 <= number <= last:
@@ -108,9 +112,10 @@ def _exported(model: ModelDir, pooling: str) -> Callable[..., NDArray[np.float32
     from propeller.serving.predictor import Predictor
 
     predictor = Predictor(model.path)
-    if isinstance(model.task, Retrieval):
-        if pooling != model.task.pooling:
-            raise UserError(f"{model.path}: exported with pooling {model.task.pooling}; give the checkpoint")
+    own = own_pooling(model)
+    if own is not None:
+        if pooling != own:
+            raise UserError(f"{model.path}: exported with pooling {own}; give the checkpoint")
         return lambda batch: np.asarray(predictor.run(batch)["vectors"])
     if "hidden" not in predictor.outputs:
         raise UserError(

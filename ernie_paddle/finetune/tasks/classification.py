@@ -10,10 +10,14 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle import option_kinds as kinds
+from ernie_paddle.checkpoints.heads import SEQUENCE, FoundHead, Head
 from ernie_paddle.finetune.metrics import table_metrics as metrics
 from ernie_paddle.finetune.metrics.group_metrics import GROUPED, TOP1_F1, group_metrics, group_numbers
-from ernie_paddle.finetune.tasks.text_task import LABEL, TextDataset, TextTask
+from ernie_paddle.finetune.task_type import LABEL, LABEL_WEIGHTS
+from ernie_paddle.finetune.tasks.text_task import TEXT_OPTIONS, TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.option_kinds import Option
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
@@ -23,8 +27,36 @@ from reader.tables.cells import UnusableCellError, label_name, sorted_labels, te
 from reader.tables.table import none_usable, open_table, refusal
 from reader.tables.where import NoLabel, Selection, Where
 
-LABEL_WEIGHTS = "label_weights"
 _MOST_CLASSES = 10_000
+_NOT_AGREED = "-"
+"""What tables that are made by several annotators have where most did not agree, as SNLI, OCNLI and CMNLI."""
+
+LABELS = Option("labels", kinds.comma_list, None, "the labels in order", shown_default="all in the training table")
+CLASS_OPTIONS = (
+    LABELS,
+    Option(
+        "label_aliases",
+        kinds.comma_list,
+        None,
+        "other names of labels in tables, as other=label",
+        elsewhere="further names of labels here, as 0=LABEL_0,1=LABEL_1",
+        of_labels=True,
+    ),
+    Option(
+        "group",
+        kinds.comma_list,
+        None,
+        "columns that say which rows are candidates of one question; adds mrr, map, group_exact, top1",
+    ),
+    Option("candidate", str, None, "with --group: column of a row's candidate; adds top1_f1"),
+    Option(
+        "class_weights",
+        kinds.comma_list,
+        None,
+        "a weight for each label in their order, or balanced: the rarer a class, the more it weighs",
+    ),
+)
+"""The options of every task whose rows have classes."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +72,7 @@ class Classification(TextTask):
     """
 
     type: ClassVar[str] = "classification"
+    options: ClassVar[tuple[Option, ...]] = (*TEXT_OPTIONS, *CLASS_OPTIONS)
     metrics: ClassVar[tuple[str, ...]] = metrics.CLASSIFICATION
 
     labels: tuple[str, ...] = ()
@@ -90,6 +123,21 @@ class Classification(TextTask):
         plain = {"labels": tuple(known["labels"]), "group": tuple(known.get("group", ()))}
         return cls(**{**known, **plain, "label_aliases": tuple(map(tuple, known.get("label_aliases", ())))})
 
+    def setting_of(self, name: str, value: Any) -> Any:
+        """Further names of labels are added to those that are known."""
+        if name == "label_aliases":
+            return (*self.label_aliases, *map(parse_alias, value))
+        return super().setting_of(name, value)
+
+    def remarks(self, options: argparse.Namespace) -> list[str]:
+        """A warning where a label that was found in the training table may well be none."""
+        if options.labels or _NOT_AGREED not in self.labels:
+            return []
+        return [
+            f"WARNING: {options.train}: {_NOT_AGREED!r} is taken for a label; if it says that a row has none, give "
+            f"--no_label {_NOT_AGREED}"
+        ]
+
     @property
     def known_metrics(self) -> tuple[str, ...]:
         """With groups also theirs."""
@@ -139,6 +187,12 @@ class Classification(TextTask):
         hits = (right_B * weights_B).sum()
         return [LossTerm("classification", (losses_B * weights_B).sum(), LABEL_WEIGHTS, hits=hits)]
 
+    def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
+        """Of the distributions over the classes."""
+        from ernie_paddle.finetune.networks.divergence import of_classes
+
+        return of_classes(first, second, values, weight)
+
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """`logits` [B, K] and their softmax `probabilities` [B, K]."""
         from paddle.nn import functional as F
@@ -175,6 +229,10 @@ class Classification(TextTask):
             candidates = None if self.candidate is None else data.kept[self.candidate]
             found |= group_metrics(groups, data.labels, logits_RK[:, 1] - logits_RK[:, 0], candidates)
         return found
+
+    def head(self) -> FoundHead:
+        """A sequence classification."""
+        return FoundHead(Head(SEQUENCE, self.labels, "single_label_classification"))
 
     def answer_columns(self) -> list[str]:
         """`prediction`, then the probability of each label."""

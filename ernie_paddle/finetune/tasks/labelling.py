@@ -10,24 +10,28 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle import option_kinds as kinds
+from ernie_paddle.checkpoints.heads import TOKEN, FoundHead, Head
 from ernie_paddle.finetune.data.tagged_data import TaggedDataset, encode_sentences
 from ernie_paddle.finetune.metrics import table_metrics as metrics
-from ernie_paddle.finetune.task_type import require_usable
-from ernie_paddle.finetune.tasks.text_task import LABEL
+from ernie_paddle.finetune.networks.feature_sets import FEATURES
+from ernie_paddle.finetune.task_type import LABEL, TaskType, require_usable
+from ernie_paddle.finetune.tasks.text_task import HEADER, RDROP, TEXT_A
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.inputs import TEXT_INPUTS
+from ernie_paddle.option_kinds import Option
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays
-from reader.batches.rows import RowLayout, pad_flat, pad_rows
+from reader.batches.rows import pad_flat, pad_rows
 from reader.errors import DataError
 from reader.tables import tags as T
 from reader.tables.cells import UnusableCellError, sorted_labels
@@ -39,8 +43,48 @@ _MOST_TYPES = 1000
 _KINDS = 8
 
 
+LABELLING_OPTIONS = (
+    replace(TEXT_A, meaning="column of the tokens" + ", where the format names columns"),
+    Option(
+        "label",
+        str,
+        None,
+        "column of the tags",
+        shown_default="label, in CoNLL columns the last",
+        elsewhere="column of the label, score or tags here",
+        of_labels=True,
+    ),
+    Option("labels", kinds.comma_list, None, "the tags or types in order", shown_default="all in the training table"),
+    HEADER,
+    Option(
+        "doc_stride",
+        kinds.positive_int,
+        None,
+        "pieces from one window of a long text to the next",
+        shown_default="half a window",
+    ),
+    Option(
+        "scheme",
+        str,
+        "auto",
+        "scheme of the tags that the model learns; auto goes by the training table, none: plain labels",
+        ("auto", *T.SCHEMES),
+    ),
+    Option(
+        "features",
+        str,
+        None,
+        "freeze the encoder, and train a BiLSTM on these of its hidden layers (BERT 5.3)",
+        tuple(FEATURES),
+        shown_default="none: fine-tuning",
+    ),
+    Option("align", str, "first", "which pieces of a token get its tag", T.ALIGNMENTS),
+    RDROP,
+)
+
+
 @dataclass(frozen=True)
-class Labelling:
+class Labelling(TaskType):
     """Sequence labelling.
 
     Attributes:
@@ -57,8 +101,7 @@ class Labelling:
     """
 
     type: ClassVar[str] = "labelling"
-    usual_length: ClassVar[int] = 128
-    counted: ClassVar[str] = "line"
+    options: ClassVar[tuple[Option, ...]] = LABELLING_OPTIONS
     position_outputs: ClassVar[tuple[str, ...]] = ("logits", "probabilities")
 
     text_a: str | None
@@ -90,8 +133,6 @@ class Labelling:
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Labelling:
         """Types and scheme as given by `--labels` and `--scheme`, or as the training data have them."""
-        if options.text_b is not None:
-            raise UserError("--text_b is for pairs of texts; labelling has one text")
         names = options.labels or discover_tags(
             options.train, options.format, options.header, options.text_a, options.label, options.skip_unusable
         )
@@ -117,14 +158,6 @@ class Labelling:
         """From what `to_dict` wrote."""
         known = {key: value for key, value in settings.items() if key != "type"}
         return cls(**{**known, "types": tuple(known["types"])})
-
-    def with_layout(self, layout: RowLayout) -> Labelling:
-        """Itself: each of its rows holds one text."""
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data, with the name of the type."""
-        return {"type": self.type, **asdict(self)}
 
     @property
     def labels(self) -> list[str]:
@@ -183,6 +216,25 @@ class Labelling:
         logits_BTK, labels_BT = layer(values), values[LABEL]
         hits = correct_sum(logits_BTK, labels_BT)
         return [LossTerm("labelling", cross_entropy_sum(logits_BTK, labels_BT, IGNORE), LABEL, hits=hits)]
+
+    def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
+        """Of the distributions over the tags, at the labelled positions."""
+        from ernie_paddle.finetune.networks.divergence import of_classes
+
+        return of_classes(first, second, values, weight)
+
+    @classmethod
+    def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
+        """The sentences, with spaces between their tokens."""
+        form, header = str(options.get("format", "auto")), bool(options.get("header", True))
+        with open_tagged(path, form, header, options.get("text_a"), None, labelled=False) as sentences:
+            yield from (" ".join(sentence.tokens) for sentence in sentences)
+
+    def head(self) -> FoundHead:
+        """A token classification, unless it reads frozen layers."""
+        if self.features is not None:
+            return FoundHead(only_ours="fine-tuned with --features, and no class of another project has its BiLSTM")
+        return FoundHead(Head(TOKEN, tuple(self.labels)))
 
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """`logits` [B, T, K] and their softmax `probabilities` [B, T, K]."""

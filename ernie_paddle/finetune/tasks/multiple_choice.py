@@ -14,9 +14,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.tasks.classification import Classification
-from ernie_paddle.finetune.tasks.text_task import LABEL, TextDataset
+from ernie_paddle import option_kinds as kinds
+from ernie_paddle.checkpoints.heads import CHOICE, FoundHead, Head
+from ernie_paddle.finetune.task_type import LABEL
+from ernie_paddle.finetune.tasks.classification import LABELS, Classification
+from ernie_paddle.finetune.tasks.text_task import TEXT_OPTIONS, TextDataset
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.option_kinds import Option
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.values import Arrays
@@ -38,6 +42,17 @@ class MultipleChoice(Classification):
     """
 
     type: ClassVar[str] = "multiple_choice"
+    options: ClassVar[tuple[Option, ...]] = (
+        *TEXT_OPTIONS,
+        LABELS,
+        Option(
+            "choices",
+            kinds.comma_list,
+            None,
+            "the columns of the choices, in order",
+            elsewhere="the columns of the choices here, in order",
+        ),
+    )
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
 
     choices: tuple[str, ...] = ()
@@ -55,6 +70,15 @@ class MultipleChoice(Classification):
         choices = tuple(options.choices or ())
         labels = tuple(options.labels or map(str, range(len(choices))))
         return cls(labels=labels, choices=choices, **cls.common_options(options))
+
+    @classmethod
+    def columns_of_texts(cls, options: Mapping[str, Any]) -> list[str]:
+        """The columns of the choices, too."""
+        return [*super().columns_of_texts(options), *(options.get("choices") or ())]
+
+    def head(self) -> FoundHead:
+        """A multiple choice; the same weights serve any number of choices."""
+        return FoundHead(Head(CHOICE, n_choices=len(self.choices)))
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:

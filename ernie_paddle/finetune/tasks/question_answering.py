@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle import option_kinds as kinds
+from ernie_paddle.checkpoints.heads import QUESTION, FoundHead, Head
 from ernie_paddle.finetune.data.question_data import QuestionDataset, encode_questions
 from ernie_paddle.finetune.metrics.answer_metrics import (
     SCORINGS,
@@ -24,9 +26,11 @@ from ernie_paddle.finetune.metrics.answer_metrics import (
     fitting_scoring,
 )
 from ernie_paddle.finetune.metrics.spans import Found, find_spans
-from ernie_paddle.finetune.task_type import layout_of, plain_settings
+from ernie_paddle.finetune.task_type import TaskType, layout_of
+from ernie_paddle.finetune.tasks.text_task import RDROP
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.inputs import TEXT_INPUTS
+from ernie_paddle.option_kinds import Option
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
@@ -43,8 +47,33 @@ _LEAST_CONTEXT = 8
 _NOWHERE = -1e9
 
 
+QUESTION_OPTIONS = (
+    Option(
+        "doc_stride",
+        kinds.positive_int,
+        None,
+        "pieces from one window of a long context to the next",
+        shown_default="128",
+    ),
+    Option("max_query_length", kinds.positive_int, 64, "longest question in pieces"),
+    Option("max_answer_length", kinds.positive_int, 30, "longest answer in pieces"),
+    Option("n_best", kinds.positive_int, 20, "answers to choose from"),
+    Option(
+        "scoring",
+        str,
+        "auto",
+        "definition of the metrics; auto goes by the training data: squad2 where questions without answer occur, "
+        "cmrc2018 where most answers are Chinese, else squad",
+        ("auto", *SCORINGS),
+        elsewhere="definition of the metrics, as mlqa_de for German after training in English",
+        of_labels=True,
+    ),
+    RDROP,
+)
+
+
 @dataclass(frozen=True)
-class QuestionAnswering:
+class QuestionAnswering(TaskType):
     """Extractive question answering.
 
     Attributes:
@@ -61,6 +90,8 @@ class QuestionAnswering:
     """
 
     type: ClassVar[str] = "question_answering"
+    options: ClassVar[tuple[Option, ...]] = QUESTION_OPTIONS
+    in_percent: ClassVar[bool] = True
     usual_length: ClassVar[int] = 384
     counted: ClassVar[str] = "question"
     position_outputs: ClassVar[tuple[str, ...]] = ("start_logits", "end_logits")
@@ -91,9 +122,6 @@ class QuestionAnswering:
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> QuestionAnswering:
         """From the options of `ernie finetune`; the training data decide on `unanswerable` and the scoring."""
-        for name in ("text_a", "text_b", "label", "labels"):
-            if getattr(options, name) is not None:
-                raise UserError(f"--{name} has no meaning here: question answering reads SQuAD's JSON or JSON lines")
         asked = list(read_questions(options.train, options.format, labelled=True))
         unanswerable = any(not question.answers and not question.problem for question in asked)
         # Of all definitions only that of SQuAD 2.0 rewards a missing answer, whatever the language.
@@ -118,10 +146,6 @@ class QuestionAnswering:
     def with_layout(self, layout: RowLayout) -> QuestionAnswering:
         """These settings for a model that joins question and context in this way."""
         return replace(self, layout=layout)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data, with the name of the type."""
-        return {"type": self.type, **plain_settings(self)}
 
     def read(
         self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
@@ -186,6 +210,39 @@ class QuestionAnswering:
             total, hits = cross_entropy_sum(scores_BT, values[name], IGNORE), correct_sum(scores_BT, values[name])
             terms.append(LossTerm(name.removesuffix("_positions"), total, name, weight=0.5, hits=hits))
         return terms
+
+    def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
+        """Of the start and of the end, half each as in the loss, over the positions [B, T, 2] of the rows."""
+        from ernie_paddle.finetune.networks.divergence import symmetric_divergence
+
+        terms = []
+        mask_BT = values["attention_mask"]
+        pairs = zip(position_scores(first, mask_BT), position_scores(second, mask_BT), strict=True)
+        for name, (one_BT, two_BT) in zip(POSITIONS, pairs, strict=True):
+            labelled_B = (values[name] != IGNORE).astype("float32")
+            total = (symmetric_divergence(one_BT, two_BT) * labelled_B).sum()
+            terms.append(LossTerm(f"rdrop_{name.removesuffix('_positions')}", total, name, 0.5 * weight))
+        return terms
+
+    @classmethod
+    def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
+        """Questions and contexts."""
+        before = ""
+        for question in read_questions(path, str(options.get("format", "auto")), labelled=False):
+            yield question.text
+            if question.context != before:
+                yield question.context
+            before = question.context
+
+    def remarks(self, options: argparse.Namespace) -> list[str]:
+        """By which definition answers are scored, where that was worked out."""
+        if options.scoring != "auto":
+            return []
+        return [f"--scoring auto: answers are scored as in {self.scoring}, which fits the training data"]
+
+    def head(self) -> FoundHead:
+        """A question answering."""
+        return FoundHead(Head(QUESTION))
 
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """`start_logits` and `end_logits` [B, T]."""

@@ -10,10 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ernie_paddle.checkpoints.heads import SEQUENCE, FoundHead, Head
 from ernie_paddle.finetune.metrics import table_metrics as metrics
-from ernie_paddle.finetune.tasks.text_task import LABEL, TextDataset, TextTask
+from ernie_paddle.finetune.task_type import LABEL
+from ernie_paddle.finetune.tasks.text_task import TextDataset, TextTask
 from ernie_paddle.models.config import ErnieConfig
-from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays
@@ -31,9 +32,7 @@ class Regression(TextTask):
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Regression:
-        """From the options of `ernie finetune`; `--labels` has no meaning here."""
-        if options.labels:
-            raise UserError("--labels is for classification; a regression's label column holds numbers")
+        """From the options of `ernie finetune`."""
         return cls(**cls.common_options(options))
 
     @classmethod
@@ -79,6 +78,14 @@ class Regression(TextTask):
         wanted_B = paddle.where(paddle.isnan(labels_B), scores_B.detach(), labels_B)
         return [LossTerm("regression", paddle.square(scores_B - wanted_B).sum(), LABEL)]
 
+    def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
+        """The squared difference of the two numbers, [B, 1] each, over the rows that have a score."""
+        import paddle
+
+        labelled_B = 1.0 - paddle.isnan(values[LABEL]).astype("float32")
+        total = (paddle.square(first - second).reshape([-1]) * labelled_B).sum()
+        return [LossTerm("rdrop", total, LABEL, weight)]
+
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """`scores` [B]."""
         return {"scores": layer(values).reshape([-1])}
@@ -94,6 +101,10 @@ class Regression(TextTask):
         """The metrics of always answering the mean of these rows."""
         assert data.labels is not None
         return {"pearson": 0.0, "spearman": 0.0, "loss": float(np.var(data.labels.astype(np.float64)))}
+
+    def head(self) -> FoundHead:
+        """A sequence classification with one output and a squared error."""
+        return FoundHead(Head(SEQUENCE, problem_type="regression"))
 
     def answer_columns(self) -> list[str]:
         """`prediction`."""

@@ -13,24 +13,28 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle import option_kinds as kinds
+from ernie_paddle.checkpoints.heads import FoundHead
 from ernie_paddle.finetune.data.text_pairs import PairSet, TrainingPairs, encode_pairs
 from ernie_paddle.finetune.metrics.retrieval_metrics import RETRIEVAL, chance_metrics, nearest, retrieval_metrics
 from ernie_paddle.finetune.networks.pooling import POOLINGS, unit
-from ernie_paddle.finetune.task_type import require_usable
+from ernie_paddle.finetune.task_type import TaskType, require_usable
+from ernie_paddle.finetune.tasks.text_task import HEADER, TEXT_A, TEXT_B, TextTask
 from ernie_paddle.models.config import ErnieConfig
 from ernie_paddle.models.inputs import TEXT_INPUTS
+from ernie_paddle.option_kinds import Option
 from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays
-from reader.batches.rows import RowLayout, pad_rows
+from reader.batches.rows import pad_rows
 from reader.tables.cells import text_problem
 from reader.tables.table import Row, open_table
 from reader.tokenizers.base import Tokenizer
@@ -43,7 +47,7 @@ _NO_CANDIDATE = -1e9
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class Retrieval(TaskType):
     """Retrieval: which of all second texts belongs to a first one, and the other way round.
 
     The candidates of a text in training are the texts of the other side in its micro-batch on its rank: more of them
@@ -63,9 +67,13 @@ class Retrieval:
     """
 
     type: ClassVar[str] = "retrieval"
-    usual_length: ClassVar[int] = 128
-    counted: ClassVar[str] = "line"
-    position_outputs: ClassVar[tuple[str, ...]] = ()
+    options: ClassVar[tuple[Option, ...]] = (
+        TEXT_A,
+        TEXT_B,
+        HEADER,
+        Option("pooling", str, POOLINGS[0], "what of a text is its vector", POOLINGS),
+        Option("temperature", kinds.positive_number, 0.05, "what cosines are divided by in the loss"),
+    )
 
     text_a: str
     text_b: str
@@ -97,8 +105,6 @@ class Retrieval:
 
         if options.text_a is None or options.text_b is None:
             raise UserError("retrieval needs the columns of both texts: give --text_a and --text_b")
-        if options.label or options.labels:
-            raise UserError("--label and --labels have no meaning here: the two texts of a row belong together")
         ranks = distributed.world_size()
         return cls(
             text_a=options.text_a,
@@ -116,14 +122,6 @@ class Retrieval:
     def from_dict(cls, settings: Mapping[str, Any]) -> Retrieval:
         """From what `to_dict` wrote."""
         return cls(**{key: value for key, value in settings.items() if key != "type"})
-
-    def with_layout(self, layout: RowLayout) -> Retrieval:
-        """Itself: each of its rows holds one text."""
-        return self
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data, with the name of the type."""
-        return {"type": self.type, **asdict(self)}
 
     def read(
         self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
@@ -196,6 +194,16 @@ class Retrieval:
         total = sum(cross_entropy_sum(scores_BB, places_B, IGNORE) for scores_BB in both) / 2
         hits = sum(correct_sum(scores_BB, places_B) for scores_BB in both) / 2
         return [LossTerm(self.type, total, _LABEL, hits=hits)]
+
+    @classmethod
+    def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
+        """Both texts of every row."""
+        return TextTask.texts.__func__(TextTask, path, options)  # type: ignore[attr-defined,no-any-return]
+
+    def head(self) -> FoundHead:
+        """None: a text's vector is the encoder's own."""
+        said = f"a text's vector is the last block's output, pooled by {self.pooling!r} and made length 1"
+        return FoundHead(notes=(f"no head is written for retrieval: {said}",))
 
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
         """`vectors` [B, H] of length 1, one for each text."""

@@ -15,9 +15,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ernie_paddle import option_kinds as kinds
+from ernie_paddle.checkpoints.heads import FoundHead
 from ernie_paddle.finetune.tasks.classification import Classification
 from ernie_paddle.finetune.tasks.text_task import TextDataset
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.option_kinds import Option
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.values import Arrays
@@ -79,6 +82,23 @@ class SpanClassification(Classification):
     """
 
     type: ClassVar[str] = "span_classification"
+    options: ClassVar[tuple[Option, ...]] = (
+        *Classification.options,
+        Option(
+            "spans",
+            kinds.comma_list,
+            None,
+            "two columns for each span, as start1:end1,start2:end2",
+            elsewhere="two columns for each span here, as start1:end1,start2:end2",
+        ),
+        Option(
+            "span_unit",
+            str,
+            UNITS[0],
+            "the columns are first character and end, or number of the first word and the words",
+            UNITS,
+        ),
+    )
 
     spans: tuple[tuple[str, str], ...] = ()
     span_unit: str = CHARACTERS
@@ -101,6 +121,14 @@ class SpanClassification(Classification):
         """
         spans = parse_spans(options.spans or ())
         return {**super().common_options(options), "spans": spans, "span_unit": options.span_unit}
+
+    def setting_of(self, name: str, value: Any) -> Any:
+        """Also the spans."""
+        return parse_spans(value) if name == "spans" else super().setting_of(name, value)
+
+    def head(self) -> FoundHead:
+        """None that other projects have."""
+        return FoundHead(only_ours=f"fine-tuned for {self.type}, and no class of another project has its head")
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -15,8 +15,10 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ernie_paddle.finetune.task_type import layout_of, plain_settings, require_usable
+from ernie_paddle import option_kinds as kinds
+from ernie_paddle.finetune.task_type import LABEL, TaskType, layout_of, require_usable
 from ernie_paddle.models.inputs import TEXT_INPUTS
+from ernie_paddle.option_kinds import Option
 from propeller.errors import UserError
 from propeller.graph.inputs import Input
 from propeller.values import Arrays
@@ -27,8 +29,52 @@ from reader.tables.table import Row, open_table
 from reader.tables.where import NoLabel, Selection, Where
 from reader.tokenizers.base import Tokenizer
 
-LABEL = "labels"
 _Self = TypeVar("_Self", bound="TextTask")
+_FIRST = "; a|b, here and for other columns: the first that a table has"
+
+HEADER = Option(
+    "header",
+    bool,
+    True,
+    "the first row names the columns; without, columns are called 1, 2, …",
+    elsewhere="whether the first row names the columns",
+)
+TEXT_A = Option("text_a", str, None, "column of the (first) text" + _FIRST, elsewhere="column that is --text_a here")
+TEXT_B = Option("text_b", str, None, "column of the second text, for pairs", elsewhere="column that is --text_b here")
+RDROP = Option("rdrop", kinds.non_negative_number, 0.0, "R-Drop: weight of the divergence of two passes; 0: off")
+
+TEXT_OPTIONS = (
+    TEXT_A,
+    TEXT_B,
+    Option(
+        "label",
+        str,
+        None,
+        "column of the label or score",
+        shown_default="label",
+        elsewhere="column of the label, score or tags here",
+        of_labels=True,
+    ),
+    Option(
+        "where",
+        str,
+        None,
+        "rows to take, as language=zh: those with another value in this column are passed over; a table without it is "
+        "taken whole",
+        elsewhere="rows to take, as language=zh, where the table has this column",
+    ),
+    Option(
+        "no_label",
+        kinds.comma_list,
+        None,
+        "labels that say that a row has none, as - in OCNLI; such rows are left out and counted",
+        elsewhere="labels that say that a row has none, as - in OCNLI; such rows are left out and counted",
+        of_labels=True,
+    ),
+    HEADER,
+    RDROP,
+)
+"""The options of every task on one or two texts."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +156,7 @@ class TextDataset:
 
 
 @dataclass(frozen=True)
-class TextTask(ABC):
+class TextTask(TaskType):
     """Settings that all tasks on one or two texts have.
 
     Attributes:
@@ -127,11 +173,8 @@ class TextTask(ABC):
         layout: how the model joins two texts.
     """
 
-    type: ClassVar[str]
+    options: ClassVar[tuple[Option, ...]] = TEXT_OPTIONS
     metrics: ClassVar[tuple[str, ...]]
-    usual_length: ClassVar[int] = 128
-    counted: ClassVar[str] = "line"
-    position_outputs: ClassVar[tuple[str, ...]] = ()
 
     text_a: str
     text_b: str | None
@@ -176,10 +219,6 @@ class TextTask(ABC):
     def with_layout(self: _Self, layout: RowLayout) -> _Self:
         """These settings for a model that joins the texts of a row in this way."""
         return replace(self, layout=layout)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The settings as plain data, with the name of the type."""
-        return {"type": self.type, **plain_settings(self)}
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
@@ -229,6 +268,22 @@ class TextTask(ABC):
     def label_input(self) -> Input:
         """The label input, [B]."""
 
+    @classmethod
+    def columns_of_texts(cls, options: Mapping[str, Any]) -> list[str]:
+        """The columns that hold texts, from the options of fine-tuning."""
+        return [options[name] for name in ("text_a", "text_b") if options.get(name) is not None]
+
+    @classmethod
+    def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
+        """The texts of all columns, row by row; rows that cannot be used are passed over."""
+        columns, where = cls.columns_of_texts(options), options.get("where")
+        with open_table(path, str(options.get("format", "auto")), bool(options.get("header", True))) as table:
+            last: dict[str, Any] = {}
+            for row in Selection(table.choose(*columns).rows, Where.parse(where) if where else None):
+                found = {column: row.cells[column] for column in columns if row.cells.get(column)}
+                yield from (str(text) for column, text in found.items() if text != last.get(column))
+                last = found
+
     def inputs(self, labelled: bool) -> Sequence[Input]:
         """`input_ids`, `segment_ids`, `attention_mask` [B, T], and with `labelled` the labels [B]."""
         return (*TEXT_INPUTS, self.label_input) if labelled else TEXT_INPUTS
@@ -263,10 +318,6 @@ class TextTask(ABC):
             rows = table.rows if self.condition is None else self.condition.marked(table.rows)
             while chunk := list(itertools.islice(rows, chunk_rows)):
                 yield self._dataset(table.name, chunk, tokenizer, labelled=False)
-
-    def tuned(self, outputs: Arrays, data: TextDataset) -> TextTask:
-        """Itself: nothing is fitted to the development data."""
-        return self
 
     def batch(self, data: TextDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
         """Padded inputs of these rows, and with `labelled` their labels."""

@@ -14,11 +14,12 @@ from typing import Any
 
 import paddle
 
-from ernie_paddle.finetune.training.rdrop import Losses, Value
+from ernie_paddle.finetune.training.rdrop import Losses
 from ernie_paddle.models.embeddings import Embeddings
 from propeller.errors import UserError
 from propeller.graph import precision
 from propeller.graph.losses import LossTerm
+from propeller.values import Value
 
 _LEAST = 1e-12
 

@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from ernie_paddle.checkpoints.model_dir import model_documents, tokenizer_files
 from ernie_paddle.finetune.serving.answering import ANSWER_TASK, answer_task
 from ernie_paddle.finetune.serving.inference import run_dataset
-from ernie_paddle.finetune.task_type import Dataset, TaskType
-from ernie_paddle.finetune.tasks.classification import LABEL_WEIGHTS
-from ernie_paddle.finetune.tasks.text_task import LABEL
+from ernie_paddle.finetune.task_type import LABEL, LABEL_WEIGHTS, Dataset, TaskType
 from ernie_paddle.finetune.training.class_weights import WEIGHT_INPUT
 from ernie_paddle.finetune.training.fgm import with_fgm
 from ernie_paddle.finetune.training.identity import run_changes
@@ -140,7 +138,7 @@ class Finetuner:
             losses = with_fgm(losses, config.fgm)
         self.learner.add(ProgramSpec(TRAIN_TASK, self.inputs, lambda: task.layer(start.config), losses))
         self.learner.add(answer_task(task, start.config))
-        self.documents = model_documents(start.config, task)
+        self.documents = model_documents(start.config, task.to_dict())
         self.trainer = Trainer(
             learner=self.learner,
             folder=options.output,
@@ -181,7 +179,7 @@ class Finetuner:
 
         outputs = run_dataset(run, self.task, data, self.options.eval_batch, rank=self.rank, world=self.world)
         tuned = self.task.tuned(outputs, data)
-        self.documents.update(model_documents(self.start.config, tuned))
+        self.documents.update(model_documents(self.start.config, tuned.to_dict()))
         return tuned.score(outputs, data)
 
     def epoch_of(self, step: int) -> float:

@@ -12,6 +12,7 @@ from ernie_paddle.benchmarks import actions
 from ernie_paddle.benchmarks.plan import SuitePlan, SuiteRun, TaskPlan, answer_paths
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import load_suite
+from ernie_paddle.finetune.run import FinetuneOutcome, Prediction
 from propeller.errors import UserError
 
 LIKE = {"start": "sha256:0", "task": {"type": "classification"}, "data": {"train": "a"}}
@@ -28,13 +29,12 @@ def finished(folder: Path, score: float, checkpoint: bool = True, **settings: An
 
 @pytest.fixture
 def task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a task; `ernie` writes one answer."""
+    """The folder of a task; every model gives one answer."""
 
-    def run_verb(*arguments: str) -> None:
-        output = Path(arguments[arguments.index("--output") + 1])
-        output.write_text('{"line": 2, "prediction": "1"}\n')
+    def predict(model: Path, table: str) -> Prediction:
+        return Prediction(["line", "prediction"], "line", iter([[{"line": 2, "prediction": "1"}]]), [])
 
-    monkeypatch.setattr(actions, "run_verb", run_verb)
+    monkeypatch.setattr(actions.run, "predict", predict)
     return tmp_path / "CoLA"
 
 
@@ -45,7 +45,7 @@ def test_runs_of_earlier_commands_may_answer(task: Path) -> None:
     best = finished(task / "variant-1" / "seed-0", 0.9, options={"lr": 3e-4})
     finished(task / "variant-0" / "seed-1", 0.99, data={"train": "b"})
     (task / "variant-0" / "seed-2" / "checkpoints").mkdir(parents=True)
-    tests = {"CoLA": {"path": "test.tsv", "options": []}}
+    tests = {"CoLA": {"path": "test.tsv", "options": {}}}
     assert actions.answer(task / "answers", LIKE, "mcc", tests) == {"model": str(best), "rows": {"CoLA": 1}}
     with pytest.raises(UserError, match="no run of this task came to its end"):
         actions.answer(task / "answers", {**LIKE, "start": "sha256:1"}, "mcc", tests)
@@ -57,12 +57,13 @@ def test_the_best_keeps_its_checkpoint(score: float, kept: str, task: Path, monk
     finished(task / "variant-0" / "seed-3", 0.1, data={"train": "b"})
     run = task / "variant-0" / "seed-1"
 
-    def run_verb(*arguments: str) -> None:
+    def finetune(**options: str) -> FinetuneOutcome:
         (run / "checkpoints").mkdir(parents=True)
         (run / "results.json").write_text(json.dumps({"best": {"mcc": score}, "baseline": {}}))
+        return FinetuneOutcome(0, True, 1)
 
-    monkeypatch.setattr(actions, "run_verb", run_verb)
-    assert actions.finetune(run, ["finetune"], {}, "mcc", LIKE) is not None
+    monkeypatch.setattr(actions.run, "finetune", finetune)
+    assert actions.finetune(run, {}, {}, "mcc", LIKE) is not None
     with_checkpoint = {path.parent.name for path in task.glob("*/*/checkpoints")}
     assert with_checkpoint == {kept, "seed-3"}, "a run on other data is no rival"
 

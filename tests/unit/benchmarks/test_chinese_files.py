@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import json
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ernie_paddle.cli.finetune_options import add_arguments
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.plan import SuitePlan, TaskPlan
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import load_suite
-from ernie_paddle.benchmarks.vocabulary import texts_of, train_vocabulary
-from ernie_paddle.cli.finetune_options import add_arguments
+from ernie_paddle.benchmarks.vocabulary import train_vocabulary
 from ernie_paddle.finetune.task_type import TaskType, task_class, task_from_dict
 from propeller.errors import UserError
 from reader.tokenizers.base import Tokenizer
@@ -28,6 +29,10 @@ HEADER = (
     "language gold_label sentence1_binary_parse sentence2_binary_parse sentence1_parse sentence2_parse sentence1 "
     "sentence2 promptID pairID genre label1 label2 label3 label4 label5 sentence1_tokenized sentence2_tokenized match"
 )
+
+
+def texts_of(task: Benchmark, table: Path) -> Iterator[str]:
+    return task_class(task.type).texts(table, task.options)
 
 
 @pytest.fixture(scope="module")
@@ -152,9 +157,8 @@ def test_a_suite_reads_tables_without_a_header(tmp_path: Path) -> None:
     lcqmc, output = CHINESE["LCQMC"], tmp_path / "out"
     start = StartingPoint({}, "sha256:0", "tiny", "a model", False)
     plan = SuitePlan([TaskPlan(lcqmc, "ours", [{}], range(1))], tmp_path, output, start)
-    words = plan.groups[0].jobs[0].arguments()["arguments"]
-    assert "--no_header" in words
-    assert words[words.index("--text_b") + 1] == "2"
+    options = plan.groups[0].jobs[0].arguments()["options"]
+    assert (options["header"], options["text_b"]) == (False, "2")
     vocabulary = load_tokenizer(train_vocabulary(output, [lcqmc], tmp_path, "tiny"))
     assert vocabulary.encode_batch(["海里有盐", "他在北京"]).ids.min() > vocabulary.vocab.id("[UNK]")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,10 @@ import pytest
 from ernie_paddle.benchmarks.expand import expand_task
 from ernie_paddle.cli.main import build_parser
 from propeller.errors import UserError
+
+
+def parse(words: list[str]) -> argparse.Namespace:
+    return build_parser("finetune", words).parse_args(words)
 
 
 @pytest.fixture
@@ -21,7 +26,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_benchmark_stands_for_its_options(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--task", "cola", "--data_dir", str(folder), "--size", "base", "--output", "o", "--lr", "1e-5"]
-    parsed = build_parser("finetune").parse_args(expand_task(given))
+    parsed = parse(expand_task(given))
     assert (parsed.type, parsed.text_a, parsed.label, parsed.labels) == ("classification", "4", "2", ["0", "1"])
     assert (parsed.header, parsed.metric) == (False, "mcc")
     assert (parsed.train, parsed.dev) == (f"{folder}/CoLA/train.tsv", f"{folder}/CoLA/dev.tsv.gz")
@@ -32,7 +37,7 @@ def test_a_benchmark_stands_for_its_options(folder: Path, capsys: pytest.Capture
 
 def test_the_first_of_several_values_is_taken_and_said(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     given = ["--task", "CoLA", "--data_dir", str(folder), "--size", "large", "--recipe", "bert", "--output", "o"]
-    parsed = build_parser("finetune").parse_args(expand_task(given))
+    parsed = parse(expand_task(given))
     assert parsed.lr == 5e-5
     assert "tries several values of lr" in capsys.readouterr().err
     expand_task([*given, "--size", "bert_base_en"])
@@ -52,7 +57,7 @@ def test_tables_without_a_header(tmp_path: Path) -> None:
         (tmp_path / "lcqmc" / name).write_text("盐\t盐\t1\n")
     for given in (["--data_dir", str(tmp_path)], ["--train", f"{tmp_path}/lcqmc/train.txt", "--dev", "b.tsv"]):
         words = expand_task(["--task", "LCQMC", *given, "--output", "o"])
-        parsed = build_parser("finetune").parse_args(words)
+        parsed = parse(words)
         assert (parsed.header, parsed.text_a, parsed.text_b, parsed.label) == (False, "1", "2", "3")
         assert parsed.train == f"{tmp_path}/lcqmc/train.txt"
 

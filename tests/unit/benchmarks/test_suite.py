@@ -84,7 +84,9 @@ def test_all_words_are_options_of_finetune(name: str) -> None:
             found = suite.recipes[recipe].settings(benchmark.name, size)
             for options in variants(found) if found else ():
                 # Exits where a word is unknown or a value unusable.
-                parsed = build_parser("finetune").parse_args([*benchmark.arguments(), *option_words(options), *files])
+                parsed = build_parser(
+                    "finetune", words := [*benchmark.arguments(), *option_words(options), *files]
+                ).parse_args(words)
                 assert parsed.type == benchmark.type
                 assert parsed.metric == benchmark.metrics[0]
         for size in ("tiny", "small", "base", "large"):

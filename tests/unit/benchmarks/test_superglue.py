@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from ernie_paddle.cli.finetune_options import add_arguments
 
 from ernie_paddle.benchmarks.answer_files import Answered
 from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
 from ernie_paddle.benchmarks.submission import WRITERS
 from ernie_paddle.benchmarks.suite import load_suite
-from ernie_paddle.benchmarks.vocabulary import texts_of
 from ernie_paddle.cli.columns import add_column_options, with_columns
-from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from helpers.superglue_files import write_superglue
 from reader.tables.table import open_table
@@ -26,6 +25,10 @@ from reader.tokenizers.load import load_tokenizer
 
 SUPERGLUE = load_suite("superglue").benchmarks
 SWAG = load_suite("swag").benchmarks["SWAG"]
+
+
+def texts_of(task: Benchmark, table: Path) -> Iterator[str]:
+    return task_class(task.type).texts(table, task.options)
 
 
 @pytest.fixture(scope="module")

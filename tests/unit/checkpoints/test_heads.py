@@ -65,7 +65,7 @@ def tuned(folder: Path, kind: str, use_task_id: bool = True, **changes: object) 
         arrays = {p.name: p.numpy() for p in task.layer(config).parameters()}
     tokenizer = load_tokenizer(write_vocab(folder.parent))
     with tokenizer_files(tokenizer) as files:
-        return checkpoint.save(folder, 3, {PARAMETERS: arrays}, model_documents(config, task), files)
+        return checkpoint.save(folder, 3, {PARAMETERS: arrays}, model_documents(config, task.to_dict()), files)
 
 
 def convert(source: Path, target: Path, *options: str) -> int:

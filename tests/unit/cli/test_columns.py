@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ernie_paddle.cli.columns import format_for
+from ernie_paddle.finetune.run import format_for
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from ernie_paddle import option_kinds as kinds
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.main import VERBS, build_parser, main, overview, with_underscores
 
@@ -91,9 +92,9 @@ def test_text_verbs_do_not_load_paddle(verb: str) -> None:
 
 def test_option_types() -> None:
     parser = opt.Parser(prog="ernie test")
-    opt.option(parser, "--size", opt.positive_int, 3, "number of things")
-    opt.option(parser, "--share", opt.fraction, 0.5, "share of things, 100% at most")
-    opt.option(parser, "--names", opt.comma_list, None, "names of things")
+    opt.option(parser, "--size", kinds.positive_int, 3, "number of things")
+    opt.option(parser, "--share", kinds.fraction, 0.5, "share of things, 100% at most")
+    opt.option(parser, "--names", kinds.comma_list, None, "names of things")
     opt.option(parser, "--more", str, None, "further things", repeat=True)
     opt.flag(parser, "--fast", True, "hurry with the things")
     args = parser.parse_args(["--names", "a, b,,c", "--no_fast", "--more", "x", "--more", "y"])

@@ -252,9 +252,9 @@ def test_the_specification_of_a_run(tmp_path: Path, glue: Path) -> None:
     specification: list[dict[str, Any]] = json.loads((output / "runs" / "good" / "seed-0" / "spec.json").read_text())
     assert [spec["action"].rpartition(":")[2] for spec in specification] == ["pretrain", "finetune", "finetune"]
     pretraining, cola, _ = (spec["arguments"] for spec in specification)
-    assert pretraining["arguments"][:3] == ["pretrain", "--recipe", "mlm"]
-    assert "schedule.kind=cmtl" in pretraining["arguments"]
+    assert pretraining["recipe"] == "mlm"
+    assert "schedule.kind=cmtl" in pretraining["overrides"]
     assert cola["model_of"] == specification[0]["folder"]
     fresh = json.loads((output / "runs" / "random" / "seed-0" / "spec.json").read_text())[0]["arguments"]
     assert fresh["model_of"] is None
-    assert "--size" in fresh["arguments"]
+    assert "size" in fresh["options"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from ernie_paddle.benchmarks.suite import load_suite
+from ernie_paddle.finetune.options import read_finetune_options
 from ernie_paddle.pretraining.recipe_files import load_recipe
 from ernie_paddle.tables.plan import TablePlan, TableRun, load_size, load_table, size_names, table_names
 from propeller.errors import UserError
@@ -71,16 +72,13 @@ def test_full_size_is_as_the_papers_have_it() -> None:
 def test_arguments_of_runs(tmp_path: Path) -> None:
     made = plan("ernie2")
     tuning = TableRun("cmtl", 1, GLUE["CoLA"])
-    words = made.finetune_arguments(tuning, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
-    assert words[words.index("--metric") + 1] == "mcc"
-    assert words[words.index("--seed") + 1] == "1"
-    assert "--no_header" in words
-    assert "--rows" not in words
-    assert "--size" not in words
+    options = made.finetune_options(tuning, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
+    assert (options["metric"], options["seed"], options["header"]) == ("mcc", 1, False)
+    assert not {"rows", "size"} & options.keys()
+    read_finetune_options(options)  # refuses what is none of its options
     fresh = TableRun("random", 1, GLUE["CoLA"])
-    words = made.finetune_arguments(fresh, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
-    assert words[words.index("--size") + 1] == "quickstart"
-    assert words[words.index("--vocab") + 1] == str(tmp_path / "v")
+    options = made.finetune_options(fresh, tmp_path / "t.tsv", tmp_path / "d.tsv", tmp_path / "v", tmp_path / "out")
+    assert (options["size"], options["vocab"]) == ("quickstart", str(tmp_path / "v"))
 
 
 def test_some_rows(tmp_path: Path) -> None:

@@ -332,8 +332,6 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
         answering().read(none, tokenizer, labelled=True, strict=True)
     assert [len(chunk) for chunk in answering().stream(bad, tokenizer, chunk_rows=1)] == [1, 0, 0, 1]
     for changes, message in [
-        ({"text_a": "a"}, "--text_a has no meaning here"),
-        ({"labels": ["a"]}, "--labels has no meaning here"),
         ({"max_length": 18}, "max_length 18 leaves no room .* question of 8 pieces; give at least 19"),
         ({"metric": "accuracy"}, "metric 'accuracy' is not one of question_answering: f1, exact_match"),
         ({"scoring": "rouge"}, "scoring 'rouge' is not known"),

@@ -10,9 +10,8 @@ import paddle
 import pytest
 from sklearn.utils.class_weight import compute_class_weight
 
+from ernie_paddle.finetune.options import read_finetune_options
 from ernie_paddle.finetune.tasks.classification import Classification
-from ernie_paddle.finetune.tasks.multiple_choice import MultipleChoice
-from ernie_paddle.finetune.tasks.regression import Regression
 from ernie_paddle.finetune.tasks.text_task import TextDataset
 from ernie_paddle.finetune.training.class_weights import WEIGHT_INPUT, class_weights
 from propeller.errors import UserError
@@ -60,20 +59,15 @@ def test_balanced_weights_are_those_of_scikit_learn(tmp_path: Path, tokenizer: T
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path: Path, tokenizer: Tokenizer, asked: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        class_weights(asked.split(","), TASK, table(tmp_path, tokenizer, "aac"))
+        class_weights(asked.split(","), TASK.labels, table(tmp_path, tokenizer, "aac"))
 
 
-def test_other_task_types_have_none(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    task = Regression(**COMMON, metric="pearson")
-    with pytest.raises(UserError, match="--class_weights is for classification; regression has no classes"):
-        class_weights(["1"], task, table(tmp_path, tokenizer, "abc"))
-
-
-@pytest.mark.parametrize("asked", ["balanced", "1,2"])
-def test_places_of_choices_have_no_weights(tmp_path: Path, tokenizer: Tokenizer, asked: str) -> None:
-    task = MultipleChoice(**COMMON, metric="accuracy", labels=("0", "1"), choices=("c", "d"))
-    with pytest.raises(UserError, match=r"--class_weights .* labels of multiple_choice are the places of choices"):
-        class_weights(asked.split(","), task, table(tmp_path, tokenizer, "abc"))
+@pytest.mark.parametrize("type", ["regression", "multiple_choice", "question_answering", "labelling", "retrieval"])
+def test_only_classes_of_rows_have_weights(type: str) -> None:
+    """The labels of a multiple choice are the places of choices, which mean nothing by themselves."""
+    message = f"--class_weights is for classification and span_classification; leave it out for --type {type}"
+    with pytest.raises(UserError, match=message):
+        read_finetune_options({"type": type, "train": "t", "dev": "d", "output": "o", "class_weights": "1,2"})
 
 
 def test_the_loss_is_the_weighted_mean_however_the_batch_is_cut() -> None:

@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax, softmax
 from scipy.stats import entropy
 
-from ernie_paddle.finetune.task_type import TaskType
+from ernie_paddle.finetune.networks.divergence import symmetric_divergence
+from ernie_paddle.finetune.options import read_finetune_options
+from ernie_paddle.finetune.task_type import TASK_TYPES, TaskType
 from ernie_paddle.finetune.tasks.classification import Classification
 from ernie_paddle.finetune.tasks.labelling import Labelling
 from ernie_paddle.finetune.tasks.question_answering import QuestionAnswering
 from ernie_paddle.finetune.tasks.regression import Regression
-from ernie_paddle.finetune.training.rdrop import symmetric_divergence, with_rdrop
+from ernie_paddle.finetune.training.rdrop import with_rdrop
 from ernie_paddle.models.config import ErnieConfig
 from propeller.device import static
 from propeller.errors import UserError
@@ -124,8 +126,7 @@ def test_what_it_has_no_meaning_for_is_refused() -> None:
     with pytest.raises(UserError, match="this model's dropout is 0"):
         with_rdrop(CLASSES, 1.0, still)
 
-    class Other(Classification):
-        type = "retrieval"
-
-    with pytest.raises(UserError, match=r"--rdrop is for classification, .*; retrieval does not have it"):
-        with_rdrop(Other(**TEXT, metric="accuracy", labels=("a", "b")), 1.0, CONFIG)
+    others = ", ".join(sorted(set(TASK_TYPES) - {"retrieval", "span_classification"}))
+    message = f"--rdrop is for {others} and span_classification; leave it out for --type retrieval"
+    with pytest.raises(UserError, match=message):
+        read_finetune_options({"type": "retrieval", "train": "t", "dev": "d", "output": "o", "rdrop": 1.0})
