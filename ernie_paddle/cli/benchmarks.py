@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         None,
         "whose recipes to use, and without --model the size of the random model: tiny, small, base, large, or a "
         "name in configs/arch",
-        shown_default="that of --model; without it tiny",
+        shown_default="that of --model, else tiny",
     )
     opt.option(
         parser, "--recipe", str, None, "paper whose recipes to use", shown_default="the first that knows the size"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ernie_paddle.benchmarks.suite import suite_names
 from helpers.paths import ROOT
 
 RUN = ROOT / "run.sh"
@@ -50,6 +51,12 @@ def project(tmp_path: Path) -> Path:
     python.write_text(PYTHON)
     python.chmod(0o755)
     (environment / "bin" / "fleetrun").write_text(OURS)
+    ernie = environment / "bin" / "ernie"
+    ernie.write_text(
+        f'#!/bin/sh\nPYTHONPATH="{ROOT}" PYTHONSAFEPATH=1 exec "{sys.executable}" -m ernie_paddle.cli.main "$@"\n'
+    )
+    ernie.chmod(0o755)
+    (folder / "configs").symlink_to(ROOT / "configs")
     stamp = hashlib.sha256("".join(FILES).encode()).hexdigest()
     for extra in ("cpu", "dev", "visualdl"):
         (environment / f".installed-{extra}").write_text(stamp + "\n")
@@ -84,11 +91,23 @@ def test_help(project: Path, elsewhere: Path) -> None:
 def test_paths_are_those_of_the_caller(project: Path, elsewhere: Path) -> None:
     done = called(project, elsewhere, "squad", "--data_dir", "data")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("run.sh squad: --data_dir data holds no task of squad")
+    assert done.stderr.splitlines()[-1].startswith("ernie benchmarks squad: --data_dir data holds no task of squad")
     (elsewhere / "data").rmdir()
     (project / "data").mkdir()
     done = called(project, elsewhere, "squad", "--data_dir", "data")
-    assert done.stderr.splitlines()[-1].startswith("run.sh squad: --data_dir data: no such folder")
+    assert done.stderr.splitlines()[-1].startswith("ernie benchmarks squad: --data_dir data: no such folder")
+
+
+def test_every_suite_is_a_command_and_nothing_else(project: Path, elsewhere: Path) -> None:
+    """Suites are those of the folder of configurations: `run.sh` has no list of its own."""
+    for suite in suite_names():
+        done = called(project, elsewhere, suite, "--help")
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.startswith("usage: ernie benchmarks")
+    for other in ("gluee", "../benchmarks/glue", "GLUE"):
+        done = called(project, elsewhere, other)
+        assert done.returncode == 2
+        assert f"there is no command '{other}'" in done.stderr
 
 
 def test_the_project_installs_and_tests_itself(project: Path, elsewhere: Path) -> None:

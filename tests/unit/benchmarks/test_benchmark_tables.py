@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import gzip
 import tarfile
@@ -13,8 +12,8 @@ import pytest
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.suite import load_suite
-from ernie_paddle.cli.finetune_options import add_arguments
 from ernie_paddle.finetune.metrics.table_metrics import CLASSIFICATION, REGRESSION
+from ernie_paddle.finetune.options import read_finetune_options
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from propeller.errors import UserError
 from reader.tokenizers.base import Tokenizer
@@ -29,10 +28,7 @@ def tokenizer(test_data: Path) -> Tokenizer:
 
 
 def task_of(benchmark: Benchmark, train: Path) -> TaskType:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    words = [*benchmark.arguments(), "--train", str(train), "--dev", "-", "--output", "-"]
-    options = parser.parse_args(words)
+    options = read_finetune_options({**benchmark.settings(), "train": train, "dev": "-", "output": "-"})
     options.max_length = 128
     return task_class(options.type).from_options(options)
 

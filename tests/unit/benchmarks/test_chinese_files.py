@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import tarfile
 from collections.abc import Iterator
@@ -11,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ernie_paddle.cli.finetune_options import add_arguments
 
 from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.plan import SuitePlan, TaskPlan
 from ernie_paddle.benchmarks.starting import StartingPoint
 from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.benchmarks.vocabulary import train_vocabulary
+from ernie_paddle.finetune.options import read_finetune_options
 from ernie_paddle.finetune.task_type import TaskType, task_class, task_from_dict
 from propeller.errors import UserError
 from reader.tokenizers.base import Tokenizer
@@ -43,9 +42,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 
 def task_of(benchmark: Benchmark, train: Path) -> TaskType:
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    options = parser.parse_args([*benchmark.arguments(), "--train", str(train), "--dev", "-", "--output", "-"])
+    options = read_finetune_options({**benchmark.settings(), "train": train, "dev": "-", "output": "-"})
     options.max_length = 32
     task = task_class(options.type).from_options(options)
     # As `ernie evaluate` and exported models have it.
@@ -192,9 +189,7 @@ def test_dureader_as_published(tmp_path: Path, tokenizer: Tokenizer) -> None:
     train, dev = (write(tmp_path / "dureader" / f"search.{name}.json", line) for name in ("train", "dev"))
     benchmark = CHINESE["DuReader"]
     assert benchmark.tables(tmp_path) == (train, dev)
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    options = parser.parse_args([*benchmark.arguments(), "--train", str(train), "--dev", str(dev), "--output", "-"])
+    options = read_finetune_options({**benchmark.settings(), "train": train, "dev": dev, "output": "-"})
     options.max_length, options.max_query_length = 32, 8
     data: Any = task_class(options.type).from_options(options).read(dev, tokenizer, labelled=True, strict=True)
     assert (data.starts.tolist(), data.ends.tolist()) == ([8], [8])

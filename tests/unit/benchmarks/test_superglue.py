@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ernie_paddle.cli.finetune_options import add_arguments
 
 from ernie_paddle.benchmarks.answer_files import Answered
-from ernie_paddle.benchmarks.benchmark import Benchmark, option_words
+from ernie_paddle.benchmarks.benchmark import Benchmark
 from ernie_paddle.benchmarks.submission import WRITERS
 from ernie_paddle.benchmarks.suite import load_suite
-from ernie_paddle.cli.columns import add_column_options, with_columns
+from ernie_paddle.finetune.options import read_finetune_options
+from ernie_paddle.finetune.run import with_settings
 from ernie_paddle.finetune.task_type import TaskType, task_class
 from helpers.superglue_files import write_superglue
 from reader.tables.table import open_table
@@ -47,9 +46,7 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
 
 def task_of(benchmark: Benchmark, train: Path) -> tuple[TaskType, str]:
     """The task that the suite's options mean, and the format of its tables."""
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    options = parser.parse_args([*benchmark.arguments(), "--train", str(train), "--dev", "-", "--output", "-"])
+    options = read_finetune_options({**benchmark.settings(), "train": train, "dev": "-", "output": "-"})
     options.max_length = 256
     return task_class(options.type).from_options(options), options.format
 
@@ -88,11 +85,9 @@ def test_tests_are_read_without_labels(name: str, folder: Path, tokenizer: Token
     task, _ = task_of(benchmark, benchmark.tables(folder)[0])
     for test, path in benchmark.tests(folder).items():
         assert path is not None, test
-        parser = argparse.ArgumentParser()
-        parser.add_argument("--format", default="auto")
-        add_column_options(parser)
-        options = parser.parse_args(option_words(benchmark.test[test].options))
-        data = list(with_columns(task, options).stream(path, tokenizer, chunk_rows=7, format=options.format))
+        options = dict(benchmark.test[test].options)
+        form = options.pop("format", "auto")
+        data = list(with_settings(task, options).stream(path, tokenizer, chunk_rows=7, format=form))
         assert sum(map(len, data)) == {test: len(LABELS[name]), "AX-b": 2, "AX-g": 1}[test]
         assert not any(part.problems for part in data)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ernie_paddle.finetune.options import read_finetune_options
 from ernie_paddle.finetune.task_type import task_class, task_from_dict
 from ernie_paddle.finetune.tasks.classification import Classification, discover_labels
 from ernie_paddle.finetune.tasks.regression import Regression
@@ -152,9 +152,14 @@ def test_wrong_settings_are_refused() -> None:
         classification(labels=("only",))
     with pytest.raises(UserError, match="did you mean 'regression'"):
         task_class("regresion")
-    options = argparse.Namespace(**COMMON, metric=None, labels=["a"])
-    with pytest.raises(UserError, match="--labels is for classification"):
-        Regression.from_options(options)
+    with pytest.raises(UserError, match=r"--labels is for classification, .*; leave it out for --type regression"):
+        read_finetune_options({"type": "regression", "train": "t", "dev": "d", "output": "o", "labels": ["a", "b"]})
+    with pytest.raises(UserError, match="finetune: unknown option 'epoch'; did you mean 'epochs'"):
+        read_finetune_options({"train": "t", "dev": "d", "output": "o", "epoch": 3})
+    with pytest.raises(UserError, match="finetune: dev is missing"):
+        read_finetune_options({"train": "t", "output": "o"})
+    with pytest.raises(UserError, match="finetune: epochs=0: '0' is not a whole number of at least 1"):
+        read_finetune_options({"train": "t", "dev": "d", "output": "o", "epochs": 0})
 
 
 def test_scores_answers_and_baseline(tmp_path: Path, tokenizer: Tokenizer) -> None:

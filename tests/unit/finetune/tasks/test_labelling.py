@@ -260,7 +260,6 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
         (outside, {}, UserError, "no tags of entities"),
         (empty, {}, DataError, "no rows"),
         (damaged, {}, DataError, "d.conll:2: 1 columns where the first line has 2"),
-        (good, {"text_b": "b"}, UserError, "--text_b is for pairs"),
         (good, {"scheme": "none", "labels": ["O"]}, UserError, "at least two labels"),
         (good, {"doc_stride": 31}, UserError, "doc_stride 31 must be between 1 and 30"),
         (good, {"metric": "mcc"}, UserError, "metric 'mcc' is not one of labelling: f1, precision"),

@@ -218,7 +218,6 @@ def test_the_cut_of_the_batch_belongs_to_the_settings_where_it_decides() -> None
     ("changes", "message"),
     [
         ({"text_b": None}, "give --text_a and --text_b"),
-        ({"label": "label"}, "--label and --labels have no meaning here"),
         ({"micro_batch": 1}, "this one has 1 pair.s.: give a larger"),
         ({"metric": "f1"}, "metric 'f1' is not one of retrieval: accuracy, mrr"),
     ],

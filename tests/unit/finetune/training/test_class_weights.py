@@ -43,8 +43,8 @@ def table(folder: Path, tokenizer: Tokenizer, labels: str) -> TextDataset:
 def test_balanced_weights_are_those_of_scikit_learn(tmp_path: Path, tokenizer: Tokenizer) -> None:
     data = table(tmp_path, tokenizer, "aaaaabbbcaab")
     wanted = compute_class_weight("balanced", classes=np.arange(3), y=data.labels)
-    assert class_weights(["balanced"], TASK, data) == pytest.approx(tuple(wanted))
-    assert class_weights(["1", "2.5", "0.1"], TASK, data) == (1.0, 2.5, 0.1)
+    assert class_weights(["balanced"], TASK.labels, data) == pytest.approx(tuple(wanted))
+    assert class_weights(["1", "2.5", "0.1"], TASK.labels, data) == (1.0, 2.5, 0.1)
 
 
 @pytest.mark.parametrize(
