@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from propeller.errors import UserError
 
@@ -55,11 +58,18 @@ def pip_line(cuda_version: str | None) -> str:
 
 
 def install_line() -> str:
-    """The command that installs PaddlePaddle on this machine: the CPU build where no GPU build fits the driver."""
+    """The command that installs PaddlePaddle for this Python: the CPU build where no GPU build fits the driver.
+
+    It names this Python by its path where `python` is another one, as in an environment that is not activated.
+    """
     try:
-        return pip_line(os.environ.get("PADDLE_CUDA") or driver_cuda_version())
+        line = pip_line(os.environ.get("PADDLE_CUDA") or driver_cuda_version())
     except UserError:
-        return pip_line(None)
+        line = pip_line(None)
+    found = shutil.which("python")
+    if found is not None and Path(found).parent == Path(sys.executable).parent:
+        return line
+    return shlex.quote(sys.executable) + line.removeprefix("python")
 
 
 def not_installed() -> str:

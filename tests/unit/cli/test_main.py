@@ -59,6 +59,9 @@ def test_bugs_are_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
     fake(monkeypatch, ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError):
         cli.main(["prepare"])
+    fake(monkeypatch, ModuleNotFoundError("No module named 'scipy'", name="scipy"))
+    with pytest.raises(ModuleNotFoundError):
+        cli.main(["prepare"])
     fake(monkeypatch, ValueError("a bug that is no UserError"))
     with pytest.raises(ValueError, match="a bug"):
         cli.main(["prepare"])

@@ -158,3 +158,39 @@ def test_unknown_cuda_version(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert "set PADDLE_CUDA" in capsys.readouterr().err
     assert doctor.main(["--wheel"]) == 0
     assert capsys.readouterr().out == 'python -m pip install "paddlepaddle>=3.3,<3.4"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "cuda", "package"),
+    [
+        ("", None, "paddlepaddle"),
+        (SMI, None, "paddlepaddle-gpu"),
+        ("", "12.6", "paddlepaddle-gpu"),
+        (SMI.replace("12.4", "10.2"), None, "paddlepaddle"),  # a driver too old for every GPU build
+    ],
+)
+def test_advice_where_paddle_is_missing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, cuda: str | None, package: str
+) -> None:
+    fake_smi(monkeypatch, text)
+    monkeypatch.delenv("PADDLE_CUDA", raising=False)
+    if cuda is not None:
+        monkeypatch.setenv("PADDLE_CUDA", cuda)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", "")
+    missing = ModuleNotFoundError("No module named 'paddle'", name="paddle")
+    begins = f"PaddlePaddle is not installed; install it with `{tmp_path / 'python'} -m pip install"
+    assert str(wheels.missing_paddle(missing)).startswith(f'{begins} "{package}>=3.3,<3.4"')
+    (tmp_path / "python").write_text("#!/bin/sh\n")
+    (tmp_path / "python").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert f'`python -m pip install "{package}>=' in str(wheels.missing_paddle(missing))
+
+
+def test_other_missing_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older PaddlePaddle may lack a module; what does not belong to it is nothing that its wheel would mend."""
+    fake_smi(monkeypatch, "", "")
+    part = ModuleNotFoundError("No module named 'paddle.pir'", name="paddle.pir")
+    assert str(wheels.missing_paddle(part)).startswith("the installed PaddlePaddle has no module paddle.pir; install ")
+    for name in ("paddlenlp", "numpy", None):
+        assert wheels.missing_paddle(ModuleNotFoundError("x", name=name)) is None

@@ -102,7 +102,7 @@ def test_cpu_wheel(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fleetrun.plan(["--nproc_per_node", "2", "train.py"], {})[1]["MKL_NUM_THREADS"] == "4"
     assert "MKL_NUM_THREADS" not in fleetrun.plan(["train.py"], {"OMP_NUM_THREADS": "1"})[1]
     monkeypatch.setattr(fleetrun, "installed_wheels", dict)
-    with pytest.raises(UserError, match=r"PaddlePaddle is not installed; install it with `python -m pip install "):
+    with pytest.raises(UserError, match=r"PaddlePaddle is not installed; install it with `\S+ -m pip install "):
         fleetrun.plan(["train.py"], {})
 
 
