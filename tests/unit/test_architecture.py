@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+from helpers.imports import circles, climbs, import_graph, imports_of, modules_of
 from helpers.paths import ROOT
 from helpers.source_scan import unsafe_reads
 
@@ -18,6 +19,19 @@ FORBIDDEN = {
     "propeller": {"reader", "ernie_paddle", "torch", "tokenizers", "sentencepiece", "jieba"},
     "ernie_paddle": {"torch"},
 }
+FLOORS = (
+    "models",
+    "objectives",
+    "checkpoints",
+    "generation",
+    "pretraining",
+    "finetune",
+    "jobs",
+    "benchmarks",
+    "tables",
+    "cli",
+)
+"""The sub-packages of ernie_paddle from the ground up: each may import from those before it, and from itself."""
 LANGUAGE = re.compile(
     r"tokens?|tokeni[sz]\w*|sentences?|mask[-_ ]?lms?|mlms?|vocab\w*|subwords?|wordpiece\w*", re.IGNORECASE
 )
@@ -27,20 +41,6 @@ def sources(package: str) -> list[Path]:
     found = sorted((ROOT / package).rglob("*.py"))
     assert found, f"no source under {package}"
     return found
-
-
-def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """(line, top package) of every import, wherever it stands, and of imports by name."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name.split(".")[0]) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            yield node.lineno, node.module.split(".")[0]
-        elif isinstance(node, ast.Call) and node.args:
-            name = getattr(node.func, "attr", getattr(node.func, "id", ""))
-            argument = node.args[0]
-            if name in ("import_module", "__import__") and isinstance(argument, ast.Constant):
-                yield node.lineno, str(argument.value).split(".")[0]
 
 
 def words_of(tree: ast.AST) -> Iterator[tuple[int, str]]:
@@ -70,10 +70,78 @@ def test_arrows_go_one_way(package: str) -> None:
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
         for path in sources(package)
-        for line, name in imports(ast.parse(path.read_text(encoding="utf-8")))
-        if name in FORBIDDEN[package]
+        for line, name in imports_of(ast.parse(path.read_text(encoding="utf-8")))
+        if name.split(".")[0] in FORBIDDEN[package]
     ]
     assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def graph() -> dict[str, dict[str, int]]:
+    """Who imports whom among all modules, wherever in a file the import stands."""
+    return import_graph(modules_of(ROOT, PACKAGES))
+
+
+def test_nothing_imports_in_a_circle(graph: Mapping[str, Mapping[str, int]]) -> None:
+    assert len(graph) > 250
+    assert circles(graph) == []
+
+
+def test_the_floors_keep_their_order(graph: Mapping[str, Mapping[str, int]]) -> None:
+    rooms = {path.name for path in (ROOT / "ernie_paddle").iterdir() if (path / "__init__.py").is_file()}
+    assert rooms <= set(FLOORS), "a new sub-package needs its floor"
+    assert climbs(graph, "ernie_paddle", FLOORS) == []
+
+
+def test_planted_violations_are_found(tmp_path: Path) -> None:
+    """A circle through a late import and a typing import, a way up through a name, and a forbidden package."""
+    files = {
+        "one/__init__.py": "",
+        "one/a.py": "from one import b\n",
+        "one/b.py": "def late():\n    from one.c import d\n",
+        "one/c.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from one.a import x\n",
+        "one/low/__init__.py": "",
+        "one/low/e.py": "import importlib\n\n\ndef f():\n    return importlib.import_module('one.high.g')\n",
+        "one/high/__init__.py": "",
+        "one/high/g.py": "import one.low.h\nimport paddle.nn\n",
+        "one/low/h.py": "",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    modules = modules_of(tmp_path, ["one"])
+    graph = import_graph(modules)
+    assert circles(graph) == [["one.a", "one.b", "one.c"]]
+    assert climbs(graph, "one", ("low", "high")) == ["one.low.e:5 imports one.high.g"]
+    assert climbs(graph, "one", ("high", "low")) == ["one.high.g:1 imports one.low.h"]
+    outside = imports_of(ast.parse(files["one/high/g.py"]))
+    assert [name for _, name in outside if name.split(".")[0] in FORBIDDEN["reader"]] == ["paddle.nn"]
+
+
+UNMATCHED = {
+    "tests/unit/reader/test_imports.py": "all modules of the reader",
+    "tests/unit/test_architecture.py": "all sources",
+    "tests/unit/test_project_files.py": "files of the repository",
+    "tests/unit/test_run_sh.py": "run.sh",
+    "tests/unit/test_source_scan.py": "a helper of the tests",
+}
+"""Tests of no one module, and what they are about."""
+
+
+def test_tests_lie_where_their_source_lies() -> None:
+    """`tests/unit/a/b/test_c.py` and `tests/unit/a/b/test_c_d.py` are about `a/b/c.py` of a package."""
+    roots = {"reader": ROOT, "propeller": ROOT, "bench": ROOT}
+    lost = []
+    for path in sorted((ROOT / "tests" / "unit").rglob("test_*.py")):
+        parts = path.relative_to(ROOT / "tests" / "unit").parts
+        base = roots.get(parts[0], ROOT / "ernie_paddle")
+        folder = base.joinpath(*parts[:-1])
+        subject = path.stem.removeprefix("test_")
+        sources = [file.stem for file in folder.glob("*.py")] if folder.is_dir() else []
+        named = any(subject == stem or subject.startswith(f"{stem}_") for stem in sources)
+        if not named and str(path.relative_to(ROOT)) not in UNMATCHED:
+            lost.append(str(path.relative_to(ROOT)))
+    assert lost == []
 
 
 def test_propeller_knows_no_language() -> None:
@@ -114,7 +182,7 @@ def test_nothing_unpickles_or_evaluates() -> None:
 
 def test_the_checks_themselves_find_what_they_look_for() -> None:
     tree = ast.parse("def f():\n    import paddle.nn\n    importlib.import_module('reader.tokenizers.vocab')\n")
-    assert list(imports(tree)) == [(2, "paddle"), (3, "reader")]
+    assert list(imports_of(tree)) == [(2, "paddle.nn"), (3, "reader.tokenizers.vocab")]
     named = ast.parse("'''About sentences.'''\nclass TokenCount:\n    n_tokens = mask_lm(vocab_size=1)\n")
     assert sorted(word.lower() for _, text in words_of(named) for word in language_words(text)) == [
         "mask lm",
