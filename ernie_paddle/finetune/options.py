@@ -16,13 +16,6 @@ from propeller.run.lr import Kind as Schedule
 PRECISIONS = ("float32", "bfloat16", "float16")
 USUAL_TYPE = "classification"
 
-_DATA = (
-    Option("train", str, REQUIRED, "training table"),
-    Option("dev", str, REQUIRED, "development table; decides which checkpoint is best"),
-    Option("type", str, USUAL_TYPE, "task type; `--type X --help` lists its options", tuple(sorted(TASK_TYPES))),
-    Option("format", str, "auto", "format of the tables; auto goes by the extension", FORMATS),
-    Option("skip_unusable", bool, False, "leave out rows that cannot be used, and say how many"),
-)
 _MODEL = (
     Option("model", Path, None, "checkpoint to start from; none: random weights of --size"),
     Option("size", str, "small", "without --model: tiny, small, base, large, or a name in configs/arch"),
@@ -85,6 +78,18 @@ _RUNNING = (
 )
 
 
+def _data_options() -> tuple[Option, ...]:
+    """The options of the tables; the types that may be chosen are looked up when they are asked for."""
+    types = tuple(sorted(TASK_TYPES))
+    return (
+        Option("train", str, REQUIRED, "training table"),
+        Option("dev", str, REQUIRED, "development table; decides which checkpoint is best"),
+        Option("type", str, USUAL_TYPE, "task type; `--type X --help` lists its options", types),
+        Option("format", str, "auto", "format of the tables; auto goes by the extension", FORMATS),
+        Option("skip_unusable", bool, False, "skip rows that cannot be used, and report how many"),
+    )
+
+
 def option_groups(type: str) -> dict[str, tuple[Option, ...]]:
     """The options of fine-tuning for a task type, by the title of their group: the shared ones, and the type's own.
 
@@ -92,7 +97,7 @@ def option_groups(type: str) -> dict[str, tuple[Option, ...]]:
         UserError: there is no such type.
     """
     own = task_class(type).options
-    return {"data": _DATA, type: own, "model": _MODEL, "training": _TRAINING, "running": _RUNNING}
+    return {"data": _data_options(), type: own, "model": _MODEL, "training": _TRAINING, "running": _RUNNING}
 
 
 def options_of(type: str) -> list[Option]:
