@@ -1,4 +1,4 @@
-"""`run.sh glue` as a person uses it: tasks that are there, a report, a submission, and nothing done twice."""
+"""`ernie benchmarks glue` as a person uses it: tasks that are there, a report, a submission, and nothing done twice."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_paddle.cli.benchmarks import main
+from ernie_paddle.cli.main import main
 
 
 def glue(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +83,7 @@ def test_a_suite_from_data_to_submission(
     # What other commands finished in this folder stays in the report and the submission, whatever its options.
     shutil.rmtree(folder / "out" / "runs" / "CoLA")
     cola = [*usual, "--seeds", "1", "--tasks", "cola", "--set", "lr=2e-3"]
-    assert main(["glue", *cola]) == 0
+    assert main(["benchmarks", "glue", *cola]) == 0
     report = (folder / "out" / "results.md").read_text()
     assert "| model | CoLA MCC | MNLI acc. |" in report
     assert ("--lr 2e-3 " in report, "--lr 0.001 " in report) == (True, True)
@@ -94,29 +94,29 @@ def test_a_suite_from_data_to_submission(
     whole = plan.read_text()
     plan.write_text(whole[:20])
     capsys.readouterr()
-    assert main(["glue", *cola]) == 0
+    assert main(["benchmarks", "glue", *cola]) == 0
     assert f"MNLI: what an earlier command did does not count: {plan.relative_to(folder)} is damaged" in (
         capsys.readouterr().err
     )
     plan.write_text(whole)
 
     # Other settings or other data are other runs; another test table is answered anew.
-    assert main(["glue", *usual, "--seeds", "2", "--set", "lr=0.1"]) == 2
+    assert main(["benchmarks", "glue", *usual, "--seeds", "2", "--set", "lr=0.1"]) == 2
     assert "made with other settings (options was" in capsys.readouterr().err
     test = folder / "data" / "CoLA" / "test.tsv"
     test.write_text("".join(test.read_text().splitlines(True)[:4]))
-    assert main(["glue", *cola]) == 0
+    assert main(["benchmarks", "glue", *cola]) == 0
     with zipfile.ZipFile(folder / "out" / "submission.zip") as archive:
         assert len(archive.read("CoLA.tsv").splitlines()) == 4
     train = folder / "data" / "CoLA" / "train.tsv"
     train.write_text(train.read_text() + "src\t1\t\tone more\n")
-    assert main(["glue", *cola]) == 2
+    assert main(["benchmarks", "glue", *cola]) == 2
     assert "out/vocab was made from other text (CoLA); to use it all the same give --vocab" in capsys.readouterr().err
-    assert main(["glue", *cola, "--vocab", "out/vocab"]) == 2
+    assert main(["benchmarks", "glue", *cola, "--vocab", "out/vocab"]) == 2
     assert "made with other settings (data was" in capsys.readouterr().err
     other = ["--data_dir", "data", "--output_dir", "out", "--tasks", "cola", "--size", "quickstart", "--seeds", "1"]
     shutil.rmtree(folder / "out" / "runs" / "CoLA")
-    assert main(["glue", *other, "--vocab", "out/vocab", "--set", "epochs=1"]) == 0
+    assert main(["benchmarks", "glue", *other, "--vocab", "out/vocab", "--set", "epochs=1"]) == 0
     said = "MNLI: what an earlier command did does not count: nothing of it was finished from this model"
     assert said in capsys.readouterr().err
     assert said in (folder / "out" / "results.md").read_text()
@@ -141,7 +141,7 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         ("--data_dir", "data", "--gpus", "0-1"): "--gpus 0-1: device 0 is not visible; visible: none",
         ("--data_dir", "data", "--model", "nowhere"): "nowhere",
     }.items():
-        assert main(["glue", *arguments, "--output_dir", "elsewhere"]) == 2
+        assert main(["benchmarks", "glue", *arguments, "--output_dir", "elsewhere"]) == 2
         last = capsys.readouterr().err.splitlines()
         assert said in last[-1], (arguments, last)
         if not arguments:

@@ -246,7 +246,11 @@ def test_mistakes_are_one_line_and_exit_2(
     start = write_pretrained(tmp_path / "start")
     train = str(write_choices(tmp_path / "train.csv", 9, 0))
     arguments = ["finetune", "--model", str(start), "--train", train, "--dev", train, "--output", str(tmp_path / "run")]
-    assert main([*arguments, *options.split()]) == 2
+    try:
+        code = main([*arguments, *options.split()])
+    except SystemExit as end:  # an option that the task type does not have
+        code = int(end.code or 0)
+    assert code == 2
     lines = capsys.readouterr().err.splitlines()
     assert lines[-1].startswith("ernie finetune: ")
     assert message in lines[-1]

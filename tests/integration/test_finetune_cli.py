@@ -100,7 +100,10 @@ def test_evaluate_looks_at_its_output_first_and_takes_a_label_of_another_name(
     assert json.loads(report.read_text())["model"] == pytest.approx(best, abs=1e-5)
     for option in ("choices", "spans"):
         assert main([*evaluate, str(renamed), f"--{option}", "a:b,c:d"]) == 2
-        assert f"--{option} has no meaning here: the model's task has no such setting" in capsys.readouterr().err
+        assert (
+            f"--{option} has no meaning here: the model's task, classification, has no such setting"
+            in capsys.readouterr().err
+        )
 
 
 def test_predictions_of_checkpoint_and_export_agree(trained: Trained, capsys: pytest.CaptureFixture[str]) -> None:

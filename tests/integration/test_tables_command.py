@@ -1,4 +1,4 @@
-"""`run.sh tables` on Python's own manual, at the smallest size: interrupted, continued, read back."""
+"""`ernie tables` on Python's own manual, at the smallest size: interrupted, continued, read back."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ernie_paddle.cli.main import main
 from helpers.paths import ROOT, environment
 
 SIZE = """
@@ -101,11 +102,9 @@ def test_a_table_is_interrupted_and_continued(tmp_path: Path) -> None:
 def test_mistakes_are_one_line(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from ernie_paddle.cli.tables import main
-
     monkeypatch.chdir(tmp_path)
     try:
-        code = main(words)
+        code = main(["tables", *words])
     except SystemExit as end:
         code = int(end.code or 0)
     assert code == 2
