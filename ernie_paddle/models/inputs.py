@@ -13,12 +13,14 @@ from propeller.graph.inputs import Input
 _V = TypeVar("_V")
 
 
-def _tokens(name: str) -> Input:
+def tokens_input(name: str) -> Input:
+    """An input with one whole number for each token, int64 [B, T]."""
     return Input(name, (None, None), "int64")
 
 
-INPUT_IDS, SEGMENT_IDS, POSITION_IDS = _tokens("input_ids"), _tokens("segment_ids"), _tokens("position_ids")
-TASK_IDS, ATTENTION_MASK = _tokens("task_ids"), _tokens("attention_mask")
+INPUT_IDS, SEGMENT_IDS, POSITION_IDS, TASK_IDS, ATTENTION_MASK = (
+    tokens_input(name) for name in ("input_ids", "segment_ids", "position_ids", "task_ids", "attention_mask")
+)
 
 ENCODER_INPUTS = (INPUT_IDS, SEGMENT_IDS, POSITION_IDS, TASK_IDS, ATTENTION_MASK)
 """Everything that ``Encoder`` takes, int64 [B, T] each, by the names of its arguments."""

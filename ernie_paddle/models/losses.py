@@ -5,6 +5,7 @@ Shape suffixes: M labels (or rows), K classes.
 
 from __future__ import annotations
 
+import paddle
 from paddle.nn import functional as F
 
 from ernie_paddle.models.forms import Value
@@ -22,6 +23,25 @@ def cross_entropy_sum(logits_MK: Value, labels_M: Value, ignore: int = IGNORE) -
         float32, shape [].
     """
     return F.cross_entropy(logits_MK.astype("float32"), labels_M, ignore_index=ignore, reduction="sum")
+
+
+def smoothed_cross_entropy(logits_MK: Value, labels_M: Value, smoothing: float) -> Value:
+    """Cross-entropy with the target (1 - e) · onehot + e / K (Szegedy et al. 2016, section 7), for each row.
+
+    Args:
+        logits_MK: [..., K].
+        labels_M: int64 [...], in [0, K); there is no label to ignore.
+        smoothing: e, at least 0 and below 1.
+
+    Returns:
+        float32 [...], in nats.
+    """
+    logits_MK = logits_MK.astype("float32")
+    exact_M = F.cross_entropy(logits_MK, labels_M.unsqueeze(-1), reduction="none").squeeze(-1)
+    if smoothing == 0:
+        return exact_M
+    spread_M = paddle.logsumexp(logits_MK, axis=-1) - logits_MK.mean(axis=-1)
+    return (1.0 - smoothing) * exact_M + smoothing * spread_M
 
 
 def correct_sum(logits_MK: Value, labels_M: Value) -> Value:
