@@ -41,7 +41,7 @@ def test_columns_and_language_are_those_of_training_everywhere(
     assert main(["finetune", *arguments, *columns, "--where", "language=zh"]) == 0
     said = capsys.readouterr().err
     assert "to train on: 64 rows (taken whole: no column language)" in said
-    assert "to evaluate on: 20 rows (40 passed over: language is not zh)" in said
+    assert "to evaluate on: 20 rows (40 skipped: language is not zh)" in said
     assert main(["export", "--model", str(run), "--output", str(exported)]) == 0
 
     def evaluated(data: Path, *options: str) -> dict[str, float]:
