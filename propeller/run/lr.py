@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of the step. Step 1 is the first update; nothing is remembered between steps."""
+"""Schedules of the learning rate, as pure functions of the step without state. Step 1 is the first update."""
 
 from __future__ import annotations
 
