@@ -276,7 +276,7 @@ def test_one_damaged_tag_in_the_training_data(tmp_path: Path, tokenizer: Tokeniz
     """It is refused with its place, and does not turn the recognition of entities into plain labels."""
     sentences = [[("anna", "B-PER"), ("is", "O")], [("in", "O"), ("bonnx", tag)], [("bonnx", "I-LOC"), ("is", "O")]]
     path = write_conll(tmp_path / "t.conll", sentences)
-    with pytest.raises(DataError, match=r"t\.conll:4: token 2 \('bonnx'\): (its tag is empty|'-?ORG' is not a tag like)"):
+    with pytest.raises(DataError, match=r"t\.conll:4: token 2 \('bonnx'\): (its tag is empty|'-?ORG' is not a tag)"):
         Labelling.from_options(options(path)).read(path, tokenizer, labelled=True, strict=True)
     task = Labelling.from_options(options(path, skip_unusable=True))
     assert task.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]
