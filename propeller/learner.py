@@ -56,10 +56,10 @@ class Learner:
         """Join the other ranks, if any, and check that the device can compute in the precision.
 
         Args:
-            optimizer: how parameters are updated.
+            optimizer: configuration of the optimizer.
             precision: mixed precision; None for float32.
             seed: seed of the initial parameters and of all dropout; the same on every rank.
-            rules: which parameters are decayed, and ratios of their learning rates; None for the defaults.
+            rules: rules for weight decay and for ratios of learning rates of parameters; None for the defaults.
 
         Raises:
             UserError: Paddle is too old or has PIR off, or the device cannot compute in this precision.

@@ -16,7 +16,7 @@ class LrConfig:
     """A schedule of the learning rate.
 
     Attributes:
-        kind: what happens after warmup. "linear" and "cosine" fall to exactly 0 at ``total_steps``; "noam" falls
+        kind: shape after warmup. "linear" and "cosine" fall to exactly 0 at ``total_steps``; "noam" falls
             with the inverse square root of the step (Vaswani et al. 2017, section 5.3, scaled so that its peak is
             ``peak``); "constant" stays.
         peak: the highest rate, reached at step ``warmup_steps`` (at step 1 where warmup is 0 or 1).

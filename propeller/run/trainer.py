@@ -96,7 +96,7 @@ class TrainerOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
         step: the last step done.
@@ -122,7 +122,7 @@ Changes = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 
 
 def setting_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two sets of settings, flat, by dotted keys: "lr was 0.1 and is 0.2", and so on."""
+    """The differences between flat settings with dotted keys, a phrase each, such as "lr was 0.1 and is 0.2"."""
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in changed]
 
@@ -138,7 +138,7 @@ class Trainer:
         identity: JSON-able settings that determine the result; a folder with a run of another identity is refused.
         documents: JSON documents that every checkpoint holds, by file name.
         files: function that opens further files that every checkpoint holds, by file name.
-        options: how the run is carried out.
+        options: options of the run.
         watch: the metric that chooses the best checkpoint and may end the run early.
         memory: further state that is saved with each checkpoint and restored on resume: name -> object with
             ``state()`` and ``restore(state)``.

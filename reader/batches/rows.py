@@ -27,7 +27,7 @@ _BLOCK_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class RowLayout:
-    """How the texts of a row are joined: [CLS] A [SEP] B [SEP] … [SEP].
+    """The layout of the texts of a row: [CLS] A [SEP] B [SEP] … [SEP].
 
     Attributes:
         separators: number of [SEP] between two texts: 1 (BERT, ERNIE), or 2 (ERNIE-M and XLM-R). One [SEP] follows the

@@ -87,7 +87,7 @@ def carry_out(job: Job, make: Callable[[Workspace], Made], *, overwrite: bool) -
     """Prepare a corpus, or recognise that it is finished already.
 
     Args:
-        job: what to prepare.
+        job: the preparation to carry out.
         make: makes the shards inside the workspace.
         overwrite: replace a finished corpus made with other settings.
 

@@ -200,4 +200,4 @@ def _remove_if_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        return  # not there, or somebody else's files are in it
+        return  # the folder does not exist, or holds files of other programs

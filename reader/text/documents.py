@@ -160,7 +160,7 @@ def _parse_jsonl(block: Block, lines: list[str | None], report: SkipReport, lang
         sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
         starts = list(accumulate(len(paragraph) for paragraph in paragraphs))[:-1]
         if "\\ud" in line or "\\uD" in line:
-            # Halves of surrogate pairs are no characters; nothing after this can encode them.
+            # Halves of surrogate pairs are not characters, and cannot be encoded later.
             sentences = [_SURROGATE.sub("\ufffd", sentence) for sentence in sentences]
         if not sentences:
             report.add("document without sentences", where)

@@ -68,7 +68,7 @@ class SentencePieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
         """Tokens of each text."""
-        # Halves of surrogate pairs cannot be handed to the library.
+        # The library cannot take halves of surrogate pairs.
         texts = [text if text.isascii() else _SURROGATE.sub("\ufffd", text) for text in texts]
         rows = self.library.encode(texts, out_type=int, num_threads=1) if texts else []
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)

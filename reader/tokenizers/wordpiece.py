@@ -233,7 +233,7 @@ class WordPieceTokenizer:
         cut = [_WORDS.findall(chunk) for chunk in new]
         words = self._words
         unknown = list({word: None for chunk in cut for word in chunk if word not in words})
-        # Halves of surrogate pairs cannot be handed to the library; like U+FFFD they are no text and give no token.
+        # The library cannot take halves of surrogate pairs; like U+FFFD they are not text and give no token.
         sound = [_SURROGATE.sub("\ufffd", word) for word in unknown]
         for word, encoding in zip(unknown, self.library.encode_batch(sound, add_special_tokens=False), strict=True):
             words[word] = _pack(word, encoding)
