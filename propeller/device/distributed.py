@@ -1,7 +1,7 @@
 """Data parallelism over the processes that a launcher started: roles, collectives in the graph, and a host store.
 
 Gradients are summed inside the Program, between the backward pass and the update, over NCCL on GPUs and gloo on CPUs.
-Fleet assigns the ranks; its distributed optimizer cannot build PIR Programs (Paddle 3.3), so it is not used.
+Fleet assigns the roles; its distributed optimizer cannot build PIR Programs (Paddle 3.3), so it is not used.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Where:
             if other is None:
                 yield row
             else:
-                problem = f"passed over: {self.column} is {other!r}, not {self.value!r}"
+                problem = f"skipped: {self.column} is {other!r}, not {self.value!r}"
                 yield Row(row.line, problem=problem, part=row.part)
 
 

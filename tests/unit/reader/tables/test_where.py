@@ -51,7 +51,7 @@ def test_no_row_is_lost_or_counted_twice(rows: list[Row]) -> None:
     others = [row for row in rows if row.cells.get("l") == "de"]
     assert taken == [row for row in rows if row not in others]
     marked = list(where.marked(rows))
-    assert [row.problem.startswith("passed over: l is 'de', not 'zh'") for row in marked] == [r in others for r in rows]
+    assert [row.problem.startswith("skipped: l is 'de', not 'zh'") for row in marked] == [r in others for r in rows]
     assert (f"{len(others)} skipped: l is not zh" in selection.describe()) == (bool(others) or Row(1, {}) not in rows)
     assert ("no column l" in selection.describe()) == (Row(1, {}) in rows)
     assert list(Selection(rows, None)) == rows
