@@ -1,4 +1,4 @@
-"""Errors about configurations and runs that a person can put right."""
+"""Errors in configurations and runs that the user can correct."""
 
 
 class UserError(ValueError):

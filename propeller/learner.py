@@ -1,9 +1,9 @@
-"""The Learner: trains, evaluates and infers what Programs are specified for, over shared parameters.
+"""The Learner: trains and evaluates tasks, and infers with them, over shared parameters.
 
-It owns one scope of variables, and for each specification (a task, in its messages) up to five Programs over it (see
-``propeller.graph.programs``), each built when it is first needed. Nothing in it is random but through seeds derived
-from (seed, purpose, step, micro-batch, rank), set before every run: so the state of a run is its variables and a few
-counters.
+The Learner owns one scope of variables and, for each task (a ProgramSpec), up to five Programs over this scope (see
+``propeller.graph.programs``), each built at its first use. All randomness comes from seeds derived from (seed, purpose,
+step, micro-batch, rank), which are set before every execution of a Program. So the state of a run is its variables and
+a few counters.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Learner:
     Attributes:
         step: number of training steps done, skipped ones included.
         skipped: number of steps whose update was skipped because the gradient was not finite.
-        skipped_in_a_row: how many of the last steps were skipped without a finite one between.
-        variables: the scope that all Programs share.
-        executor: runs them.
+        skipped_in_a_row: number of skipped steps since the last finite step.
+        variables: the variables that all Programs share.
+        executor: runs the Programs.
     """
 
     def __init__(
@@ -53,13 +53,13 @@ class Learner:
         seed: int,
         rules: ParameterRules | None = None,
     ) -> None:
-        """Join the other processes, if any, and check that the device can do what is asked.
+        """Join the other ranks, if any, and check that the device can compute in the precision.
 
         Args:
-            optimizer: how parameters are updated.
+            optimizer: configuration of the optimizer.
             precision: mixed precision; None for float32.
-            seed: of the initial parameters and of all dropout; the same on every rank.
-            rules: which parameters are decayed, and ratios of their learning rates; None for the defaults.
+            seed: seed of the initial parameters and of all dropout; the same on every rank.
+            rules: rules for weight decay and for ratios of learning rates of parameters; None for the defaults.
 
         Raises:
             UserError: Paddle is too old or has PIR off, or the device cannot compute in this precision.
@@ -85,10 +85,10 @@ class Learner:
     # ------------------------------------------------------------------------------------------------ tasks, Programs
 
     def add(self, spec: ProgramSpec) -> None:
-        """Make a specification known. Its Programs are built at their first use.
+        """Add a task. Its Programs are built at their first use.
 
         Raises:
-            UserError: there is a task of this name already.
+            UserError: there is a task of the same name already.
         """
         if spec.name in self._specs:
             raise UserError(f"there are two tasks called {spec.name!r}")
@@ -98,14 +98,14 @@ class Learner:
         """The task called ``name``.
 
         Raises:
-            UserError: there is none.
+            UserError: there is no such task.
         """
         if name not in self._specs:
             raise UserError(f"there is no task {name!r}; known are {sorted(self._specs)}")
         return self._specs[name]
 
     def program(self, task_name: str, kind: Kind) -> Built:
-        """The Program of one kind of a task, built if it is not yet; its parameters exist when this returns."""
+        """The Program of one kind of a task, built at its first use; its parameters exist when this returns."""
         key = (task_name, kind)
         if key not in self._built:
             built = build(self.spec(task_name), kind, self.optimizer, self.rules, self.precision, self.variables)
@@ -129,18 +129,18 @@ class Learner:
     # -------------------------------------------------------------------------------------------------------- running
 
     def train_step(self, task_name: str, micro_batches: Sequence[Feed], lr: float) -> StepResult:
-        """One update from this rank's micro-batches, which are cut from the global batch in any way.
+        """One update from this rank's micro-batches; the global batch may be divided into micro-batches in any way.
 
-        Ranks may have different numbers of micro-batches, but each at least one, and the same task.
+        All ranks train the same task. They may have different numbers of micro-batches, but each has at least one.
 
         Args:
-            task_name: what to train.
-            micro_batches: arrays by input name; the last one's run also sums over ranks and updates.
+            task_name: name of the task to train.
+            micro_batches: arrays by input name; the Program of the last one also sums over ranks and updates.
             lr: learning rate of this update.
 
         Raises:
-            UserError: an unknown task, no micro-batch, an array missing or of another dtype or shape than declared,
-                a learning rate that is negative or not finite; or ranks disagree about the task.
+            UserError: the task is unknown, there is no micro-batch, an array is missing or has another dtype or shape
+                than declared, the learning rate is negative or not finite, or ranks train different tasks.
         """
         spec = self.spec(task_name)
         if not micro_batches:
@@ -181,13 +181,13 @@ class Learner:
     def evaluate(self, task_name: str, batches: Iterable[Feed]) -> dict[str, float]:
         """Means over all labels of all batches of all ranks, without dropout, with the current parameters.
 
-        Ranks may have different numbers of batches, even none; every rank must call it.
+        Ranks may have different numbers of batches, even none; every rank must call this method.
 
         Returns:
             "loss" (weighted as in training), "<term>", "<term>_accuracy" where the term has hits, "<term>_count".
 
         Raises:
-            UserError: as ``train_step``; or there is not a single label in all.
+            UserError: the task is unknown, a batch is unusable as in ``train_step``, or no batch has a label.
         """
         spec = self.spec(task_name)
         built = self.program(task_name, "eval")
@@ -201,19 +201,20 @@ class Learner:
             sums[size:] += [spec.input(name).count(feed[name]) for name in labels]
         sums = distributed.sum_over_ranks(sums)
         if not sums[size:].any():
-            raise UserError(f"task {task_name!r}: the evaluation data holds not a single label")
+            raise UserError(f"task {task_name!r}: the evaluation data has no labels")
         mean = means(built.terms, sums[:size], sums[size:])
         counts = {f"{name}_count": float(count) for name, count in mean.counts.items()}
         return {"loss": mean.loss, **mean.losses, **mean.metrics, **counts}
 
     def infer(self, task_name: str, batch: Feed, *, draw: int = 0) -> dict[str, np.ndarray]:
-        """Outputs of a task whose forward returns them by name, with the current parameters, without dropout.
+        """The outputs by name of a task whose forward returns outputs, with the current parameters, without dropout.
 
-        It may be called between training steps, and changes nothing. Random operators in the graph (sampling) depend
-        on (seed, step, draw, rank) alone; give each call of a step its own ``draw``.
+        The method may be called between training steps, and changes nothing. Random operators in the graph (sampling)
+        depend on (seed, step, draw, rank) alone; give each call within a step its own ``draw``.
 
         Raises:
-            UserError: as ``train_step``; or the task's forward returns losses.
+            UserError: the task is unknown, the batch is unusable as in ``train_step``, or the task's forward returns
+                losses.
         """
         built = self.program(task_name, "infer")
         feed = self._feed(self.spec(task_name), batch, f"task {task_name!r}")
@@ -230,12 +231,12 @@ class Learner:
     # ---------------------------------------------------------------------------------------------------------- ranks
 
     def _global_counts(self, spec: ProgramSpec, counts: list[list[float]]) -> list[float]:
-        """Labels (or their weights) of the whole step, by label input: over all micro-batches and ranks."""
+        """Number of labels (or sum of their weights) of each label input, over all micro-batches and ranks."""
         own = [sum(column) for column in zip(*counts, strict=True)]
         if distributed.world_size() == 1:
             return own
-        # The message has one length for all tasks, and says which one is meant, so that ranks that disagree get an
-        # error here and not a hanging collective of different lengths later.
+        # The message has one length for all tasks, and holds the number of the task, so that ranks that disagree get
+        # an error here and not a hanging collective of different lengths later.
         number = list(self._specs).index(spec.name)
         width = max(len(known.inputs) for known in self._specs.values())
         message = np.zeros(2 + width)
@@ -250,7 +251,7 @@ class Learner:
         return [float(value) for value in summed[2 : 2 + len(own)]]
 
     def _check_ranks(self) -> None:
-        """Before the first step, and after parameters were set: prove that all ranks hold the same bits."""
+        """Check, before the first step and after parameters were set, that all ranks hold the same bits."""
         if self._equal_on_ranks or distributed.world_size() == 1:
             return
         digests = distributed.all_gather_bytes(self.digest())
@@ -273,13 +274,13 @@ class Learner:
     # ---------------------------------------------------------------------------------------------------------- state
 
     def parameters(self) -> dict[str, np.ndarray]:
-        """Copies of all parameters (float32) of all tasks, by name; initialises those that nothing has used yet."""
+        """Copies of all parameters (float32) of all tasks, by name; parameters without a value yet are initialised."""
         return {name: self.variables.get(name) for name in self._discover()}
 
     def load_parameters(self, arrays: Mapping[str, np.ndarray]) -> LoadReport:
-        """Set the parameters that ``arrays`` names and has the shape of; the report says what did not fit.
+        """Set the parameters for which ``arrays`` has an array of the right shape; the report names the others.
 
-        The optimizer's state is left alone: load before training, and resume with ``restore``.
+        The optimizer's state is not changed: load parameters before training, and resume with ``restore``.
         """
         names = self._discover()
         report = LoadReport(unexpected=sorted(set(arrays) - set(names)))
@@ -297,20 +298,21 @@ class Learner:
         return report
 
     def adopt(self, tensors: Mapping[str, np.ndarray], precision: Mapping[str, str]) -> LoadReport:
-        """Go on from the parameters and the optimizer's state of another run, which may have had other tasks.
+        """Start from the parameters and the optimizer's state of another run, which may have had other tasks.
 
-        Parameters that it did not have keep their initial values, and their first update will be their first for Adam's
-        bias correction, too, which counts the updates of every parameter for itself. The steps begin at 0.
+        Parameters that the other run did not have keep their initial values. Adam's bias correction counts the updates
+        of each parameter separately, so the first update of these parameters counts as their first. Steps begin at 0.
 
         Args:
-            tensors: as ``state`` gives them.
-            precision: of the other run; the loss scale is taken up only in the same one.
+            tensors: arrays that ``state`` of the other run returned.
+            precision: precision of the other run; its loss scale is used only if this run has the same precision.
 
         Returns:
-            The parameters taken up, those left as they were (``missing``), and those not known (``unexpected``).
+            The parameters that were set (``matched``), those that keep their values (``missing``), and those of the
+            other run that this run does not have (``unexpected``).
 
         Raises:
-            UserError: a parameter of another shape; nothing is changed then.
+            UserError: a parameter has another shape; nothing is changed in this case.
         """
         names = self._discover()
         same = dict(precision) == {"dtype": self.precision.dtype, "level": self.precision.level}
@@ -318,8 +320,8 @@ class Learner:
         for name in set(parameters) & set(names):
             if parameters[name].shape != self.variables.shapes[name]:
                 raise UserError(
-                    f"parameter {name!r} has shape {parameters[name].shape} in the run to continue, here "
-                    f"{self.variables.shapes[name]}; give the tasks that need it the same settings as there"
+                    f"parameter {name!r} has shape {parameters[name].shape} in the run to start from, but here "
+                    f"{self.variables.shapes[name]}; give the tasks that use it the same settings as in that run"
                 )
         report = LoadReport(unexpected=sorted(set(parameters) - set(names)))
         for name in names:
@@ -332,19 +334,19 @@ class Learner:
         return report
 
     def state(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Everything that a bit-identical resume needs, between two steps: arrays by name, and a JSON-able document.
+        """The state between two steps that a bit-identical resume needs: arrays by name, and a JSON-able document.
 
-        Parameters go by their names; the other arrays have an '@' in theirs.
+        The arrays of parameters have the names of the parameters; the names of all other arrays contain '@'.
         """
         self._discover()
         counters = {"step": self.step, "skipped": self.skipped, "skipped_in_a_row": self.skipped_in_a_row}
         return export_state(self.variables, self.seed, self.precision, counters)
 
     def restore(self, tensors: Mapping[str, np.ndarray], meta: Mapping[str, Any]) -> None:
-        """Take up what ``state`` returned, in a Learner with the same tasks, seed and precision.
+        """Restore the state that ``state`` returned, in a Learner with the same tasks, seed and precision.
 
         Raises:
-            UserError: the state is of another seed, precision or set of parameters; nothing is changed then.
+            UserError: the state has another seed, precision or set of parameters; nothing is changed in this case.
         """
         counters = import_state(self.variables, self._discover(), self.seed, self.precision, tensors, meta)
         self.step, self.skipped = counters["step"], counters["skipped"]

@@ -1,4 +1,4 @@
-"""What the Learner reports: of a training step, and of loading parameters."""
+"""The results that the Learner returns for a training step and for loading parameters."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from propeller.graph.programs import Terms
 
 @dataclass(frozen=True)
 class StepResult:
-    """What one training step did; all figures are those of the global batch (all micro-batches of all ranks).
+    """The result of one training step; all figures are those of the global batch (all micro-batches of all ranks).
 
     Attributes:
         step: number of this step, counted from 1.
@@ -37,13 +37,14 @@ class StepResult:
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of given arrays and of the parameters: sorted names by kind.
+    """The result of setting parameters from given arrays: lists of sorted names.
 
     Attributes:
         matched: parameters that were set.
-        missing: parameters that no array was given for; unchanged.
-        unexpected: arrays that no parameter has the name of.
-        mismatched: (name, shape of the parameter, shape of the array) where the two differ; unchanged.
+        missing: parameters without an array of their name, which are unchanged.
+        unexpected: arrays without a parameter of their name.
+        mismatched: (name, shape of the parameter, shape of the array) of parameters that are unchanged because the two
+            shapes differ.
     """
 
     matched: list[str] = field(default_factory=list)
@@ -53,7 +54,7 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every parameter was set (unexpected arrays may be left over)."""
+        """Whether every parameter was set (there may still be unexpected arrays)."""
         return not self.missing and not self.mismatched
 
 

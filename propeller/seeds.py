@@ -1,4 +1,4 @@
-"""Seeds derived from what they are for, so that no state of a generator ever has to be saved."""
+"""Seeds derived from their purpose, so that no state of a generator has to be saved."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 def derive_seed(seed: int, *purpose: int | str) -> int:
     """A seed in [1, 2^31) that depends on ``seed`` and on every item of ``purpose``, and on nothing else.
 
-    Never 0, since a Paddle operator with seed 0 draws from the shared generator instead.
+    The seed is never 0, since a Paddle operator with seed 0 draws from the shared generator instead.
     """
     text = "\x1f".join(f"{type(item).__name__}:{item}" for item in (seed, *purpose))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()

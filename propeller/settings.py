@@ -1,4 +1,4 @@
-"""Strict settings: a mapping read from YAML or JSON becomes a frozen dataclass, or one clear line says why not."""
+"""Strict settings: a mapping read from YAML or JSON becomes a frozen dataclass, or is refused with one clear line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 
 
 def unknown_name(kind: str, name: object, known: Iterable[str], where: str) -> UserError:
-    """The error for a name that does not exist, with the nearest one that does (``known`` is listed otherwise)."""
+    """The error for an unknown name; it suggests the closest valid name, or lists ``known`` if none is close."""
     names = {item.lower(): item for item in sorted(set(known))}
     near = difflib.get_close_matches(str(name).lower(), names, n=1, cutoff=0.5)
     hint = f"did you mean {names[near[0]]!r}?" if near else f"known: {', '.join(names.values()) or 'none'}"
@@ -23,14 +23,14 @@ def unknown_name(kind: str, name: object, known: Iterable[str], where: str) -> U
 
 
 def from_mapping(cls: type[_T], mapping: Mapping[str, Any], where: str) -> _T:
-    """Build the dataclass ``cls`` from ``mapping``; dataclasses inside it (also in lists and dicts) likewise.
+    """Build the dataclass ``cls`` from ``mapping``, with the dataclasses inside it (also those in lists and dicts).
 
     Values are checked against the annotations; a string is not taken for a number, except YAML's ``5e-5``,
     which YAML 1.1 reads as a string.
 
     Raises:
-        UserError: an unknown key (with the nearest key), a missing one, a value of a wrong type, or a
-            ``ValueError`` from the dataclass's ``__post_init__``. ``where`` names the file or section.
+        UserError: a key is unknown (the message suggests the closest valid one) or missing, a value has a wrong type,
+            or the dataclass's ``__post_init__`` raises a ``ValueError``. ``where`` names the file or section.
     """
     checked = _check_keys(cls, mapping, where)
     try:
@@ -51,7 +51,7 @@ def _adapter(cls: type[_T]) -> TypeAdapter[_T]:
 
 
 def _check_keys(annotation: Any, value: Any, where: str) -> Any:
-    """Walk ``value`` beside its annotation: refuse unknown keys and strings given for numbers; read ``5e-5``."""
+    """Check ``value`` against its annotation: refuse unknown keys and strings given for numbers, and read ``5e-5``."""
     if dataclasses.is_dataclass(annotation) and isinstance(annotation, type):
         if dataclasses.is_dataclass(value):
             return value

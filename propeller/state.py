@@ -1,4 +1,4 @@
-"""The state of a run as arrays and a JSON-able document, and back."""
+"""Conversion of the state of a run to arrays and a JSON-able document, and back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COUNTERS = ("step", "skipped", "skipped_in_a_row")
 def export_state(
     variables: Variables, seed: int, precision: PrecisionConfig, counters: Mapping[str, int]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Copies of all variables but the buffers, which are empty between steps; and the document beside them."""
+    """Copies of all variables except the buffers, which are empty between steps, and a document about the run."""
     names = variables.names(parameters=True) + variables.names(parameters=False)
     tensors = {name: variables.get(name) for name in names if not variables.is_buffer(name)}
     return tensors, {
@@ -37,23 +37,23 @@ def import_state(
     tensors: Mapping[str, np.ndarray],
     meta: Mapping[str, Any],
 ) -> dict[str, int]:
-    """Set all variables from a state; those of the optimizer that it does not have go back to their initial values.
+    """Set all variables from a state; variables of the optimizer that the state lacks get their initial values.
 
     Returns:
         The counters.
 
     Raises:
-        UserError: the state does not fit; nothing is changed then.
+        UserError: the state does not fit this run; nothing is changed in this case.
     """
     if meta.get("format") != FORMAT:
         raise UserError(f"saved state has format {meta.get('format')!r}, this version reads {FORMAT}")
     if meta.get("seed") != seed:
         raise UserError(
-            f"saved state is of a run with seed {meta.get('seed')!r}, this one has {seed}; use the same seed"
+            f"saved state is of a run with seed {meta.get('seed')!r}, this run has {seed}; use the same seed"
         )
     own = {"dtype": precision.dtype, "level": precision.level}
     if meta.get("precision") != own:
-        raise UserError(f"saved state is of a run in precision {meta.get('precision')}, this one has {own}")
+        raise UserError(f"saved state is of a run in precision {meta.get('precision')}, this run has {own}")
     counters = {}
     for name in COUNTERS:
         value = meta.get(name)

@@ -1,4 +1,4 @@
-"""The two types that everything passes around: variables of a graph, and arrays by name."""
+"""The two types that all modules exchange: variables of a graph, and arrays by name."""
 
 from __future__ import annotations
 
@@ -10,4 +10,4 @@ Value = Any
 """A variable of a static graph (``paddle.pir.Value``); Paddle itself is not imported for the name."""
 
 Arrays = dict[str, NDArray[Any]]
-"""Arrays by name: what a Program is fed, what it returns, what a file of tensors holds."""
+"""Arrays by name: the inputs or the outputs of a Program, or the content of a file of tensors."""

@@ -1,1 +1,1 @@
-"""Text to arrays: documents, tokenizers, shards on disk, sampling order, masking, batches. NumPy only."""
+"""From text to arrays: documents, tokenizers, shards on disk, samples, masking and batches, without Paddle."""

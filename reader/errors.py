@@ -1,4 +1,4 @@
-"""Errors about text, vocabularies and corpora that a person can put right."""
+"""Errors in texts, vocabularies and corpora that the user can correct."""
 
 
 class DataError(ValueError):

@@ -1,8 +1,8 @@
-"""What is known of each token besides its id: one byte of bits, kept beside the ids in the shards.
+"""Flags of each token: one byte of bits, stored beside the token ids in the shards.
 
-The three granularities of ERNIE 1.0/2.0's knowledge masking (basic, phrase, entity) are cuts of the same token
-sequence into units, so a unit is stored as "this token continues the unit of the one before". WORD_START says where
-words begin; a phrase or an entity is made of whole words.
+The three granularities of ERNIE 1.0/2.0's knowledge masking (basic, phrase, entity) divide the same token sequence into
+units, so a unit is stored by flags that say "this token continues the unit of the token before it". WORD_START marks
+the first token of each word; a phrase or an entity consists of whole words.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reader.errors import DataError
 
 WORD_START = 1
-"""First piece of a word. The first token of a sentence always has it."""
+"""The token is the first piece of a word. The first token of a sentence always has this flag."""
 PHRASE_CONT = 2
 """The token's word continues a phrase that an earlier word began."""
 ENTITY_CONT = 4
@@ -34,16 +34,17 @@ _CUTS = {"basic": 0, "word": 0, "phrase": PHRASE_CONT, "entity": ENTITY_CONT}
 
 
 def unit_starts(flags: NDArray[np.uint8], granularity: str) -> NDArray[np.bool_]:
-    """Where the units of a granularity begin.
+    """Mark the first token of each unit of a granularity.
 
     Args:
         flags: uint8 [N], the flags of consecutive tokens.
-        granularity: "token" (every piece for itself), "basic" (ERNIE 1.0's basic language unit: a word of English, a
-            character of Chinese), "word" (the same cut), "phrase" or "entity" (words outside of any are units too).
+        granularity: "token" (every token is a unit), "basic" (ERNIE 1.0's basic language unit: a word of English, a
+            character of Chinese), "word" (the same units), "phrase" or "entity" (a word outside of all phrases or
+            entities is a unit too).
 
     Returns:
-        bool [N]; unit k is the tokens from the k-th True up to the next. If the slice begins in the middle of a
-        unit, its first entry is False: callers that cut sequences set it themselves.
+        bool [N], True at the first token of each unit. If the slice begins in the middle of a unit, its first entry is
+        False: callers that cut sequences set this entry themselves.
 
     Raises:
         DataError: the granularity is not one of `GRANULARITIES`.

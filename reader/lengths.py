@@ -1,4 +1,4 @@
-"""To which lengths texts are cut, and the rows of a batch padded."""
+"""The lengths to which texts are truncated and the rows of a batch are padded."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ def padded_length(longest: int, multiple: int = 1, limit: int | None = None) -> 
 
 
 def truncate_pair(a: NDArray[np.int64], b: NDArray[np.int64], room: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Lengths after taking pieces from the end of the longer text, one at a time, until both fit (ties: from B).
+    """Lengths of both texts after truncation: the longer text (B at a tie) loses one token at a time until both fit.
 
     Args:
         a: lengths of the first texts, [R].
         b: lengths of the second texts, [R].
-        room: what the sum may be at most.
+        room: largest sum of the two lengths.
     """
     kept_a = np.minimum(a, np.maximum((room + 1) // 2, room - b))
     return kept_a, np.minimum(b, room - kept_a)

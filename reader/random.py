@@ -1,8 +1,9 @@
-"""Random numbers that are computed, not drawn: each is a function of a seed and of counters (epoch, sample, position…).
+"""Counter-based random numbers: each is a function of a seed and of counters (epoch, sample, position…).
 
-Nothing here has a state to save, so resuming costs nothing and the order of the work does not matter. A key is a hash
-of (seed, counters): 64 bits, one stream of numbers. `bits` gives the numbers of a stream at any positions. The mixing
-function is the finaliser of splitmix64, and the walk through a stream is splitmix64 (Steele, Lea and Flood, 2014).
+No generator has a state to save, so a run resumes at no cost and the order of computation does not matter. A key is a
+64-bit hash of (seed, counters) and names one stream of numbers; `bits` returns the numbers at any positions of a
+stream. The mixing function is the finaliser of splitmix64, and the walk through a stream is splitmix64 (Steele, Lea and
+Flood, 2014).
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def key(seed: int, *counters: Counter) -> UInts:
 
     The order of the counters matters. Two names that differ only in one integer never share a key.
     """
-    # Names begin with plain numbers as a rule: these are folded without arrays, which is ten times as fast.
+    # Most names begin with plain integers and strings; folding these without arrays is ten times as fast.
     state, done = _as_int(int(seed)), 0
     for counter in counters:
         if not isinstance(counter, (int, str)):
@@ -80,7 +81,7 @@ def uniforms(seed: int, *counters: Counter, n: int) -> Floats:
 
 
 def generator(seed: int, *counters: int | str | np.integer[Any]) -> np.random.Generator:
-    """A NumPy generator (Philox) for one stream, for what needs shuffles or special distributions; about 20 µs."""
+    """A NumPy generator (Philox) of one stream, for shuffles and special distributions; making it takes about 20 µs."""
     first = int(key(seed, *counters))
     second = int(key(seed, *counters, _SECOND_HALF))
     # Philox as a counter-based generator: all its state is this key and a counter that starts at zero.
@@ -98,7 +99,7 @@ def _as_int(counter: int | str) -> int:
 
 
 def _as_uint64(counter: Ints | int | np.integer[Any]) -> UInts:
-    """A new array of unsigned 64-bit numbers; never 0-d, as NumPy would warn of the wanted overflow of scalars."""
+    """A new array of unsigned 64-bit numbers; never 0-d, as NumPy warns about the intended overflow of scalars."""
     if isinstance(counter, int):
         return np.array([counter & _ALL], dtype=np.uint64)
     array = np.asarray(counter)

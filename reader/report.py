@@ -1,4 +1,4 @@
-"""What was left out, why and where: nothing is lost silently."""
+"""The report of skipped input: how much was skipped, why and where."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ _PLACES_KEPT = 5
 
 
 def printable(text: str) -> str:
-    """A text that any UTF-8 stream takes: the bytes of a file name that is not UTF-8 become `\\udc…`."""
+    """The text in a form that any UTF-8 stream accepts: bytes of a file name that is not UTF-8 become `\\udc…`."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class SkipReport:
-    """Counts of skipped things by reason, with the first few places of each.
+    """Counts of skipped items by reason, with the first few places of each reason.
 
-    Reports of several workers are merged in the order of the text, so that the result does not depend on timing.
+    Reports of several workers are merged in the order of the text, so that the merged report is independent of timing.
     """
 
     def __init__(self) -> None:
@@ -23,7 +23,7 @@ class SkipReport:
         self.places: dict[str, list[str]] = {}
 
     def add(self, reason: str, where: str) -> None:
-        """Counts one skipped thing; `where` is `file:line` or as near as is known."""
+        """Counts one skipped item; `where` is `file:line`, or the most precise place that is known."""
         self.counts[reason] = self.counts.get(reason, 0) + 1
         places = self.places.setdefault(reason, [])
         where = printable(where)
@@ -31,7 +31,7 @@ class SkipReport:
             places.append(where)
 
     def merge(self, other: SkipReport) -> None:
-        """Adds the counts of `other`, whose places come after this report's own."""
+        """Adds the counts of `other`; its places follow those of this report."""
         for reason, count in other.counts.items():
             self.counts[reason] = self.counts.get(reason, 0) + count
             places = self.places.setdefault(reason, [])
@@ -40,7 +40,7 @@ class SkipReport:
 
     @property
     def total(self) -> int:
-        """How many things were skipped in all."""
+        """Number of all skipped items."""
         return sum(self.counts.values())
 
     def lines(self) -> list[str]:
@@ -53,7 +53,7 @@ class SkipReport:
         return result
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-able copy, read back by `from_dict`."""
+        """A JSON-able copy, which `from_dict` reads back."""
         return {reason: {"count": count, "places": list(self.places[reason])} for reason, count in self.counts.items()}
 
     @classmethod

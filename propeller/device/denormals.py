@@ -1,8 +1,8 @@
 """Denormal numbers: below 1.2e-38, a float32 loses digits one by one, and every operation on it takes a hundred cycles.
 
-Gradients of a deep network reach that range (a thousandth of them is enough to make a matrix product ten times
-slower), and mean nothing there. The processor has a mode that takes them as zero, for each thread; threads inherit it
-from the one that starts them, so it is set before any is started.
+Gradients of a deep network reach that range, where they have no effect; a thousandth of denormal numbers is enough to
+make a matrix product ten times slower. The processor can be set, for each thread, to treat denormal numbers as zero.
+Threads inherit this mode from the thread that starts them, so it is set before any thread is started.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ARGUMENTS_ARE_ZERO = 0x0040
 
 
 def flush_denormals() -> tuple[bool, str]:
-    """Take denormal numbers as zero in this thread and in all that it will start; (done, reason)."""
+    """Treat denormal numbers as zero in this thread and in all that it starts later; returns (done, reason)."""
     if sys.platform != "linux" or platform.machine() != "x86_64" or platform.libc_ver()[0] != "glibc":
         return False, "needs glibc on Linux and an x86-64 processor"
     _let_numpy_look()
@@ -37,7 +37,7 @@ def flush_denormals() -> tuple[bool, str]:
 
 
 def _let_numpy_look() -> None:
-    """NumPy looks once for the smallest denormal of each type, and would later warn that there is none."""
+    """Let NumPy look for the smallest denormal of each type, which it does once; later it would warn to find none."""
     try:
         import numpy as np
     except ImportError:  # before installation: the doctor runs without anything

@@ -1,7 +1,7 @@
 """Data parallelism over the processes that a launcher started: roles, collectives in the graph, and a host store.
 
 Gradients are summed inside the Program, between the backward pass and the update, over NCCL on GPUs and gloo on CPUs.
-Fleet gives the roles; its own distributed optimizer cannot build PIR Programs (Paddle 3.3), so it is not used.
+Fleet assigns the roles; its distributed optimizer cannot build PIR Programs (Paddle 3.3), so it is not used.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from propeller.device import static
 from propeller.values import Value
 
 BUCKET_ELEMENTS = 16 * 1024 * 1024
-"""Most float32 elements that one all-reduce joins: few calls, yet a bounded copy (64 MiB)."""
+"""Largest number of float32 elements in one all-reduce: this makes few calls, but a bounded copy (64 MiB)."""
 
 _STORE_PREFIX = "propeller"
 
 
 class _Job:
-    """What this process knows of the others; one for each process."""
+    """The state of this process in its communication with the other ranks."""
 
     def __init__(self) -> None:
         self.store: paddle.base.core.TCPStore | None = None
@@ -34,20 +34,20 @@ _job = _Job()
 
 
 def rank() -> int:
-    """Number of this process, from 0."""
+    """Rank of this process, from 0."""
     return int(os.environ.get("PADDLE_TRAINER_ID", "0"))
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Number of ranks."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
 
 
 def init() -> None:
-    """Join the other processes (once; nothing to do for a single one). A Learner calls it by itself.
+    """Join the other ranks, if there are any and this has not been done yet. A Learner calls this function itself.
 
     Raises:
-        UserError: Paddle is too old, or its PIR is off.
+        UserError: Paddle is too old, or its PIR is switched off.
     """
     static.enable()
     if world_size() == 1 or _job.store is not None:
@@ -62,24 +62,25 @@ def init() -> None:
     if static.on_gpu():
         collective._init_parallel_env("nccl")
     else:
-        # Not by the same function: it asks for the number of a device, which a CPU worker does not have.
+        # The function above asks for the number of a device, which a CPU worker does not have.
         core.CommContextManager.create_gloo_comm_context(_job.store, "0", rank(), world_size())
 
 
 def all_gather_bytes(data: bytes) -> list[bytes]:
-    """Messages of all ranks, in order of rank. Every rank must call it; it waits for all.
+    """The messages of all ranks, in order of rank. Every rank must call this function, which waits for all ranks.
 
-    They lie in the memory of rank 0 until the second call after this one.
+    The messages stay in the memory of rank 0 until the second call after this one.
     """
     if world_size() == 1:
         return [data]
     assert _job.store is not None, "distributed.init() comes first"
     _job.messages += 1
-    # All ranks have sent the last message, so all have read the one before it. The store cannot delete, but write anew;
-    # and not after the messages are read, since rank 0 may end with the last of them, and the store with it.
+    # All ranks have sent the last message, so all have read the one before it, which is overwritten here, since the
+    # store cannot delete. This comes before the reads below, as rank 0 may end after the last read, and the store with
+    # it.
     if _job.messages > 2:
         _job.store.set(_key(_job.messages - 2, rank()), b".")
-    # The store does not tell an empty value from none yet: one byte in front makes every message non-empty.
+    # The store does not distinguish an empty value from a missing one: a byte in front makes every message non-empty.
     _job.store.set(_key(_job.messages, rank()), b"." + data)
     return [bytes(_job.store.get(_key(_job.messages, other)))[1:] for other in range(world_size())]
 
@@ -89,7 +90,7 @@ def _key(message: int, sender: int) -> str:
 
 
 def barrier() -> None:
-    """Return when all processes have come here."""
+    """Wait until all ranks have called this function."""
     all_gather_bytes(b"")
 
 
@@ -111,7 +112,7 @@ def sum_in_graph(values: Sequence[Value]) -> list[Value]:
 
 
 def _buckets(sizes: Sequence[int]) -> list[range]:
-    """Cut indices 0..n into runs of at most BUCKET_ELEMENTS elements (one that is larger stands alone)."""
+    """Cut indices 0..n into runs of at most BUCKET_ELEMENTS elements (a larger variable is a run of its own)."""
     runs: list[range] = []
     start = held = 0
     for index, size in enumerate(sizes):
@@ -125,7 +126,7 @@ def _buckets(sizes: Sequence[int]) -> list[range]:
 
 
 def sum_over_ranks(values: np.ndarray) -> np.ndarray:
-    """Element-wise sum over all ranks of a float64 vector (of the same length on each). Every rank must call it."""
+    """Element-wise sum over all ranks of a float64 vector of the same length on each; every rank must call this."""
     vector = np.ascontiguousarray(values, dtype=np.float64)
     assert vector.ndim == 1
     if world_size() == 1:
@@ -138,7 +139,7 @@ def sum_over_ranks(values: np.ndarray) -> np.ndarray:
 def _sum_program() -> tuple[paddle.static.Program, Value, paddle.static.Executor]:
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
-        # A copy: the collective works in place, and must not write into what was fed.
+        # A copy, since the collective works in place and must not write into the fed array.
         values = paddle.assign(paddle.static.data("values", [-1], "float64"))
         paddle.distributed.all_reduce(values)
     return program, values, paddle.static.Executor(static.place())

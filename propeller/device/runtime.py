@@ -1,6 +1,6 @@
 """Process settings that make Paddle fast on a CPU, applied once, before Paddle is imported.
 
-Five things cost most there:
+These settings address the five largest costs:
 
 * glibc returns every large buffer to the kernel and faults it in again at the next operator (``mallopt`` stops it);
 * the graph executor runs independent operators at the same time, and they fight for the same cores (a serial executor
@@ -10,7 +10,7 @@ Five things cost most there:
   is what MKL looks at first, and Paddle leaves it alone);
 * gradients run into denormal numbers, which are slow (``propeller.device.denormals``).
 
-``PROPELLER_TUNE=0`` turns everything off; ``PROPELLER_TUNE=1`` applies the CPU settings even where a GPU is visible.
+``PROPELLER_TUNE=0`` turns all settings off; ``PROPELLER_TUNE=1`` applies the CPU settings even where a GPU is visible.
 A variable that is already in the environment is never changed.
 """
 
@@ -47,7 +47,7 @@ _AVX512 = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: its name, the value in force, whether it is on, and why (or why not)."""
+    """One setting: its name, the value in force, whether it is on, and the reason why it is on or off."""
 
     name: str
     value: str
@@ -81,7 +81,7 @@ def cpu_flags(cpuinfo: str | None = None) -> tuple[str, frozenset[str]]:
 def mkl_cpu_type(vendor: str, flags: frozenset[str]) -> str | None:
     """The value of ``MKL_DEBUG_CPU_TYPE`` that fits the processor: 7 with AVX-512, 5 with AVX2 only, else None.
 
-    None on Intel processors too: MKL chooses well there by itself.
+    The value is None on Intel processors, too, where MKL itself chooses well.
     """
     if vendor in ("", "GenuineIntel"):
         return None
@@ -95,7 +95,7 @@ def mkl_cpu_type(vendor: str, flags: frozenset[str]) -> str | None:
 def cpu_bfloat16() -> bool:
     """Whether Paddle's matrix products in bfloat16 work on this processor: without AVX-512 they raise an exception.
 
-    True where the instruction set is not known.
+    The result is True where the instruction set is not known.
     """
     _, flags = cpu_flags()
     return not flags or flags >= _AVX512
@@ -118,7 +118,7 @@ def installed_wheels() -> dict[str, str]:
 
 
 def gpu_visible(environ: MutableMapping[str, str] | None = None) -> bool:
-    """True where an NVIDIA device is there, not hidden by ``CUDA_VISIBLE_DEVICES``, and the GPU wheel is installed."""
+    """Whether there is an NVIDIA device, ``CUDA_VISIBLE_DEVICES`` does not hide it, and the GPU wheel is installed."""
     environ = os.environ if environ is None else environ
     hidden = environ.get("CUDA_VISIBLE_DEVICES")
     if hidden is not None and hidden.strip() in ("", "-1", "none", "NoDevFiles"):
@@ -142,7 +142,7 @@ def _glibc_mallopt() -> ctypes._NamedFuncPointer | None:
 
 
 def _keep_freed_memory() -> tuple[bool, str]:
-    """Set mallopt's parameters; (done, reason)."""
+    """Set mallopt's parameters; returns (done, reason)."""
     mallopt = _glibc_mallopt()
     if mallopt is None:
         return False, "needs glibc on Linux"
@@ -153,7 +153,7 @@ def _keep_freed_memory() -> tuple[bool, str]:
 
 
 def _set_variable(environ: MutableMapping[str, str], name: str, value: str, why: str) -> Setting:
-    """Set an environment variable that is not there yet, and say which of the two it was."""
+    """Set an environment variable unless it is set already; the returned setting says which was the case."""
     if name in environ:
         return Setting(name, environ[name], True, "as given in the environment")
     environ[name] = value
@@ -161,9 +161,9 @@ def _set_variable(environ: MutableMapping[str, str], name: str, value: str, why:
 
 
 def apply(environ: MutableMapping[str, str] | None = None) -> list[Setting]:
-    """Apply the settings to this process (the first call only) and return them; imports nothing of Paddle.
+    """Apply the settings to this process (in the first call only) and return them, without importing Paddle.
 
-    `environ` is for tests; settings other than environment variables are then left alone.
+    `environ` is for tests: only the environment variables are then set, in this mapping.
     """
     global _applied
     if environ is None and _applied is not None:
@@ -220,5 +220,5 @@ def _decide(environ: MutableMapping[str, str], real: bool) -> list[Setting]:
 
 
 def report() -> list[Setting]:
-    """The settings of this process as they were applied (they are applied now if they were not yet)."""
+    """The settings of this process as they were applied; the first call applies them."""
     return apply()

@@ -1,4 +1,4 @@
-"""Entering Paddle's static mode, and the checks that it is one that propeller can work with."""
+"""Switching Paddle to static mode, and checking that propeller works with this version of Paddle."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def enable() -> None:
 
 
 def on_gpu() -> bool:
-    """Whether Programs run on a GPU: this build of Paddle can, and a GPU is visible."""
+    """Whether Programs run on a GPU: this build of Paddle supports GPUs, and a GPU is visible."""
     return bool(paddle.is_compiled_with_cuda()) and paddle.device.cuda.device_count() > 0
 
 

@@ -1,14 +1,14 @@
 """Faster training graphs on a CPU: rewriting a Program after its backward part was appended.
 
-A few of Paddle's CPU kernels are slow by factors, and `speed_up` puts others in their place. The numbers stay the same
-but for the order of sums and the random numbers of dropout. Measured on an Intel Xeon, one thread, in milliseconds for
-2048 × 1024 floats, before -> after:
+Some of Paddle's CPU kernels are several times slower than others that compute the same, and `speed_up` replaces them.
+Results differ only by the order of sums and by the random numbers of dropout. Measured on an Intel Xeon, one thread, in
+milliseconds for 2048 × 1024 floats, before -> after:
 
 * the gradient of an added vector, a sum over rows: 50 -> 0.1, as a product with a row of ones;
 * ``layer_norm_grad``: 33 -> 17, the same formula out of products and elementwise operators;
 * ``gelu`` and its gradient: 28 -> 20, out of ``erf``, of which the forward result is used again;
 * ``dropout`` and its gradient: 29 -> 17: two random numbers from each word, not one at a time;
-* adding an array that is broadcast in the middle (a mask to scores): 20 -> 3, spread out once for all its uses;
+* adding an array that is broadcast in the middle (a mask to scores): 20 -> 3, broadcast once for all its uses;
 * the sum of two gradients: 4 -> 2, in place.
 
 Only float32 is rewritten.
@@ -28,7 +28,7 @@ _C_ops: Any = paddle._C_ops
 Operation = Any
 Value = Any
 Rewritten = list["Value | None"] | None
-"""What replaces the results of an operator (None for one that is not used); or None to leave the operator alone."""
+"""The values that replace the results of an operator (None for an unused result), or None to keep the operator."""
 
 _HALF_BITS = 15
 """Bits of one random number of dropout; two are cut from each word."""
@@ -38,7 +38,7 @@ def speed_up(program: paddle.static.Program) -> dict[str, int]:
     """Rewrite a finished training Program in place.
 
     Returns:
-        How many operators of each kind were replaced.
+        The number of replaced operators of each kind.
     """
     replaced: dict[str, int] = {}
     with paddle.static.program_guard(program):
@@ -49,7 +49,7 @@ def speed_up(program: paddle.static.Program) -> dict[str, int]:
 
 
 def _apply(block: Any, rules: dict[str, Callable[[Operation], Rewritten]], replaced: dict[str, int]) -> None:
-    # Only operators with a rule are held: those that a rule takes out by the way (a gradient, say) have none.
+    # The list holds only operators with a rule; operators that a rule removes besides (such as a gradient) have none.
     for operation in [op for op in block.ops if op.name() in rules]:
         name = operation.name()
         if not _is_float32(next((value for value in operation.results() if value.initialized()), None)):
@@ -66,7 +66,7 @@ def _is_float32(value: Value | None) -> bool:
 
 
 def _replace(operation: Operation, results: list[Value | None]) -> None:
-    """Let other values stand for the results of an operator, and remove it."""
+    """Replace the results of an operator by other values, and remove the operator."""
     for old, new in zip(operation.results(), results, strict=True):
         if new is not None and old.initialized():
             old.replace_all_uses_with(new)
@@ -74,7 +74,7 @@ def _replace(operation: Operation, results: list[Value | None]) -> None:
 
 
 class _Rewriter:
-    """The rules, and what they remember while a Program is rewritten."""
+    """The rules, and their state while a Program is rewritten."""
 
     def __init__(self) -> None:
         self._spread: list[tuple[Value, int, Value]] = []
@@ -88,7 +88,7 @@ class _Rewriter:
         }
 
     def _add(self, operation: Operation) -> Rewritten:
-        """x [A, N, T, S] + y [A, 1, 1, S] or [A, 1, T, S]: y is spread out, once for all such sums with it."""
+        """x [A, N, T, S] + y [A, 1, 1, S] or [A, 1, T, S]: y is broadcast once for all such sums with y."""
         x, y = operation.operand_source(0), operation.operand_source(1)
         if len(x.shape) != 4 or len(y.shape) != 4 or y.shape[1] != 1 or x.shape[1] <= 1 or y.shape[3] == 1:
             return None
@@ -181,7 +181,7 @@ def _add_grad(operation: Operation) -> Rewritten:
     if not x.shape or len(y.shape) != 1 or y.shape[0] != x.shape[-1] or y.shape[0] <= 1:
         return None
     ones = paddle.ones_like(gradient[..., :1])
-    # The gradient of a column of ones times a row: it takes the leading axes together without a copy.
+    # The gradient of the product of a column of ones and a row, which joins the leading axes without a copy.
     _, total = _C_ops.matmul_grad(ones, y.reshape([1, -1]), gradient, False, False)
     return [gradient, total.reshape([-1])]
 

@@ -1,8 +1,8 @@
 """Running a Program many times without preparing it each time.
 
-``paddle.static.Executor.run`` turns the whole Program into text at every call, to find what it compiled before (over a
-millisecond for each hundred operators), and keeps only the last eight Programs compiled. A Runner compiles once and
-holds on to the result.
+``paddle.static.Executor.run`` turns the whole Program into text at every call, to look up the compiled Program (over a
+millisecond for each hundred operators), and keeps only the last eight compiled Programs. A Runner compiles its Program
+once and keeps the result.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Runner:
         outputs: Sequence[Value],
         scope: paddle.static.Scope,
     ) -> None:
-        """Nothing is compiled until the first run.
+        """Prepare to run a Program, which is compiled in the first run.
 
         Args:
-            executor: knows the device.
-            program: what is run.
+            executor: executor of the device.
+            program: the Program to run.
             inputs: names of all fed variables.
-            outputs: what a run returns.
-            scope: where its persistable variables are.
+            outputs: variables whose values a run returns.
+            scope: scope of the Program's persistable variables.
         """
         self._executor = executor
         self._program = program

@@ -1,4 +1,4 @@
-"""What a Program is fed: one declaration that the graph, the batches and the checks all read."""
+"""The inputs of a Program: one declaration that serves the graph, the batches and the checks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from propeller.errors import UserError
 IGNORE = -100
 """The integer label that means "no label here"."""
 COUNT_SUFFIX = "@count"
-"""Appended to the name of a label input: the fed number of labels (or sum of weights) that the loss is divided by."""
+"""Suffix to the name of a label input, for the input with the number of labels (or sum of weights) in the step."""
 
 
 def prefixed(member: str, name: str) -> str:
-    """The name of a member's input, or of its loss term, in the whole."""
+    """The name that an input or a loss term of one member has in a group of several members."""
     return f"{member}/{name}"
 
 
@@ -29,7 +29,7 @@ class Input:
         name: key of the array in a batch, and name of the fed variable of the graph.
         shape: its sizes; None where the size changes from batch to batch.
         dtype: NumPy's name of the element type ("int64", "float32", ...).
-        pad: value that fills up rows of different lengths when they are stacked.
+        pad: padding value for rows of different lengths when they are stacked.
         ignore: for labels, the value that means "no label here" (may be NaN); None for an input all of whose
             entries count.
         weights: whether the entries are weights of labels, so that a loss is divided by their sum, not by their number.
@@ -57,9 +57,9 @@ class Input:
         return [-1 if size is None else size for size in self.shape]
 
     def count(self, array: np.ndarray) -> float:
-        """What a loss over ``array`` is divided by: the number of labels, those entries that differ from ``ignore``.
+        """The divisor of a loss over ``array``: the number of labels, which are its entries other than ``ignore``.
 
-        Of ``weights`` it is the sum, in which ``ignore`` (0) adds nothing.
+        For ``weights`` the divisor is their sum, to which ``ignore`` (0) adds nothing.
         """
         if self.weights:
             return float(array.sum(dtype=np.float64))
@@ -73,7 +73,7 @@ class Input:
         """Return the array of this input in ``batch``.
 
         Raises:
-            UserError: it is missing, or has another dtype or shape than declared; ``where`` begins the message.
+            UserError: the array is missing, or has another dtype or shape than declared; ``where`` begins the message.
         """
         array = batch.get(self.name)
         if array is None:

@@ -1,4 +1,4 @@
-"""What a training graph hands back: sums of losses, with the labels that they are to be averaged over."""
+"""The results of a training graph: sums of losses, with the labels over which they are averaged."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ class LossTerm:
 
     The Learner divides it by the number of labels (or the sum of their weights) in the whole step, over all
     micro-batches of all ranks, so that the gradients of micro-batches and ranks simply add up to the gradient of the
-    global batch, however it was cut and however unevenly its labels are spread. Dividing inside the graph by the
-    labels of the micro-batch would not.
+    global batch, however it was divided and however unevenly its labels are spread. Division inside the graph by the
+    labels of the micro-batch would give another gradient.
 
     Attributes:
         name: name of the term in logs; unique in a task.
         total: float scalar (shape []), the SUM of the losses of all labels.
-        labels: name of the label Input whose entries different from its ``ignore`` are the labels counted; or of an
-            Input of ``weights``, whose sum takes the place of that number. Then ``hits`` are weighted, too.
+        labels: name of the label Input, whose entries different from its ``ignore`` are counted as labels; or name of
+            an Input of ``weights``, whose sum replaces that number. Then ``hits`` are weighted, too.
         weight: factor of the mean of this term in the trained loss.
-        hits: number of right predictions among the labels (scalar, shape []), for an accuracy; None for none.
+        hits: number of right predictions among the labels (scalar, shape []), for an accuracy; None for no accuracy.
     """
 
     name: str

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 from propeller.errors import UserError
 from propeller.values import Value
 
-# Paddle is imported where it is used: recipes are read, and explained, without it.
+# Paddle is imported where it is used, since recipes are read and explained without Paddle.
 if TYPE_CHECKING:
     from propeller.graph.variables import Variables
 
@@ -67,7 +67,7 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ParameterRules:
-    """How single parameters differ in their update.
+    """The differences between parameters in their update.
 
     Attributes:
         decays: (name, shape) -> whether a parameter is decayed.
@@ -99,9 +99,9 @@ def update(
 
     Args:
         config: the optimizer.
-        rules: what differs between parameters.
-        variables: where the moments and the powers of the betas live.
-        parameters: what is updated.
+        rules: differences between parameters.
+        variables: hold the moments and the powers of the betas.
+        parameters: the parameters to update.
         gradients: one for each parameter, float32, already clipped.
         lr: learning rate, shape [1].
         skip: bool scalar; where it is true, parameters, moments and powers of the betas stay as they are.

@@ -1,4 +1,4 @@
-"""Mixed precision: what is computed in 16 bits, and the dynamic loss scale that float16 needs."""
+"""Mixed precision: the choice of operators computed in 16 bits, and the dynamic loss scale that float16 needs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from propeller.device import runtime
 from propeller.errors import UserError
 from propeller.values import Value
 
-# Paddle is imported where it is used: recipes are read, and explained, without it.
+# Paddle is imported where it is used, since recipes are read and explained without Paddle.
 if TYPE_CHECKING:
     from propeller.graph.variables import Variables
 
 ALLOW_FLOAT16_ON_CPU = False
-"""For tests of the loss scale: they keep every operator in float32 by ``extra_black_list``."""
+"""True only in tests of the loss scale, which keep every operator in float32 by ``extra_black_list``."""
 
-# Operators that stay in float32 under O2 besides Paddle's own short list: a sum over many labels, and what the losses
-# are made of, need more than the 8 or 11 bits of a 16-bit number. Names are those of Paddle's legacy operators.
+# Operators that stay in float32 under O2 besides Paddle's own short list: sums over many labels, and the operators in
+# losses, need more than the 8 or 11 bits of a 16-bit number. Names are those of Paddle's legacy operators.
 _O2_BLACK_LIST = frozenset(
     {
         "softmax_with_cross_entropy",
@@ -48,14 +48,15 @@ Level = Literal["O1", "O2"]
 
 @dataclass(frozen=True)
 class PrecisionConfig:
-    """How numbers are held while training.
+    """The number formats of training.
 
     Parameters, their gradients and the optimizer's state are always float32: under O2 the graph casts a 16-bit working
     copy of each parameter where it is used. So there are no separate master weights that a checkpoint could lose, and
-    weight decay and learning-rate ratios see the same parameters at every precision.
+    weight decay and learning-rate ratios apply to the same parameters at every precision.
 
-    On a CPU with AVX-512 bfloat16 O1 works but is slow: a way to check, not to train. There a matrix product whose
-    input needs no gradient (fed data straight into a linear layer) crashes Paddle 3.3 in the backward pass.
+    On a CPU with AVX-512, bfloat16 with O1 works but is slow: it is for checks, not for training. There a matrix
+    product whose input needs no gradient (fed data straight into a linear layer) crashes Paddle 3.3 in the backward
+    pass.
 
     Attributes:
         dtype: "float32" for no mixed precision; "bfloat16"; "float16" (GPU only), which brings loss scaling.
@@ -96,7 +97,7 @@ class PrecisionConfig:
         return self.dtype == "float16"
 
     def check_device(self) -> None:
-        """Refuse what the present device cannot compute.
+        """Refuse a precision in which the present device cannot compute.
 
         Raises:
             UserError: float16 or O2 without a GPU, or a device too old for the dtype.
@@ -129,7 +130,7 @@ class PrecisionConfig:
         black = set(self.extra_black_list)
         if self.level == "O2":
             black |= _O2_BLACK_LIST
-        # Without promotion O2 casts parameters down; with it, one float32 operand would pull everything up again.
+        # Without promotion O2 casts parameters down; with promotion, one float32 operand would undo the cast.
         context: AbstractContextManager[None] = paddle.amp.auto_cast(
             level=self.level, dtype=self.dtype, custom_black_list=black or None, use_promote=False
         )
@@ -146,7 +147,7 @@ def float32() -> Iterator[None]:
 
 
 class LossScale:
-    """The dynamic loss scale inside a Program: three variables, and the operators that move them."""
+    """The dynamic loss scale inside a Program: three variables, and the operators that update them."""
 
     def __init__(self, config: PrecisionConfig, variables: Variables) -> None:
         self.config = config
@@ -157,8 +158,8 @@ class LossScale:
     def update(self, finite: Value) -> None:
         """Append the change of the scale after a step (finite: bool, shape [1]).
 
-        After ``incr_every_n_steps`` finite steps in a row it grows, unless it would overflow itself; after
-        ``decr_every_n_nan_or_inf`` non-finite ones in a row it shrinks, down to 1.
+        After ``incr_every_n_steps`` finite steps in a row the scale grows, unless it would itself overflow; after
+        ``decr_every_n_nan_or_inf`` non-finite steps in a row it shrinks, to 1 at least.
         """
         import paddle
 

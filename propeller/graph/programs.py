@@ -1,4 +1,4 @@
-"""Building the Programs of a task: one graph for each thing that is done with it.
+"""Building the Programs of a task: one graph for each kind of run.
 
 ============  ==========================================================================================
 kind          what one run does
@@ -35,7 +35,7 @@ from propeller.values import Value
 Kind = Literal["train", "accumulate", "apply", "eval", "infer"]
 
 LR_INPUT = "@lr"
-"""Fed learning rate, float32 [1], of the kinds train and apply."""
+"""Name of the input for the learning rate, float32 [1], in Programs of the kinds train and apply."""
 
 # What Paddle calls a parameter that was given no name: the layer's kind, a counter, "w" or "b", a counter.
 _AUTOMATIC_NAME = re.compile(r"_\d+\.[wb]_\d+$")
@@ -43,7 +43,7 @@ _AUTOMATIC_NAME = re.compile(r"_\d+\.[wb]_\d+$")
 
 @dataclass(frozen=True)
 class Terms:
-    """What the Learner has to know of a task's loss terms, once their graph is built."""
+    """The names, label inputs, weights and hits of a task's loss terms, which the Learner needs to average them."""
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
@@ -61,15 +61,15 @@ class Built:
     """A Program that is ready to run.
 
     Attributes:
-        kind: what it does.
+        kind: kind of the Program, see the table at the top of the module.
         program: the graph.
-        startup: its start-up Program, which initialises the parameters.
+        startup: the start-up Program, which initialises the parameters.
         inputs: the fed variables by name, in order.
         outputs: for "infer" the task's outputs; for the others "statistics", a float32 vector (nothing for
             "accumulate"): the total of each term, the hits of each term that has them, and, for train and apply, the
             gradient norm, whether it was finite, and the loss scale.
         terms: the loss terms; None for "infer".
-        parameters: names of the parameters in it.
+        parameters: names of the parameters in the Program.
     """
 
     kind: Kind
@@ -132,10 +132,10 @@ def build(
 
 
 def discover(spec: ProgramSpec, variables: Variables) -> tuple[paddle.static.Program, tuple[str, ...]]:
-    """Build only a task's layers: their start-up Program, and the names of their parameters.
+    """Build only a task's layers; returns their start-up Program and the names of their parameters.
 
     Raises:
-        UserError: as ``build``.
+        UserError: a parameter has no explicit name, or has another shape than in an earlier Program.
     """
     static.enable()  # something else in the process may have left static mode
     program, startup = paddle.static.Program(), paddle.static.Program()
@@ -174,7 +174,7 @@ def _check_parameters(spec: ProgramSpec, program: paddle.static.Program, variabl
 def _check_outputs(spec: ProgramSpec, result: object) -> dict[str, Value]:
     if not isinstance(result, Mapping) or not result:
         raise UserError(f"task {spec.name!r} cannot infer: its forward has to return its outputs by name")
-    # NumPy has no bfloat16: what is fetched leaves the graph in float32.
+    # NumPy has no bfloat16, so outputs leave the graph in float32.
     half = (paddle.bfloat16, paddle.float16)
     return {name: paddle.cast(value, "float32") if value.dtype in half else value for name, value in result.items()}
 
@@ -230,7 +230,7 @@ def _train_graph(
         loss = loss * scale.scale
     pairs = [(p, g) for p, g in paddle.static.append_backward(loss) if g is not None]
     assert pairs, "no parameter has a gradient"
-    # By name: all ranks, and all Programs of a task, have them in the same order.
+    # By name, so that all ranks and all Programs of a task have the same order.
     pairs.sort(key=lambda pair: str(pair[0].name))
     parameters = [parameter for parameter, _ in pairs]
     gradients = [gradient for _, gradient in pairs]

@@ -19,17 +19,17 @@ Forward = Callable[[Layer, dict[str, Value]], Sequence[LossTerm] | Mapping[str, 
 
 @dataclass(frozen=True)
 class ProgramSpec:
-    """What Programs are built from, to train, evaluate or infer; messages call it a task.
+    """The specification of Programs that train, evaluate or infer; messages call it a task.
 
-    The specifications of one Learner share every parameter that has the same name; so all parameters need explicit
+    The specifications of one Learner share every parameter that has the same name, so all parameters need explicit
     names (``ParamAttr(name=...)``).
 
     Attributes:
         name: unique name within a Learner.
         inputs: the arrays of a batch, all of which the Program is fed.
-        model: makes the layers. It is called once for each Program, inside that Program's guard.
-        forward: builds the graph from the layers and the fed variables (by input name). To train or evaluate, it
-            returns LossTerms; to infer, the outputs by name.
+        model: function that makes the layers. It is called once for each Program, inside that Program's guard.
+        forward: function that builds the graph from the layers and the fed variables (by input name). To train or
+            evaluate, it returns LossTerms; to infer, the outputs by name.
     """
 
     name: str
@@ -49,7 +49,7 @@ class ProgramSpec:
         """The input called ``name``.
 
         Raises:
-            UserError: there is none.
+            UserError: the task has no such input.
         """
         for item in self.inputs:
             if item.name == name:

@@ -14,8 +14,9 @@ from propeller.seeds import derive_seed
 class Variables:
     """Arrays by name in a Paddle scope.
 
-    Parameters go by their names. What belongs to a parameter is "<parameter>@<what>", and what belongs to the whole
-    run "@<what>", so that names never clash ('@' is refused in the names of inputs and parameters).
+    The array of a parameter has the parameter's name. An array that belongs to a parameter is called
+    "<parameter>@<what>", and one that belongs to the whole run "@<what>", so that names never clash ('@' is refused in
+    the names of inputs and parameters).
     """
 
     def __init__(self, place: paddle.base.core.Place) -> None:
@@ -38,9 +39,9 @@ class Variables:
         self.shapes[name] = array.shape
 
     def declare(self, name: str, shape: tuple[int, ...], initial: float) -> paddle.pir.Value:
-        """A persistable variable in the Program being built; created in the scope, filled with ``initial``, if new.
+        """A persistable variable in the Program being built; a new one is filled with ``initial`` in the scope.
 
-        It is written by operators that work in place, or by ``paddle.assign(..., output=...)``.
+        The variable is written by operators that work in place, or by ``paddle.assign(..., output=...)``.
         """
         if name not in self.shapes:
             self.set(name, np.full(shape, initial, np.float32))
@@ -55,12 +56,12 @@ class Variables:
             self.set(name, np.full(self.shapes[name], self._initial[name], np.float32))
 
     def has_initial(self, name: str) -> bool:
-        """Whether ``reset`` can be asked for this variable: a Program has declared it."""
+        """Whether ``reset`` knows the initial value of this variable, because a Program has declared it."""
         return name in self._initial
 
     @staticmethod
     def is_buffer(name: str) -> bool:
-        """Whether a variable only carries sums from one micro-batch to the next, and is zero between steps."""
+        """Whether a variable only holds sums from one micro-batch to the next, and is zero between steps."""
         return name.endswith("@gradient") or name.startswith("@statistics")
 
     def names(self, *, parameters: bool) -> list[str]:
@@ -70,8 +71,8 @@ class Variables:
     def run_startup(self, executor: paddle.static.Executor, startup: paddle.static.Program, seed: int) -> None:
         """Create those parameters of a start-up Program that do not exist yet.
 
-        Every random initial value is drawn with a seed of its own, made of ``seed`` and the parameter's name: it does
-        not depend on which other parameters exist, nor on the order in which Programs are built.
+        Every random initial value is drawn with a seed of its own, derived from ``seed`` and the parameter's name, so
+        that it depends neither on the other parameters nor on the order in which Programs are built.
         """
         names = _seed_initializers(startup, seed)
         missing = [name for name in names if name not in self.shapes]
@@ -92,7 +93,7 @@ class Variables:
 
 
 def _seed_initializers(startup: paddle.static.Program, seed: int) -> list[str]:
-    """Give every random operator of a start-up Program its seed; returns the names of the parameters it makes."""
+    """Give every random operator of a start-up Program its seed; returns the names of the Program's parameters."""
     names: list[str] = []
     waiting: list[paddle.pir.Operation] = []
     for op in startup.global_block().ops:

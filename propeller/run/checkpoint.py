@@ -3,8 +3,8 @@
 ``root/step-00001500/`` holds safetensors files, JSON documents and copied files, and ``manifest.json`` with the size
 and SHA-256 of each. It is written aside as ``root/.tmp-step-…``, every file and the directory are forced to disk, and
 only then is it renamed; so a process killed at any moment leaves the previous checkpoints as they were.
-``root/best.json`` names the step that is never removed. Nothing but this module's own directories is ever deleted.
-No pickle anywhere.
+``root/best.json`` names the step that is never removed. Only this module's own directories are ever deleted. No file is
+a pickle.
 """
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ class CheckpointError(UserError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint that was verified when it was opened; tensors are read when asked for."""
+    """An open checkpoint, whose tensors are read when they are asked for.
+
+    Attributes:
+        path: directory of the checkpoint.
+        step: number of the step.
+        names: names of the files in the directory, without the manifest.
+    """
 
     path: Path
     step: int
@@ -67,17 +73,17 @@ class Checkpoint:
 
 
 def is_plain(name: str) -> bool:
-    """Whether a name is that of a file in a directory, and leads nowhere else."""
+    """Whether a name is a plain file name, which cannot lead to another directory."""
     return name not in ("", ".", "..") and not any(character in name for character in "/\\\0")
 
 
 def step_path(root: Path, step: int) -> Path:
-    """Where the checkpoint of `step` lies under `root`."""
+    """The directory of the checkpoint of `step` under `root`."""
     return root / f"step-{step:08d}"
 
 
 def steps(root: Path) -> list[int]:
-    """Steps that have a directory under `root`, ascending; they are not verified."""
+    """Steps that have a directory under `root`, ascending; the checkpoints are not verified."""
     if not root.is_dir():
         return []
     matches = (_STEP_NAME.fullmatch(entry.name) for entry in root.iterdir() if entry.is_dir())
@@ -95,7 +101,7 @@ def sha256_file(path: Path) -> str:
 
 
 def _digests(paths: Sequence[Path]) -> list[str]:
-    """SHA-256 of files, side by side: hashing is slower than a disk on processors without instructions for it."""
+    """SHA-256 of files, computed in parallel: without instructions for it, processors hash slower than disks read."""
     with ThreadPoolExecutor(4) as pool:
         return list(pool.map(sha256_file, paths))
 
@@ -110,7 +116,7 @@ def _sync(path: Path) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file so that it is either the old one or the whole new one, whatever happens."""
+    """Write a JSON file so that after any failure it is either the old file or the complete new one."""
     aside = path.with_name(f".tmp-{path.name}-{os.getpid()}")
     try:
         aside.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -135,9 +141,9 @@ def save(
     """Write the checkpoint of `step` and return its directory.
 
     `tensors` maps safetensors file names to arrays by name, `documents` JSON file names to values, `files` names to
-    files that are copied. `keep_last` removes all but the newest that many checkpoints up to this step (and the best);
-    None keeps all. `best` marks this one as the best so far, with facts to remember, such as the metric's value.
-    Raises UserError if the disk is full or the place cannot be written.
+    files that are copied. `keep_last` is the number of newest checkpoints up to this step that are kept, besides the
+    best one; None keeps all. `best` marks this checkpoint as the best so far, with facts such as the metric's value.
+    Raises UserError if the disk is full or the directory cannot be written.
     """
     documents, files = documents or {}, files or {}
     names = [*tensors, *documents, *files]
@@ -191,7 +197,7 @@ def _finish(aside: Path, step: int, names: list[str]) -> None:
 
 
 def _put_in_place(aside: Path, target: Path) -> None:
-    """Give the finished directory its name; one of the same step is replaced, unless it is the same."""
+    """Give the finished directory its name; a checkpoint of the same step is replaced, unless its content is equal."""
     if not target.exists():
         os.rename(aside, target)
         return
@@ -200,7 +206,7 @@ def _put_in_place(aside: Path, target: Path) -> None:
         same = (target / MANIFEST).read_bytes() == (aside / MANIFEST).read_bytes()
     except CheckpointError:
         same = False
-    if same:  # a step that was repeated after a resume: there is nothing to gain from a moment without it
+    if same:  # a step that was repeated after a resume: the checkpoint stays, so that it is never missing
         shutil.rmtree(aside)
         return
     old = aside.with_name(aside.name + "-removed")
@@ -210,12 +216,12 @@ def _put_in_place(aside: Path, target: Path) -> None:
 
 
 def mark_best(root: Path, step: int, facts: Mapping[str, Any] | None = None) -> None:
-    """Name the checkpoint of `step` as the best: it is not removed until another one is named."""
+    """Mark the checkpoint of `step` as the best: it is not removed until another checkpoint is marked."""
     write_json(root / BEST, {"step": step, **(facts or {})})
 
 
 def best(root: Path) -> tuple[Path, dict[str, Any]] | None:
-    """(directory, facts given when it was marked) of the best checkpoint; None if none is marked or it is gone."""
+    """(directory, facts about it) of the checkpoint that is marked as best; None if there is no mark or directory."""
     try:
         facts = json.loads((root / BEST).read_text(encoding="utf-8"))
         path = step_path(root, int(facts["step"]))
@@ -225,7 +231,7 @@ def best(root: Path) -> tuple[Path, dict[str, Any]] | None:
 
 
 def verify(path: Path) -> Checkpoint:
-    """Check every file of a checkpoint against its manifest and open it.
+    """Check every file of a checkpoint against the manifest, and open the checkpoint.
 
     Raises CheckpointError naming the first file that is missing, truncated or altered.
     """
@@ -233,7 +239,7 @@ def verify(path: Path) -> Checkpoint:
 
 
 def read(path: Path, *, check: bool = True) -> Checkpoint:
-    """Open a checkpoint; ``check=False`` leaves out the hashes, for one that was verified a moment ago.
+    """Open a checkpoint; ``check=False`` skips the hashes, for a checkpoint that was verified a moment ago.
 
     Raises CheckpointError naming the first file that is missing, truncated or altered.
     """
@@ -281,7 +287,7 @@ def _manifest(path: Path) -> tuple[int, dict[str, tuple[int, str]]]:
 
 
 def latest_valid(root: Path) -> tuple[Path | None, list[str]]:
-    """(newest intact checkpoint or None, a warning per newer damaged one: its first bad file, what is used instead)."""
+    """(newest intact checkpoint or None, a warning for each newer damaged one, which names its first bad file)."""
     problems: list[str] = []
     for step in reversed(steps(root)):
         path = step_path(root, step)
@@ -319,7 +325,7 @@ def _prune(root: Path, step: int, keep_last: int) -> None:
 
 
 def discard(root: Path) -> None:
-    """Remove all checkpoints under `root`, the mark of the best and what a killed save left; nothing else."""
+    """Remove all checkpoints under `root`, the mark of the best and the files of a killed save, and nothing else."""
     if not root.is_dir():
         return
     for step in steps(root):
@@ -332,7 +338,7 @@ def discard(root: Path) -> None:
 
 
 def _remove_leftovers(root: Path) -> None:
-    """Remove what a killed save left: this module's own temporary directories and marker files."""
+    """Remove the files of a killed save: this module's own temporary directories and marker files."""
     for entry in root.iterdir():
         if _TEMPORARY_NAME.fullmatch(entry.name) and entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)

@@ -1,4 +1,4 @@
-"""Learning rates as pure functions of the step. Step 1 is the first update; nothing is remembered between steps."""
+"""Schedules of the learning rate, as pure functions of the step without state. Step 1 is the first update."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LrConfig:
     """A schedule of the learning rate.
 
     Attributes:
-        kind: what happens after warmup. "linear" and "cosine" fall to exactly 0 at ``total_steps``; "noam" falls
+        kind: shape after warmup. "linear" and "cosine" fall to exactly 0 at ``total_steps``; "noam" falls
             with the inverse square root of the step (Vaswani et al. 2017, section 5.3, scaled so that its peak is
             ``peak``); "constant" stays.
         peak: the highest rate, reached at step ``warmup_steps`` (at step 1 where warmup is 0 or 1).

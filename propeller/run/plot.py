@@ -1,4 +1,4 @@
-"""A picture of a run's curves, made from its JSON log."""
+"""A plot of a run's loss curves, made from its JSON log."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ Curve = list[tuple[int, float]]
 def curves(log: Path) -> tuple[dict[str, Curve], dict[str, Curve]]:
     """(losses of the steps by term, evaluations' losses by name) of a log, each as (step, value) pairs.
 
-    The trained loss is called "loss"; a term that has the name of no other is called by its own. Values that are not
-    finite are left out.
+    The trained loss is called "loss", and the loss of a term has the name of the term. Values that are not finite are
+    skipped.
     """
     steps: dict[str, Curve] = defaultdict(list)
     evaluations: dict[str, Curve] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The folder of a run: one process at a time works in it, and what a run leaves there can be thrown away."""
+"""The folder of a run: a lock, so that only one process uses the folder, and the removal of a run's files."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ LOCK = ".lock"
 
 
 class FolderLock:
-    """Keeps a run's folder for this process, until it is released or the process ends in whatever way.
+    """Locks a run's folder for this process, until the lock is released or the process ends in any way.
 
-    The file stays: removing it could let two processes lock two files of the same name. Reentrant it is not.
+    The lock file is not removed, since two processes could then lock two files of the same name. The lock is not
+    reentrant.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,10 +31,10 @@ class FolderLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
-        """Take the folder, which is made if need be; nothing happens if this object has it already.
+        """Lock the folder, which is created if it is missing; nothing happens if this object holds the lock already.
 
         Raises:
-            UserError: another process works there, or the folder cannot be written.
+            UserError: another process uses the folder, or the folder cannot be written.
         """
         if self._file is not None:
             return
@@ -41,7 +42,7 @@ class FolderLock:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = open(self.folder / LOCK, "a+", encoding="utf-8")  # noqa: SIM115 - kept open: it is the lock
         except OSError as error:
-            raise UserError(f"{self.folder}: a run cannot be kept there ({error.strerror or error})") from error
+            raise UserError(f"{self.folder}: a run cannot be written there ({error.strerror or error})") from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -53,9 +54,9 @@ class FolderLock:
                 "output folder"
             ) from None
         except OSError as error:
-            # Some network file systems have no locks: no reason not to train there.
+            # Some network file systems have no locks, which does not prevent a run there.
             print(
-                f"warning: {self.folder} cannot be locked ({error.strerror}): start no second run there",
+                f"warning: {self.folder} cannot be locked ({error.strerror}): do not start a second run there",
                 file=sys.stderr,
             )
         file.truncate(0)
@@ -64,7 +65,7 @@ class FolderLock:
         self._file = file
 
     def release(self) -> None:
-        """Give the folder back; nothing happens if this object does not have it."""
+        """Release the lock; nothing happens if this object does not hold it."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -80,10 +81,10 @@ class FolderLock:
 
 
 def discard(folder: Path) -> None:
-    """Remove what a Trainer wrote into `folder`, and nothing else; a folder that is not there is left so.
+    """Remove the files that a Trainer wrote into `folder`, and no others; nothing happens if there is no such folder.
 
     Raises:
-        UserError: a run is working there.
+        UserError: another process uses the folder.
     """
     if not folder.is_dir():
         return

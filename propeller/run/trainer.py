@@ -1,12 +1,12 @@
 """The loop of a run: steps, evaluations, checkpoints, logs, stop signals, and resuming by the same command.
 
-What is trained comes from outside as an iterator of :class:`StepInput`; what a step means is the Learner's business.
+The caller provides the input of the steps as an iterator of :class:`StepInput`, and the Learner carries out the steps.
 A run is a folder::
 
     log.jsonl             every logged step and evaluation
     curves.png            the loss curves, drawn at the end
-    vdl/                  the same for VisualDL, where it is installed
-    .lock                 held by the process that works there
+    vdl/                  the curves for VisualDL, where it is installed
+    .lock                 locked by the process that uses the folder
     checkpoints/step-…/   model.safetensors, training.safetensors, run.json (identity), state.json, the caller's files
 """
 
@@ -51,16 +51,16 @@ STATE = "state.json"
 
 @dataclass(frozen=True)
 class StepInput:
-    """What one step trains on.
+    """The input of one step.
 
     Attributes:
         task: name of the Learner's task.
-        micro_batches: this rank's arrays.
+        micro_batches: the micro-batches of this rank.
         lr: learning rate of the update.
-        units: amount of work of this rank, in whatever the caller counts. What all ranks did is estimated as this
-            times their number: summing it would cost another collective in each step.
-        slots: the same with padding.
-        samples: what the step used, for messages.
+        units: amount of work of this rank, in a unit of the caller's choice. The work of all ranks is estimated as this
+            times the number of ranks, since a sum would cost another collective in each step.
+        slots: amount of work with padding, in the same unit.
+        samples: description of the samples in the step, for messages.
     """
 
     task: str
@@ -73,16 +73,16 @@ class StepInput:
 
 @dataclass(frozen=True)
 class TrainerOptions:
-    """How a run is carried out; nothing here changes what is learnt.
+    """The options of how a run is carried out, none of which changes the updates.
 
     Attributes:
         checkpoint_every: steps between checkpoints; there is one after every evaluation, too, and at the end.
         eval_every: steps between evaluations; there is one at the end, too.
-        stage_ends: the last steps of the run's stages, if it has some: there is an evaluation after each of them.
-        keep_last: how many checkpoints stay, beside the best one.
+        stage_ends: the last step of each stage, if the run has stages; there is an evaluation after each of them.
+        keep_last: number of newest checkpoints that are kept, besides the best one.
         log_every: steps between lines of progress and of the log.
-        non_finite_limit: this many skipped steps in a row end the run.
-        unit: what the amount of work is called in the progress.
+        non_finite_limit: number of skipped steps in a row that ends the run.
+        unit: name of the unit of work in the progress.
     """
 
     checkpoint_every: int = 1000
@@ -96,13 +96,13 @@ class TrainerOptions:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended.
+    """The outcome of a run.
 
     Attributes:
         step: the last step done.
         checkpoint: the checkpoint of that step.
         best: the best checkpoint by the watched metric, else the last.
-        evaluations: all evaluations of the run in order, those before a resume included.
+        evaluations: all evaluations of the run in order, including those before a resume.
         finished: False if a signal ended it; ``exit_code`` is what the process should end with.
         skipped: steps whose update was skipped because the gradient was not finite.
     """
@@ -122,28 +122,28 @@ Changes = Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]
 
 
 def setting_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between two sets of settings, flat, by dotted keys: "lr was 0.1 and is 0.2", and so on."""
+    """The differences between flat settings with dotted keys, a phrase each, such as "lr was 0.1 and is 0.2"."""
     changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
     return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in changed]
 
 
 @dataclass
 class Trainer:
-    """One run in one folder, which is locked from ``resume`` or ``run``, what comes first, to the end of ``run``.
+    """One run in one folder, which is locked from the first call of ``resume`` or ``run`` to the end of ``run``.
 
     Attributes:
-        learner: with all tasks added.
-        folder: of the run.
-        total_steps: of the whole run.
-        identity: JSON-able settings that decide the result; a folder that holds a run of another identity is refused.
+        learner: the Learner, to which all tasks are added.
+        folder: folder of the run.
+        total_steps: number of steps of the whole run.
+        identity: JSON-able settings that determine the result; a folder with a run of another identity is refused.
         documents: JSON documents that every checkpoint holds, by file name.
-        files: opens the files that every checkpoint holds, by file name.
-        options: see there.
-        watch: the metric that names the best checkpoint and may end the run early.
-        memory: further state that is saved with each checkpoint and given back on resume: name -> object with
+        files: function that opens further files that every checkpoint holds, by file name.
+        options: options of the run.
+        watch: the metric that chooses the best checkpoint and may end the run early.
+        memory: further state that is saved with each checkpoint and restored on resume: name -> object with
             ``state()`` and ``restore(state)``.
-        changes: says in which respects two identities differ, a phrase each; it gets them flat, by dotted keys, that
-            of the folder's run first.
+        changes: function that returns a phrase for each difference between two identities, which are flat, with dotted
+            keys: first the identity of the run in the folder, then that of this run.
     """
 
     learner: Learner
@@ -169,13 +169,13 @@ class Trainer:
     # ---------------------------------------------------------------------------------------------------- checkpoints
 
     def resume(self) -> bool:
-        """Take up the newest intact checkpoint of the folder; False if there is none.
+        """Resume from the newest intact checkpoint of the folder; False if there is no checkpoint.
 
-        Damaged checkpoints are named on stderr, and the newest good one is used.
+        Damaged checkpoints are named on stderr, and the newest intact one is used.
 
         Raises:
-            UserError: another process works in the folder; it holds a run with other settings; or all its checkpoints
-                are damaged.
+            UserError: another process uses the folder, the folder holds a run with other settings, or all its
+                checkpoints are damaged.
         """
         self._acquire()
         try:
@@ -202,7 +202,7 @@ class Trainer:
             shown = "; ".join(changed[:3])
             raise UserError(
                 f"{self.folder} holds a run with other settings ({shown}); choose another output folder, or give the "
-                "settings of that run to continue it"
+                "settings of that run to resume it"
             )
         state = found.document(STATE)
         self.learner.restore({**found.tensors(PARAMETERS), **found.tensors(TRAINING)}, state["learner"])
@@ -212,16 +212,16 @@ class Trainer:
         self._saved = self.learner.step
         self._warn_of_versions(state.get("versions", {}))
         self._repair_mark()
-        self.say(f"continuing after step {self.learner.step} of {self.total_steps} ({newest})")
+        self.say(f"resuming after step {self.learner.step} of {self.total_steps} ({newest})")
         return True
 
     def save(self) -> Path:
-        """Write the checkpoint of the present step (only rank 0 writes), unless it is there already."""
+        """Write the checkpoint of the present step, on rank 0 only, unless it is written already."""
         step = self.learner.step
         target = checkpoint.step_path(self.checkpoints, step)
         if self._saved == step:
             return target
-        # On every rank: what is remembered may be put together from all of them.
+        # On every rank, since the state may be gathered from all ranks.
         remembered = {name: item.state() for name, item in self._remembered.items()}
         if self.rank != 0:
             self._saved = step
@@ -266,10 +266,10 @@ class Trainer:
             if before.get(name, now) != now
         ]
         if changed:
-            self.say(f"warning: {'; '.join(changed)}: the run continues, but not to the same bits")
+            self.say(f"warning: {'; '.join(changed)}: the run resumes, but not bit-identically")
 
     def _acquire(self) -> None:
-        """Lock the folder, on rank 0; an error there is one on every rank, so that none waits for the others."""
+        """Lock the folder on rank 0; an error there is raised on every rank, so that no rank waits for the others."""
         problem = ""
         if self.rank == 0:
             try:
@@ -286,13 +286,13 @@ class Trainer:
         """Train from the present step to the end.
 
         Args:
-            inputs: what each step from the present one on trains on.
-            evaluate: (name, figures) of every evaluation to be made now; called on every rank. An empty list where
-                nothing can be evaluated.
+            inputs: the inputs of the steps that follow the present one.
+            evaluate: function that carries out all evaluations and returns (name, figures) of each, called on every
+                rank. It returns an empty list where nothing can be evaluated.
 
         Raises:
-            UserError: another process works in the folder, too many steps in a row were not finite, or a checkpoint
-                could not be written.
+            UserError: another process uses the folder, too many steps in a row were not finite, or a checkpoint could
+                not be written.
         """
         self._acquire()
         try:
@@ -307,7 +307,7 @@ class Trainer:
         with StopSignals() as signals:
             try:
                 if self._evaluation_due() and all(record.step != self.learner.step for record in self.evaluations):
-                    # The run ended in this evaluation, and the checkpoint was saved without it.
+                    # The run ended during this evaluation, and the checkpoint was saved without its results.
                     self._evaluate(evaluate, hooks)
                     self._saved = None
                     self.save()
@@ -343,7 +343,7 @@ class Trainer:
         )
 
     def say(self, text: str) -> None:
-        """Tell the person something, once for all ranks."""
+        """Print a line on stderr, on rank 0 only."""
         if self.rank == 0:
             print(text, file=sys.stderr, flush=True)
 
@@ -381,7 +381,7 @@ class Trainer:
             hook.on_step(record)
 
     def _evaluate(self, evaluate: Evaluate, hooks: Sequence[Hook]) -> None:
-        """Evaluate and tell the hooks. If that fails, the steps so far are saved; a resumed run evaluates first."""
+        """Evaluate and inform the hooks. If this fails, the steps so far are saved; a resumed run evaluates first."""
         try:
             step, ends = self.learner.step, self.options.stage_ends
             stage = 1 + sum(end < step for end in ends) if ends else None
@@ -399,7 +399,7 @@ class Trainer:
                 hook.on_eval(record)
 
     def _outputs(self) -> list[Hook]:
-        """What shows and logs the run: on rank 0 only."""
+        """The hooks that show and log the run, on rank 0 only."""
         if self.rank != 0:
             return []
         step, every = self.learner.step, self.options.log_every
@@ -410,7 +410,7 @@ class Trainer:
         ]
 
     def _on_any_rank(self, requested: bool) -> bool:
-        """Whether a signal came to any rank: all must leave the loop after the same step."""
+        """Whether any rank received a signal, since all ranks must leave the loop after the same step."""
         if self.world == 1:
             return requested
         return bool(distributed.sum_over_ranks(np.array([float(requested)]))[0])
@@ -421,14 +421,14 @@ class Trainer:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what computes: another one may round differently."""
+    """Versions of the libraries that compute; other versions may round differently."""
     return {"numpy": np.__version__, "paddle": paddle.__version__}
 
 
 def split_state(
     tensors: Mapping[str, np.ndarray[Any, Any]],
 ) -> tuple[dict[str, np.ndarray[Any, Any]], dict[str, np.ndarray[Any, Any]]]:
-    """A Learner's arrays as the parameters, which make the model, and all others (they have an '@' in their names)."""
+    """A Learner's arrays, divided into the parameters and all other arrays, whose names contain '@'."""
     parameters = {name: array for name, array in tensors.items() if "@" not in name}
     return parameters, {name: array for name, array in tensors.items() if "@" in name}
 

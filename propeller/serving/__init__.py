@@ -1,1 +1,1 @@
-"""Exported models and their prediction."""
+"""Export of models, and prediction with exported models."""

@@ -1,8 +1,8 @@
-"""Export: a task that infers, with its parameters, as a directory for Paddle Inference.
+"""Export of a task that infers, with its parameters, as a directory for Paddle Inference.
 
-The directory holds ``model.json`` and ``model.pdiparams`` (Paddle's own files), what the caller adds, and
-``export.json``, which names inputs, outputs and the SHA-256 of every file. It is written aside and renamed, so it is
-whole or not there.
+The directory holds ``model.json`` and ``model.pdiparams`` (Paddle's own files), files of the caller, and
+``export.json``, which names inputs, outputs and the SHA-256 of every file. The directory is written under another name
+and renamed, so that it is complete or does not exist.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def export_program(
     documents: Mapping[str, Any] | None = None,
     files: Mapping[str, Path] | None = None,
 ) -> Path:
-    """Write the infer graph of `task`, without dropout, with these parameters; returns the directory.
+    """Write the infer graph of the task `spec`, without dropout, with these parameters; returns the directory.
 
-    `parameters` must hold each parameter of the task's layers, others are left out. `metadata` goes into export.json,
-    `documents` are written as JSON files beside it, and `files` are copied. It may be called in a process that trains:
-    it builds in a scope of its own. An earlier export in the same place is replaced.
+    `parameters` must hold each parameter of the task's layers; other arrays are ignored. `metadata` goes into
+    export.json, `documents` are written as JSON files beside it, and `files` are copied. This function may be called in
+    a process that trains, since it uses a scope of its own. An earlier export in the same directory is replaced.
 
     Raises:
         UserError: a parameter is missing or has another shape; forward does not return outputs by name; the
@@ -92,7 +92,7 @@ def _check_place(directory: Path) -> None:
 
 
 def _put_in_place(aside: Path, directory: Path) -> None:
-    """Give the finished directory its name; an earlier export is gone only when the new one is there."""
+    """Give the finished directory its name; an earlier export is deleted after the new one is in place."""
     old = aside.with_name(aside.name + "-old")
     if directory.exists():
         os.rename(directory, old)

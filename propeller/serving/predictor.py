@@ -19,12 +19,12 @@ Precision = Literal["float32", "bfloat16", "float16"]
 
 
 class Predictor:
-    """Runs an exported program. One at a time per instance: threads need an instance each.
+    """Runs an exported program. An instance runs one batch at a time: each thread needs an instance of its own.
 
     Attributes:
-        inputs: what `run` must be given.
-        outputs: names of what it returns.
-        metadata: what the exporter of the program wrote about it.
+        inputs: the inputs of `run`.
+        outputs: names of the outputs of `run`.
+        metadata: metadata that the exporter added to the program.
     """
 
     def __init__(
@@ -40,16 +40,17 @@ class Predictor:
         """Load the program.
 
         Args:
-            directory: what ``export_program`` wrote.
+            directory: the directory that ``export_program`` wrote.
             device: "cpu" or "gpu" (the one that the launcher gave this process, else the first visible one); None takes
                 a GPU where there is one.
-            threads: of one run on the CPU; None for the cores that this process may use.
-            onednn: use the faster oneDNN kernels on the CPU.
+            threads: number of threads of one run on the CPU; None for the cores that this process may use.
+            onednn: whether to use the faster oneDNN kernels on the CPU.
             precision: "bfloat16" needs oneDNN or a GPU, "float16" a GPU; outputs then differ in the third digit.
-            check: compare the files with their SHA-256 first.
+            check: whether to compare the files with their SHA-256 first.
 
         Raises:
-            UserError: not an exported directory, a damaged file, or a device or precision that is not available.
+            UserError: the directory is not an export, a file is damaged, or the device or the precision is not
+                available.
         """
         import paddle
         from paddle import inference
@@ -88,7 +89,7 @@ class Predictor:
             config.set_cpu_math_library_num_threads(threads or runtime.cores())
             if onednn:
                 config.enable_onednn()
-                # Kernels are cached per shape: bounded, or every new length would add to the memory for ever.
+                # Kernels are cached per shape; without a bound every new length would add to the memory for ever.
                 config.set_onednn_cache_capacity(16)
                 if precision == "bfloat16":
                     config.enable_onednn_bfloat16()
@@ -105,8 +106,8 @@ class Predictor:
         """Outputs by name for one batch of arrays by name; sizes declared as None may differ from call to call.
 
         Raises:
-            UserError: an input is missing, unknown, or has another dtype or shape than declared; or the sizes do not
-                go together.
+            UserError: an input is missing, unknown, or has another dtype or shape than declared; or the program cannot
+                run on these sizes.
         """
         unknown = sorted(set(batch) - {item.name for item in self.inputs} - self._ignored)
         if unknown:
@@ -127,10 +128,10 @@ class Predictor:
 
 
 def read_description(directory: Path, check: bool = True) -> dict[str, Any]:
-    """export.json of a directory, with `check` only if the files are as they were written.
+    """The content of export.json of a directory; with `check` every file is compared with its SHA-256 in it.
 
     Raises:
-        UserError: not an exported directory, or a damaged file.
+        UserError: the directory is not an export, or a file is damaged.
     """
     try:
         description: dict[str, Any] = json.loads((directory / EXPORT).read_text(encoding="utf-8"))

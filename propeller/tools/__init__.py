@@ -1,1 +1,1 @@
-"""Programs for the person at the machine: doctor, self-test, wheels, fleetrun."""
+"""Command-line programs for the user: doctor, self-test, wheels and fleetrun."""

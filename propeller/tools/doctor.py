@@ -1,5 +1,5 @@
-"""The state of this machine and installation, and what to change. Also run before Paddle is installed, so its imports
-of Paddle come late.
+"""A report on this machine and this installation, with the changes to make. It also runs before Paddle is installed, so
+Paddle is imported late.
 
 ``python -m propeller.tools.doctor [--communication] [--gpu_selftest [--device cpu]] [--wheel] [--paddle_index]``
 """
@@ -38,7 +38,7 @@ _EXTRAS = {
 
 @dataclass
 class Report:
-    """What was found: rows of (section, name, value), what to change, and whether a run can work at all."""
+    """The findings: rows of (section, name, value), the changes to make, and whether any run can work."""
 
     rows: list[tuple[str, str, str]] = field(default_factory=list)
     changes: list[str] = field(default_factory=list)
@@ -49,7 +49,7 @@ class Report:
         self.rows.append((section, name, str(value)))
 
     def change(self, text: str, *, fatal: bool = False) -> None:
-        """Add something to change; a fatal one means that nothing will run before it is done."""
+        """Add a change to make; a fatal one means that no run works before the change is made."""
         self.changes.append(text)
         self.usable = self.usable and not fatal
 
@@ -65,9 +65,9 @@ class Report:
 
 
 def report(*, communication: bool = False, directory: Path | None = None) -> Report:
-    """Look at everything; `communication` also starts two real processes that exchange data (some seconds).
+    """Examine machine and installation; `communication` also trains in two processes that exchange data (some seconds).
 
-    `directory` is where runs will be written (default: the working directory).
+    `directory` is the folder to which runs will be written (default: the working directory).
     """
     found = Report()
     _python(found)
@@ -95,7 +95,7 @@ def _python(found: Report) -> None:
 
 
 def _devices(found: Report) -> bool:
-    """Rows about GPUs and driver; True if there are GPUs."""
+    """Adds rows about GPUs and driver; True if there are GPUs."""
     cuda = wheels.driver_cuda_version()
     cards = wheels.gpus()
     if cuda is None and not cards:
@@ -111,7 +111,7 @@ def _devices(found: Report) -> bool:
 
 
 def _wheel(found: Report, has_gpus: bool) -> bool:
-    """Rows about the installed wheel; True if Paddle can be imported and is new enough."""
+    """Adds rows about the installed wheel; True if Paddle can be imported and is new enough."""
     installed = runtime.installed_wheels()
     cuda = wheels.driver_cuda_version() if has_gpus else None
     for name, version in installed.items():
@@ -149,7 +149,7 @@ def _wheel(found: Report, has_gpus: bool) -> bool:
 
 
 def _fleetrun(found: Report) -> None:
-    """Whether the `fleetrun` that a person would start is propeller's: Paddle's wheel brings one of the same name."""
+    """Adds a row about the `fleetrun` that a user would start: Paddle's wheel installs one of the same name."""
     beside = Path(sys.executable).with_name("fleetrun")
     program = shutil.which("fleetrun") or (str(beside) if beside.is_file() else None)
     if program is None:
@@ -173,7 +173,7 @@ def _fleetrun(found: Report) -> None:
 
 
 def _install_line() -> str:
-    """The pip line that writes this project's programs, over others of the same name."""
+    """The pip command that installs this project's programs, over others of the same name."""
     root = Path(__file__).resolve().parents[2]
     source = f"-e {shlex.quote(str(root))}" if (root / "pyproject.toml").is_file() else "ernie-paddle"
     return f"{shlex.quote(sys.executable)} -m pip install --force-reinstall --no-deps {source}"
@@ -242,7 +242,7 @@ def _settings(found: Report) -> None:
 
 
 def _numpy_speed() -> float:
-    """GFLOP/s of NumPy's float32 matrix product, the best of a few: what this CPU can do about now."""
+    """GFLOP/s of NumPy's float32 matrix product, the best of four runs, as a measure of this CPU's present speed."""
     import numpy as np
 
     a = np.ones((1024, 1024), np.float32)
@@ -311,7 +311,7 @@ def _cuda_version() -> str:
     version = os.environ.get("PADDLE_CUDA") or wheels.driver_cuda_version()
     if version is None:
         raise UserError(
-            "nvidia-smi tells no CUDA version, so the package index cannot be chosen; set PADDLE_CUDA to that of the "
+            "nvidia-smi reports no CUDA version, so the package index cannot be chosen; set PADDLE_CUDA to that of the "
             "driver (e.g. 12.6), or PADDLE_WHEEL=cpu"
         )
     return version
@@ -320,17 +320,17 @@ def _cuda_version() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry of ``python -m propeller.tools.doctor``; returns the exit code.
 
-    0: fine (there may be advice), 1: nothing can run, or a check of the self-test failed, 2: wrong options, or a
-    self-test of GPUs where there is none.
+    0: the installation works (there may be advice), 1: no run can work, or a check of the self-test failed, 2: an
+    option is wrong, or a self-test of GPUs was asked for where there is no GPU.
     """
-    parser = argparse.ArgumentParser(prog="doctor", description="Report on this installation, and what to change.")
-    parser.add_argument("--communication", action="store_true", help="also let two processes train together")
+    parser = argparse.ArgumentParser(prog="doctor", description="Report on this installation and say what to change.")
+    parser.add_argument("--communication", action="store_true", help="also train in two processes together")
     parser.add_argument("--gpu_selftest", action="store_true", help="check AMP, NCCL and speed on every visible GPU")
     parser.add_argument(
         "--device", choices=["gpu", "cpu"], default="gpu", help="device of the self-test: cpu runs what a CPU can"
     )
-    parser.add_argument("--wheel", action="store_true", help="print the pip line that fits this machine, and end")
-    parser.add_argument("--paddle_index", action="store_true", help="print the address of the GPU wheel, and end")
+    parser.add_argument("--wheel", action="store_true", help="print the pip line that fits this machine, and exit")
+    parser.add_argument("--paddle_index", action="store_true", help="print the address of the GPU wheel, and exit")
     options = parser.parse_args(arguments)
     try:
         if options.paddle_index:

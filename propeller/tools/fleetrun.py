@@ -1,8 +1,8 @@
 """``fleetrun``: start one worker process per device, through ``python -m paddle.distributed.launch``.
 
-It adds four things and otherwise hands every argument on unchanged: ranges of devices (``0-7``), a check that the
-devices are there, CPU workers where there is no GPU, and an end that a person can read: a failed worker's exit code and
-last lines come through, SIGTERM and Ctrl-C reach the workers, so that they can save before they end.
+It adds four features and otherwise passes every argument on unchanged: ranges of devices (``0-7``), a check that the
+devices exist, CPU workers where there is no GPU, and an orderly end: it reports a failed worker's exit code and last
+lines, and passes SIGTERM and Ctrl-C to the workers, so that they can save before they end.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _FAILED = re.compile(r"Container rank (\d+) status failed .* code (-?\d+) log (\
 def expand_devices(text: str) -> list[str]:
     """Device numbers of a list with ranges: "0-3,6" gives 0, 1, 2, 3, 6.
 
-    Raises UserError for what is not such a list, for a range that runs backwards and for a device named twice.
+    Raises UserError for a text that is not such a list, for a range that runs backwards and for a device named twice.
     """
     devices: list[str] = []
     for part in text.split(","):
@@ -68,7 +68,7 @@ def expand_devices(text: str) -> list[str]:
 
 
 def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """Labels of the GPUs that may be used: those of ``CUDA_VISIBLE_DEVICES``, else what ``nvidia-smi -L`` counts."""
+    """Labels of the GPUs that may be used: those of ``CUDA_VISIBLE_DEVICES``, else all that ``nvidia-smi -L`` lists."""
     named = environ.get("CUDA_VISIBLE_DEVICES")
     if named is not None and named != "all":
         return [label.strip() for label in named.split(",") if label.strip() not in ("", "-1")]
@@ -84,13 +84,13 @@ def visible_gpus(environ: Mapping[str, str]) -> list[str]:
 
 
 def _is_option(argument: str, *names: str) -> bool:
-    """True if the argument is one of the options, or a beginning of it that argparse would take for it."""
+    """True if the argument is one of the options, or a prefix that argparse would take for one of them."""
     name = argument.split("=", 1)[0]
     return len(name) >= 4 and any(full.startswith(name) for full in names)
 
 
 def split_arguments(arguments: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """(launch options with their values, script with its arguments). Every option of the launcher takes a value."""
+    """(launch options with their values, script with its arguments); every option of the launcher takes a value."""
     options: list[tuple[str, str]] = []
     position = 0
     while position < len(arguments) and arguments[position].startswith("--"):
@@ -135,10 +135,10 @@ def plan(arguments: Sequence[str], environ: Mapping[str, str]) -> tuple[list[str
     if processes is not None and limit and processes > limit:
         raise UserError(f"--nproc_per_node {processes}: only {limit} GPU(s) to use ({','.join(asked or visible)})")
     if not gpu_wheel:
-        # The launcher takes this variable for a sign of GPUs, and would then not start gloo.
+        # The launcher takes this variable as a sign of GPUs, and would then not start gloo.
         environment.pop("CUDA_VISIBLE_DEVICES", None)
         if "OMP_NUM_THREADS" not in environ:
-            # The launcher imports Paddle, which sets that variable to 1 for itself and so for all workers.
+            # The launcher imports Paddle, which sets OMP_NUM_THREADS to 1 for itself and so for all workers.
             environment.setdefault("MKL_NUM_THREADS", str(max(1, cores() // (processes or 1))))
     if not Path(script[0]).is_file() and not shutil.which(script[0]):
         raise UserError(f"{script[0]}: there is no such script")
@@ -172,7 +172,7 @@ def _check_devices(
 
 
 def _children(process: int) -> list[int]:
-    """Child processes on Linux; elsewhere none are found."""
+    """The child processes of a process on Linux; no processes on other systems."""
     found: list[int] = []
     try:
         for task in Path(f"/proc/{process}/task").iterdir():
@@ -202,8 +202,8 @@ class _Relay:
         self.failed: tuple[int, int, Path] | None = None
         self.interrupted = False
         self._asked_before: set[int] = set()
-        # A session of its own: the terminal's Ctrl-C then reaches the workers once, from here, not also the launcher,
-        # which would take it as an order to kill them.
+        # In a session of its own, so that the terminal's Ctrl-C reaches the workers once, from here, and does not reach
+        # the launcher, which would kill the workers.
         self.process = subprocess.Popen(
             command,
             env=environment,
@@ -228,13 +228,13 @@ class _Relay:
             match = _FAILED.search(line)
             if match and self.failed is None:
                 self.failed = int(match[1]), int(match[2]), Path(match[3])
-            # What the launcher says of a failed worker, `main` says better.
+            # The launcher's own lines about a failed worker are dropped, since `main` reports it more clearly.
             if match is None and not line.rstrip().endswith("Container failed !!!"):
                 sys.stderr.write(line)
                 sys.stderr.flush()
 
     def run(self) -> int:
-        """Wait for the launcher; returns its exit code, or that of the worker that failed first."""
+        """Wait for the launcher; returns the exit code of the worker that failed first, else that of the launcher."""
         before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
         assert self.process.stderr is not None
         reader = threading.Thread(target=self._read, args=(self.process.stderr,), daemon=True)
@@ -256,7 +256,7 @@ class _Relay:
 
 
 def last_lines(path: Path, count: int = 12, since: int = 0) -> list[str]:
-    """The last lines of a file that are not empty, from byte `since` on; none if it cannot be read."""
+    """The last `count` lines of a file that are not empty, from byte `since` on; none if the file cannot be read."""
     try:
         with open(path, "rb") as stream:
             size = stream.seek(0, os.SEEK_END)
@@ -271,8 +271,8 @@ def main(arguments: Sequence[str] | None = None, *, program: str = "fleetrun") -
     """Entry of the console script; returns the exit code.
 
     Args:
-        arguments: those of the command line; None for those of this process.
-        program: the name under which it was called, for its messages.
+        arguments: arguments of the command line; None for those of this process.
+        program: name of the program in its messages.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help"):

@@ -1,8 +1,8 @@
-"""The self-test that a person with GPUs runs once: ``ernie doctor --gpu_selftest``.
+"""The self-test that a user with GPUs runs once: ``ernie doctor --gpu_selftest``.
 
 It trains a small model of its own: on every visible GPU in float32 and in each mixed precision, with a loss scale that
-has to find its size, and then with one process per GPU, whose losses must be those of one process. On a CPU
-(``--device cpu``) it runs what a CPU can compute, so that the checks themselves are known to work.
+has to find its size, and then with one process per GPU, whose losses must equal those of one process. On a CPU
+(``--device cpu``) it runs the checks that a CPU can compute, which shows that the checks themselves work.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ TOLERANCE = {"float32": 1e-3, "bfloat16": 0.05, "float16": 0.02}
 
 @dataclass(frozen=True)
 class Check:
-    """One check: where it ran, what it was, whether it passed (None: not possible here, or only a figure), details."""
+    """One check: its place, its name, whether it passed (None: not possible here, or a figure), and details."""
 
     where: str
     name: str
@@ -120,7 +120,7 @@ def learner_for(precision: PrecisionConfig | None = None) -> Learner:
 
 
 def train(learner: Learner, steps: int = STEPS) -> list[float]:
-    """Losses of so many steps on this rank's rows of the global batches."""
+    """The losses of `steps` training steps on this rank's rows of the global batches."""
     from propeller.device import distributed
 
     rank, world = distributed.rank(), distributed.world_size()
@@ -133,7 +133,7 @@ def train(learner: Learner, steps: int = STEPS) -> list[float]:
 
 
 def difference(losses: list[float], reference: list[float]) -> float:
-    """Largest difference of two curves, relative to the start of the reference; infinite for one that is not finite."""
+    """Largest difference of two curves, relative to the reference's start; infinite if a loss is not finite."""
     found = float(np.max(np.abs(np.subtract(losses, reference)))) / reference[0]
     return found if np.isfinite(found) else float("inf")
 
@@ -142,14 +142,14 @@ def difference(losses: list[float], reference: list[float]) -> float:
 
 
 def check_float32(where: str) -> tuple[Check, list[float]]:
-    """The reference: the loss must fall."""
+    """The reference in float32, whose loss must fall."""
     losses = train(learner_for())
     detail = f"loss {losses[0]:.4f} -> {losses[-1]:.4f} in {STEPS} steps"
     return Check(where, "float32 trains", bool(losses[-1] < 0.8 * losses[0]), detail), losses
 
 
 def check_precision(where: str, dtype: Any, level: Any, reference: list[float]) -> Check:
-    """A mixed precision: losses like those of float32, parameters still kept in float32."""
+    """A mixed precision, whose losses must follow those of float32, with parameters kept in float32."""
     from propeller.graph.precision import PrecisionConfig
 
     name = f"{dtype} {level} follows float32"
@@ -161,7 +161,7 @@ def check_precision(where: str, dtype: Any, level: Any, reference: list[float]) 
 
 
 def check_small_updates(where: str, dtype: Any, level: Any) -> Check:
-    """Master weights: updates far below the spacing of 16-bit numbers must add up, as in float32."""
+    """Master weights: updates far below the spacing of 16-bit numbers must accumulate, as in float32."""
     from propeller.graph.precision import PrecisionConfig
 
     moved = []
@@ -178,7 +178,7 @@ def check_small_updates(where: str, dtype: Any, level: Any) -> Check:
 
 
 def check_loss_scale(where: str, make: Callable[[float], PrecisionConfig]) -> Check:
-    """Overflows: the step is skipped, parameters stay as they are, the scale halves, then grows again."""
+    """Overflows: the step must be skipped without a change of parameters, and the scale must halve, then grow again."""
     learner = learner_for(make(2.0**15))
     learner.train_step("toy", [batch(0)], LR)
     spiked = {**batch(1), "factor": np.array([1e37], np.float32)}
@@ -194,7 +194,7 @@ def check_loss_scale(where: str, make: Callable[[float], PrecisionConfig]) -> Ch
 
 
 def check_speed(where: str, dtypes: list[str], size: int, steps: int) -> list[Check]:
-    """Figures, never a failure: matrix products per second by dtype, and training steps per second of the toy."""
+    """Figures that never fail: the speed of matrix products by dtype, and training steps per second of the toy."""
     import paddle
 
     from propeller.device import static
@@ -251,7 +251,7 @@ def check_device(where: str, device: Device) -> list[Check]:
     if device == "gpu":
         checks.append(check_loss_scale(where, lambda s: PrecisionConfig("float16", "O1", s, incr_every_n_steps=2)))
         return checks + check_speed(where, ["float32", "bfloat16", "float16"], 8192, 50)
-    # A CPU has no float16 kernels: the scale is tested with every product kept in float32.
+    # A CPU has no float16 kernels, so the loss scale is tested with every product kept in float32.
     products = ("matmul", "matmul_v2", "linear_v2", "mul", "fused_gemm_epilogue")
     precision.ALLOW_FLOAT16_ON_CPU = True
     try:
@@ -270,7 +270,7 @@ def check_device(where: str, device: Device) -> list[Check]:
 
 
 def worker(result: str) -> None:
-    """What each process of the distributed check runs; rank 0 writes losses and figures to `result`."""
+    """The work of each process of the distributed check; rank 0 writes losses and figures to `result`."""
     from propeller.device import distributed
 
     learner = learner_for()
@@ -295,7 +295,7 @@ def worker(result: str) -> None:
 
 
 def one_process(result: str, where: str, device: Device, mode: str) -> None:
-    """What a subprocess runs: the checks of its device, or only the losses that the distributed check is held to."""
+    """The work of a subprocess: the checks of its device, or only the reference losses of the distributed check."""
     from propeller.device import static
 
     static.enable()
@@ -304,7 +304,7 @@ def one_process(result: str, where: str, device: Device, mode: str) -> None:
 
 
 def _environment(changes: Mapping[str, str]) -> dict[str, str]:
-    """Environment of a subprocess that finds this very package, and is no worker of a job around it."""
+    """Environment of a subprocess that imports this package, and is not a worker of a surrounding job."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PADDLE_TRAINER")}
     package = str(Path(__file__).resolve().parents[2])
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [package, environment.get("PYTHONPATH", "")]))
@@ -334,7 +334,7 @@ def _subprocess(where: str, device: Device, mode: str, changes: Mapping[str, str
 
 
 def two_processes(device: Device, processes: int = 2) -> Check:
-    """Train the toy in several processes, started by fleetrun, and hold the losses to those of one process."""
+    """Train the toy in several processes, started by fleetrun, and compare the losses with those of one process."""
     where, name = device, f"{processes} processes equal one"
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if device == "cpu" else {}
     reference = _subprocess(where, device, "losses", hidden)
@@ -398,7 +398,7 @@ def run(device: Device) -> list[Check]:
 
 
 def main(device: Device) -> int:
-    """Run and report; exit code 0: all passed, 1: something failed, 2: there is no GPU."""
+    """Run the self-test and report; exit code 0: all checks passed, 1: a check failed, 2: there is no GPU."""
     if device == "gpu":
         from propeller.device.runtime import gpu_visible
 

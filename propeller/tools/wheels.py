@@ -1,4 +1,4 @@
-"""Which build of PaddlePaddle a machine needs, and the pip line that installs it. Needs nothing but Python."""
+"""The choice of the PaddlePaddle build for a machine, and the pip command that installs it; needs only Python."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def gpu_index_url(cuda_version: str) -> str:
     """Address of Paddle's package index for a driver's CUDA version, such as "12.6".
 
     Raises:
-        UserError: not a version, or a driver too old for every build of Paddle 3.3.
+        UserError: the text is not a version, or the driver is too old for every build of Paddle 3.3.
     """
     match = re.fullmatch(r"\s*(\d+)(?:\.(\d+))?(?:\.\d+)*\s*", cuda_version)
     if match is None:
@@ -50,7 +50,7 @@ def gpu_index_url(cuda_version: str) -> str:
 
 
 def pip_line(cuda_version: str | None) -> str:
-    """The command that installs PaddlePaddle: the GPU build for this CUDA version of the driver, the CPU build for
+    """The command that installs PaddlePaddle: the GPU build for this CUDA version of the driver, or the CPU build for
     None."""
     if cuda_version is None:
         return f'python -m pip install "paddlepaddle{REQUIRED}"'
@@ -60,7 +60,7 @@ def pip_line(cuda_version: str | None) -> str:
 def install_line() -> str:
     """The command that installs PaddlePaddle for this Python: the CPU build where no GPU build fits the driver.
 
-    It names this Python by its path where `python` is another one, as in an environment that is not activated.
+    The command names this Python by its path where `python` is another one, as in an environment that is not activated.
     """
     try:
         line = pip_line(os.environ.get("PADDLE_CUDA") or driver_cuda_version())
@@ -73,7 +73,7 @@ def install_line() -> str:
 
 
 def not_installed() -> str:
-    """One line that says that PaddlePaddle is missing, and which command installs it."""
+    """One line that says that PaddlePaddle is missing, with the command that installs it."""
     return f"PaddlePaddle is not installed; install it with `{install_line()}`"
 
 

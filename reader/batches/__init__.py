@@ -1,1 +1,1 @@
-"""Which rows make a batch, in which order, how they are padded and how they are masked."""
+"""Batches: the choice and the order of their rows, their padding and their masking."""

@@ -1,4 +1,7 @@
-"""Which rows make which batch, as pure functions: nothing to remember for a resume, the same on any number of ranks."""
+"""Pure functions that choose the rows of each batch, so that a resumed run needs no saved reader state.
+
+The batches are the same for any number of ranks.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +19,10 @@ _SIMILAR = 0.9
 
 
 def epoch_batches(lengths: NDArray[np.int32], batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """All rows once, in random batches of `batch_size` (the last may be smaller), rows of a batch similar in length.
+    """Random batches of `batch_size` rows of similar length that use every row once; one batch may be smaller.
 
-    Rows are shuffled, each pool of 16 batches is sorted by length (which leaves the make-up of a pool random but
-    saves most of the padding), and the batches are shuffled.
+    Rows are shuffled, each pool of 16 batches is sorted by length, and the batches are shuffled. Sorting saves most of
+    the padding, and the rows of a pool are still a random choice.
     """
     rng = generator(seed, _EPOCH_STREAM, epoch)
     rows = rng.permutation(len(lengths)).astype(np.int64)
@@ -40,10 +43,10 @@ def steps_per_epoch(rows: int, batch_size: int) -> int:
 def evaluation_batches(
     lengths: NDArray[np.int32], batch_rows: int, rank: int = 0, world: int = 1
 ) -> Iterator[NDArray[np.int64]]:
-    """All rows, longest first; with several ranks, this rank's share of the batches.
+    """Batches of all rows, the longest rows first; with several ranks, this rank's share of the batches.
 
-    A batch ends after `batch_rows` rows, or before a row shorter than 0.9 times its longest: so no batch has more than
-    a tenth of padding, and all together have about half of that.
+    A batch ends after `batch_rows` rows, or before a row shorter than 0.9 times the longest row of the batch. So
+    padding is at most a tenth of each batch, and about half of that over all batches.
     """
     order = np.argsort(-lengths, kind="stable").astype(np.int64)
     falling = -lengths[order].astype(np.float64)
@@ -59,7 +62,7 @@ def evaluation_batches(
 def rank_share(rows: NDArray[np.int64], rank: int, world: int, micro_rows: int) -> list[NDArray[np.int64]]:
     """This rank's rows of a global batch, cut into micro-batches; every rank gets the same number of micro-batches.
 
-    A micro-batch may be empty where there are fewer rows than places.
+    Micro-batches are empty where a rank has fewer rows than micro-batches.
     """
     mine = rows[rank::world]
     pieces = math.ceil(math.ceil(len(rows) / world) / micro_rows)

@@ -4,10 +4,10 @@ knowledge masking).
 The rule, for each row:
 
 1. The budget is 15% of the maskable tokens, rounded, and at least 1.
-2. The row's units (words, phrases, entities…) are walked through in a uniformly random order. A unit that fits into
-   what is left of the budget is taken, one that does not is passed over: the rule of BERT's whole word masking. If none
-   fits, the smallest is taken (the first of those in the random order), so that every row has something to predict.
-3. Each taken token on its own becomes [MASK] (80%), a random token (10%) or stays (10%). The draw is per token, not per
+2. The row's units (words, phrases, entities…) are visited in a uniformly random order. A unit that fits into the rest
+   of the budget is taken, and a larger unit is skipped: the rule of BERT's whole word masking. If no unit fits, the
+   smallest is taken (the first one in the random order if several are smallest), so that every row has a label.
+3. Each taken token becomes [MASK] (80%), becomes a random token (10%) or stays (10%). The draw is per token, not per
    unit, as in BERT's whole word masking and ERNIE's releases.
 
 Legend: B rows, T positions, U units of the row with most units, M taken tokens of the batch.
@@ -31,16 +31,16 @@ _ORDER, _ACTION, _TOKEN, _GRANULARITY = 1, 2, 3, 4  # independent streams of a r
 
 @dataclass(frozen=True)
 class MaskingRule:
-    """What masking needs to know besides the batch.
+    """The settings of masking.
 
     Args:
         vocab_size: random tokens come from range(vocab_size) without `special_ids`, all equally likely.
         mask_id: id of [MASK].
-        special_ids: ids that never come as random tokens ([PAD], [UNK], [CLS], [SEP], [MASK]…).
+        special_ids: ids that are never drawn as random tokens ([PAD], [UNK], [CLS], [SEP], [MASK]…).
         rate: share of the maskable tokens to predict.
-        mask, random: shares of these that become [MASK] and random tokens; the rest stays.
-        granularities: how often a row is masked in units of each granularity of `reader.flags.GRANULARITIES`; in
-            proportion, so that they need not add up to 1.
+        mask, random: shares of the tokens to predict that become [MASK] and random tokens; the other tokens stay.
+        granularities: how often a row is masked in units of each granularity of `reader.flags.GRANULARITIES`; these
+            are relative frequencies, which need not add up to 1.
 
     Raises:
         DataError: a share is out of range, a granularity unknown, or the vocabulary holds special symbols only.
@@ -68,10 +68,10 @@ class MaskingRule:
             if share < 0:
                 raise DataError(f"the share of granularity {name!r} must be 0 or more, not {share}")
         if not sum(self.granularities.values()) > 0:
-            raise DataError("the shares of the masking granularities are all 0; give one of them more")
+            raise DataError("the shares of the masking granularities are all 0; set at least one above 0")
         ordinary = np.setdiff1d(np.arange(self.vocab_size), np.array(self.special_ids, dtype=np.int64))
         if not ordinary.size:
-            raise DataError(f"a vocabulary of {self.vocab_size} pieces has none besides the special ones")
+            raise DataError(f"a vocabulary of {self.vocab_size} pieces has none besides the special pieces")
         object.__setattr__(self, "_ordinary", ordinary)
 
     @property
@@ -99,9 +99,10 @@ def mask_batch(
     """Mask whole units of a batch, by the rule at the top of this module.
 
     Args:
-        ids: [B, T] token ids, specials and padding included; not changed.
-        starts: [B, T] True where a unit begins, see `batch_unit_starts`. A run of maskable tokens always begins one.
-        maskable: [B, T] False for special symbols, padding, and whatever else must stay.
+        ids: [B, T] token ids, special symbols and padding included; the array is not changed.
+        starts: [B, T] True where a unit begins, see `batch_unit_starts`. The first token of a run of maskable tokens
+            always begins a unit.
+        maskable: [B, T] False for special symbols, padding, and other tokens that must stay.
         keys: [B] `reader.random.key(seed, …, epoch, corpus, sample)`: all randomness of a row comes from its key.
         rule: rates and vocabulary.
     """
@@ -154,7 +155,7 @@ def select_units(
     place = tokens[first] - unit_row * length
 
     # A random order of each row's units: sort hashes that carry the unit's number and size in their lowest bits.
-    # What fills a row up is all ones: it comes last, with a size that never fits.
+    # Padding is all ones: it sorts last, and its size never fits.
     size_bits, ordinal_bits = (length + 1).bit_length(), width.bit_length()
     cargo = (ordinal << size_bits) | sizes
     low = np.uint64((1 << (size_bits + ordinal_bits)) - 1)
@@ -176,10 +177,11 @@ def select_units(
 
 
 def _fill(sizes_BU: NDArray[np.int64], budgets_B: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which units a greedy walk from left to right takes when it passes over whatever exceeds the rest of the budget.
+    """Which units a greedy walk from left to right takes if it skips every unit that exceeds the rest of the budget.
 
     In each round every row takes its longest prefix of open units that fits. The unit after that prefix, and every
-    other one larger than what is left, could never be taken later: closed. So the loop is over rounds, which are few.
+    other unit larger than the rest of the budget, could never be taken later and is closed. So the loop is over rounds,
+    which are few.
     """
     taken = np.zeros(sizes_BU.shape, dtype=np.bool_)
     # The first round needs no more columns than the largest budget: units have a token at least.

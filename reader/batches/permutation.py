@@ -1,4 +1,4 @@
-"""A pseudo-random order of n things, computed and not stored: the position of each is a function of the seed alone.
+"""A pseudo-random order of n items that is computed instead of stored, as a function of the seed alone.
 
 A Feistel network permutes pairs (left, right) of numbers below a, with a*a the first square not below n; indices that
 land outside range(n) are sent through again until they are inside ("cycle walking"), which keeps the map one-to-one.
@@ -21,9 +21,9 @@ _HALF = np.uint64(32)
 
 
 class Permutation:
-    """A bijection of range(n), the same for the same (n, seed) everywhere; takes no memory that grows with n.
+    """A bijection of range(n) that depends on (n, seed) alone, and whose memory does not grow with n.
 
-    Calling it with integers of any shape in range(n) gives int64 of that shape.
+    A call with integers of any shape in range(n) returns int64 of that shape.
     """
 
     def __init__(self, n: int, seed: int) -> None:
@@ -47,7 +47,7 @@ class Permutation:
         """One pass through the network: a bijection of range(side * side) for any round function."""
         left, right = np.divmod(values, self._side)
         for round_key in self._keys:
-            # The top 32 bits scaled to range(side) instead of a slow remainder; it need not be exactly uniform here.
+            # The top 32 bits are scaled to range(side) instead of a slow remainder; they need not be exactly uniform.
             noise = mix(right + round_key) >> _HALF
             noise *= self._side
             noise >>= _HALF

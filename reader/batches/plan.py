@@ -1,15 +1,15 @@
-"""Which samples make batch n: length bins, a budget of tokens per batch, several corpora with weights; all computed.
+"""The choice of the samples of batch n: length bins, a budget of tokens per batch, and several corpora with weights.
 
-Every answer is a pure function of the seed and the batch number, so a run resumes at batch 1,000,000 as cheaply as at
-batch 10, and the batches do not depend on how many processes share them. The steps, for batch n:
+The choice is a pure function of the seed and the batch number, so a run resumes at batch 1,000,000 as cheaply as at
+batch 10, and the batches do not depend on how many ranks share them. The steps, for batch n:
 
 1. epoch and slot = divmod(n, batches per epoch); a permutation of the epoch turns the slot into a batch of some bin;
 2. the batch is a run of rows of its bin, in an order that is a permutation of (epoch, bin);
 3. a row is the next element of one corpus's endless stream of samples of that bin: element p is, in pass p // size of
    the stream, the sample at place p % size of that pass's own permutation.
 
-The stream is what makes any weight work: an epoch takes round(weight * size) elements of each, and goes on in the next
-epoch where it stopped. So before any sample comes a second time, all others of its corpus and bin have come once.
+The streams make any weight possible: each epoch takes the next round(weight * size) elements of each stream. So before
+a sample is used a second time, all other samples of its corpus and bin have been used once.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from reader.random import key
 
 
 class Lengths(Protocol):
-    """What a plan must know of the samples of a corpus."""
+    """The lengths of the samples of a corpus, as a plan needs them."""
 
     max_tokens: int
-    """Tokens of the longest sample that there may be."""
+    """Largest number of tokens that a sample may have."""
     lengths: NDArray[np.int32]
     """Tokens of every sample."""
 
     @property
     def name(self) -> str:
-        """Where they come from, for messages."""
+        """Origin of the samples, for messages."""
 
     def __len__(self) -> int: ...
 
@@ -47,18 +47,18 @@ class BatchRows:
     """The rows of one batch, R of them."""
 
     epoch: NDArray[np.int64]
-    """[R] How often the sample was used before (the pass of its stream); with corpus and sample it names one use of a
+    """[R] Number of earlier uses of the sample (the pass of its stream). With corpus and sample it names one use of a
     sample, so randomness derived from (seed, epoch, corpus, sample) is never used twice."""
     corpus: NDArray[np.int64]  # [R] index into the plan's indexes
     sample: NDArray[np.int64]  # [R] number of the sample in that index
-    max_tokens: int  # no arranged row, special symbols included, may exceed it
+    max_tokens: int  # largest length of an arranged row, special symbols included
 
     def __len__(self) -> int:
         return len(self.sample)
 
 
 def shard_rows(rows: BatchRows, rank: int, world: int) -> BatchRows:
-    """The rows of a batch that one of `world` processes trains on: every world-th. May be empty in a small batch."""
+    """The rows of a batch that one of `world` ranks trains on: every `world`-th row; none if the batch is small."""
     assert 0 <= rank < world
     part = slice(rank, None, world)
     return BatchRows(rows.epoch[part], rows.corpus[part], rows.sample[part], rows.max_tokens)
@@ -69,7 +69,7 @@ class _Bin:
     """Samples of about one length."""
 
     upper: int  # longest arranged row
-    rows: int  # of a full batch
+    rows: int  # rows of a full batch
     members: list[NDArray[np.int64]] = field(repr=False)  # per corpus: its samples in this bin
     take: list[int]  # per corpus: samples that one epoch uses
 
@@ -86,23 +86,23 @@ class BatchPlan:
     """The endless sequence of batches over one or more sample indexes.
 
     Args:
-        indexes: one per corpus: reader.corpora.samples.SampleIndex or reader.corpora.pairs.PairIndex.
+        indexes: one index per corpus, a reader.corpora.samples.SampleIndex or reader.corpora.pairs.PairIndex.
         weights: per corpus, how many times its samples are used per epoch; 1 for each unless given. An epoch uses
             round(weight * n) of the n samples of each length bin, at least one where the weight is above zero.
-        batch_tokens: budget of a batch: rows times the bin's upper bound, padding and special symbols included, is at
-            most this (one row at least, however long). Or else
+        batch_tokens: token budget of a batch: rows times the bin's upper bound, padding and special symbols included,
+            is at most this, but a batch has at least one row, however long. Give either this or `batch_rows`.
         batch_rows: the number of rows of a batch.
-        bin_width: lengths up to a multiple of it share a bin. A bin with too few samples for one batch is joined with
-            the next longer one (the last with the one before).
-        seed: of all permutations.
-        overhead: special symbols that an objective will add to a sample at most ([CLS] … [SEP]: 2; with a second
-            [SEP]: 3). They count for bins and budget: the upper bounds are of arranged rows.
+        bin_width: width of a length bin in tokens. A bin with too few samples for one batch is joined with the next
+            longer bin (the last one with the bin before it).
+        seed: seed of all permutations.
+        overhead: largest number of special symbols that an objective adds to a sample (2 for [CLS] … [SEP], 3 with a
+            second [SEP]). Bins and budget include them: the upper bounds are lengths of arranged rows.
 
-    The rows of a bin rarely fill its last batch. Nothing is dropped: they are spread over the bin's batches, so that
-    these differ by one row at most and none is over the budget.
+    The rows of a bin rarely fill its last batch. No row is dropped: the rows are spread over the bin's batches, so that
+    the batches differ by one row at most and none exceeds the budget.
 
     Raises:
-        DataError: no samples at all, or arguments that make no sense.
+        DataError: there are no samples, or an argument is out of range.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class BatchPlan:
         return np.array([self.indexes[c].lengths[k] for c, k in pairs], dtype=np.int64) + self.overhead
 
     def padding_ratio(self, multiple: int = 1, batches: int = 64) -> float:
-        """The share of padding in all slots of the first epoch, estimated from so many evenly spaced batches.
+        """The share of padding in all slots of the first epoch, estimated from `batches` evenly spaced batches.
 
         Rows are padded to the longest of their batch, rounded up to `multiple`.
         """
@@ -202,7 +202,7 @@ def _check(
     if not any(len(index) and weight for index, weight in zip(indexes, weights, strict=True)):
         names = ", ".join(index.name for index in indexes)
         raise DataError(
-            f"no samples in {names or 'the list of corpora'}: is the text too short for the least sample length?"
+            f"no samples in {names or 'the list of corpora'}: is the text too short for the minimum sample length?"
         )
 
 
@@ -223,7 +223,7 @@ def _make_bins(
     def rows_of(upper: int) -> int:
         return batch_rows if batch_rows is not None else max(1, (batch_tokens or 0) // upper)
 
-    # Join bins until each has enough for a batch: groups are [first, last] bins.
+    # Join bins until each group has enough rows for a batch: groups are [first, last] bins.
     groups: list[tuple[int, int]] = []
     first = 0
     used = [b for b in range(len(uppers)) if wanted[b] > 0]

@@ -1,10 +1,10 @@
 """One or two texts per row as model inputs: [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with segments 0 and 1 (BERT 3.2).
 
-How many [SEP] stand between two texts is the model's: `RowLayout` says so, and counts special symbols wherever room is
-worked out.
+The number of [SEP] between two texts depends on the model: `RowLayout` holds it, and counts the special symbols where
+the room for text is computed.
 
-Everything is kept flat (all rows behind each other, with offsets) and cut, joined and padded without a loop over
-rows. Shape suffixes: N pieces of all rows, R rows, B rows of a batch, T length.
+Arrays are flat (all rows concatenated, with offsets), and rows are cut, joined and padded without a loop over rows.
+Shape suffixes: N tokens of all rows, R rows, B rows of a batch, T length.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ _BLOCK_ROWS = 1 << 14
 
 @dataclass(frozen=True)
 class RowLayout:
-    """How the texts of a row are joined: [CLS] A [SEP] B [SEP] … [SEP].
+    """The layout of the texts of a row: [CLS] A [SEP] B [SEP] … [SEP].
 
     Attributes:
-        separators: [SEP] between two texts: 1 (BERT, ERNIE), or 2 (ERNIE-M and XLM-R). The last text has one.
+        separators: number of [SEP] between two texts: 1 (BERT, ERNIE), or 2 (ERNIE-M and XLM-R). One [SEP] follows the
+            last text.
     """
 
     separators: int = 1
@@ -40,11 +41,11 @@ class RowLayout:
             raise DataError(f"a row has 1 or 2 separators between its texts, not {self.separators!r}")
 
     def specials(self, texts: int) -> int:
-        """The number of special symbols of a row of so many texts."""
+        """The number of special symbols in a row of `texts` texts."""
         return 2 + self.separators * (texts - 1)
 
     def text_start(self, kept: Sequence[Any], text: int) -> Any:
-        """The place in a row of the first piece of a text, where `kept` has the lengths of the texts before it."""
+        """The position in a row of the first token of text number `text`; `kept`: lengths of the texts before it."""
         return 1 + sum(kept[:text]) + self.separators * text
 
 
@@ -70,7 +71,7 @@ class Encoded:
         return np.diff(self.offsets).astype(np.int32)
 
     def take(self, rows: NDArray[np.int64]) -> Encoded:
-        """These rows, in this order."""
+        """The given rows, in the given order."""
         lengths = np.diff(self.offsets)[rows]
         places = ranges(self.offsets[rows], lengths)
         return Encoded(self.ids[places], self.segments[places], np.concatenate([[0], np.cumsum(lengths)]))
@@ -79,7 +80,7 @@ class Encoded:
 def encode_rows(
     tokenizer: Tokenizer, texts_a: Sequence[str], texts_b: Sequence[str] | None, max_length: int, layout: RowLayout
 ) -> Encoded:
-    """Tokenise, truncate to `max_length` (longest first for pairs) and add [CLS] and [SEP]."""
+    """Tokenise, truncate rows to `max_length` (pairs lose tokens of their longer text) and add [CLS] and [SEP]."""
     runs_a = _runs(tokenizer, texts_a)
     if texts_b is None:
         runs_a = Runs(runs_a.ids, runs_a.starts, np.minimum(runs_a.lengths, max_length - layout.specials(1)))
@@ -91,7 +92,7 @@ def encode_rows(
 
 
 def _runs(tokenizer: Tokenizer, texts: Sequence[str]) -> Runs:
-    """The pieces of each text; equal texts, as a passage with many questions, are tokenised once."""
+    """The tokens of each text; equal texts, such as a passage with many questions, are tokenised once."""
     numbers = {text: number for number, text in enumerate(dict.fromkeys(texts))}
     batch = tokenizer.encode_batch(list(numbers))
     rows = np.fromiter(map(numbers.__getitem__, texts), np.int64, len(texts))
@@ -100,22 +101,22 @@ def _runs(tokenizer: Tokenizer, texts: Sequence[str]) -> Runs:
 
 @dataclass(frozen=True)
 class Runs:
-    """For each row a run of pieces: ids[starts[row]] and those that follow; ids [N], starts and lengths int64 [R]."""
+    """A run of tokens for each row: lengths[row] tokens from ids[starts[row]] on; ids int32 [N], others int64 [R]."""
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
     def take(self, rows: slice) -> Runs:
-        """These rows."""
+        """The given rows."""
         return Runs(self.ids, self.starts[rows], self.lengths[rows])
 
 
 def join_runs(vocab: Vocab, layout: RowLayout, a: Runs, b: Runs | None = None) -> Encoded:
-    """Rows [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with as many [SEP] between as the layout says."""
+    """Rows [CLS] A [SEP], or [CLS] A [SEP] B [SEP] with as many [SEP] between A and B as the layout says."""
     n_rows = len(a.lengths)
     if n_rows > _BLOCK_ROWS:
-        # The places below take several times the memory of the rows themselves.
+        # The positions computed below take several times the memory of the rows themselves.
         blocks = [slice(start, start + _BLOCK_ROWS) for start in range(0, n_rows, _BLOCK_ROWS)]
         parts = [join_runs(vocab, layout, a.take(rows), None if b is None else b.take(rows)) for rows in blocks]
         offsets = np.concatenate([[0], np.cumsum(np.concatenate([np.diff(part.offsets) for part in parts]))])
@@ -124,7 +125,7 @@ def join_runs(vocab: Vocab, layout: RowLayout, a: Runs, b: Runs | None = None) -
     row_lengths = a.lengths + layout.specials(1) if b is None else a.lengths + b.lengths + layout.specials(2)
     offsets = np.zeros(len(row_lengths) + 1, np.int64)
     np.cumsum(row_lengths, out=offsets[1:])
-    # Whatever is not overwritten below is a [SEP].
+    # Every position that is not overwritten below is a [SEP].
     ids = np.full(offsets[-1], vocab.sep, np.int32)
     segments = np.zeros(offsets[-1], np.uint8)
     starts = offsets[:-1]
@@ -138,14 +139,14 @@ def join_runs(vocab: Vocab, layout: RowLayout, a: Runs, b: Runs | None = None) -
 
 
 def ranges(starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The numbers start, start + 1, … of every row behind each other: int64 [sum of lengths]."""
+    """The numbers start, start + 1, … of all rows, concatenated: int64 [sum of lengths]."""
     ends = np.cumsum(lengths)
     numbers: NDArray[np.int64] = np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)
     return numbers
 
 
 def pad_rows(encoded: Encoded, rows: NDArray[np.int64], pad_id: int) -> dict[str, NDArray[Any]]:
-    """The inputs `input_ids`, `segment_ids`, `attention_mask` of these rows: int64 [B, T], T the longest of them."""
+    """The inputs `input_ids`, `segment_ids`, `attention_mask` of the given rows: int64 [B, T], T the longest."""
     lengths = encoded.lengths[rows]
     real_BT = np.arange(lengths.max()) < lengths[:, None]
     return {
@@ -156,7 +157,7 @@ def pad_rows(encoded: Encoded, rows: NDArray[np.int64], pad_id: int) -> dict[str
 
 
 def pad_flat(values: NDArray[Any], encoded: Encoded, rows: NDArray[np.int64], pad: int) -> NDArray[np.int64]:
-    """The values [N] of the positions of these rows: int64 [B, T], T the longest of them."""
+    """The `values` [N] of the given rows, padded with `pad`: int64 [B, T], T the longest length of these rows."""
     lengths = encoded.lengths[rows].astype(np.int64)
     real_BT = np.arange(lengths.max()) < lengths[:, None]
     padded = np.full(real_BT.shape, pad, np.int64)

@@ -1,6 +1,6 @@
-"""Windows over texts that are longer than the model's input, and the window that knows most about a piece.
+"""Windows over texts that are longer than the model's input, and the choice of the window with the widest context.
 
-Shape suffixes: R texts, W windows, P pieces of all windows behind each other.
+Shape suffixes: R texts, W windows, P tokens of all windows, concatenated.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from reader.batches.rows import ranges
 
 @dataclass(frozen=True)
 class Windows:
-    """Window w shows the pieces starts[w] to starts[w] + lengths[w] - 1 of text texts[w]; int64 [W] each.
+    """Window w holds the tokens starts[w] to starts[w] + lengths[w] - 1 of text texts[w]; the arrays are int64 [W].
 
-    The windows of a text follow each other; every text has at least one, which is empty if the text is.
+    The windows of a text follow each other; every text has at least one, and an empty text has an empty one.
     """
 
     texts: NDArray[np.int64]
@@ -30,12 +30,12 @@ class Windows:
 
     @property
     def ends(self) -> NDArray[np.int64]:
-        """The piece after the last one of each window: int64 [W]."""
+        """The position after the last token of each window: int64 [W]."""
         return self.starts + self.lengths
 
 
 def cut_windows(lengths_R: NDArray[np.int64], room_R: NDArray[np.int64], stride: int) -> Windows:
-    """Windows of at most `room_R` pieces (one or more) that begin every `stride` pieces, or every `room_R` if less."""
+    """Windows of at most `room_R` tokens (one or more) that begin every `stride` tokens, or every `room_R` if less."""
     step_R = np.minimum(stride, room_R)
     counts_R = 1 + -(-np.maximum(lengths_R - room_R, 0) // step_R)
     texts_W = np.repeat(np.arange(len(lengths_R)), counts_R)
@@ -44,10 +44,10 @@ def cut_windows(lengths_R: NDArray[np.int64], room_R: NDArray[np.int64], stride:
 
 
 def widest_context(windows: Windows) -> NDArray[np.bool_]:
-    """For each piece of each window, whether this is the window to trust: bool [P], true once per piece of a text.
+    """For each token of each window, whether this window is used for it: bool [P], true once per token of a text.
 
-    That is the window with the most context on the poorer side of the piece (as in BERT's release, run_squad.py); of
-    several the longest, of those the first.
+    A window scores the number of tokens on the poorer side of the token, left or right, plus a hundredth of its length
+    (as in BERT's release, run_squad.py). The window with the highest score is used; of several, the first.
     """
     places_P = ranges(windows.starts, windows.lengths)
     best_P = np.ones(len(places_P), np.bool_)
@@ -58,7 +58,7 @@ def widest_context(windows: Windows) -> NDArray[np.bool_]:
     window = np.repeat(np.arange(len(windows)), windows.lengths)[chosen]
     place = places_P[chosen]
     context = np.minimum(place - windows.starts[window], windows.ends[window] - 1 - place)
-    # BERT adds a hundredth of the length to the context.
+    # BERT adds a hundredth of the window's length to the context.
     score = 100 * context + windows.lengths[window]
     piece = windows.texts[window] * (int(windows.ends.max()) + 1) + place
     order = np.lexsort((window, -score, piece))

@@ -33,7 +33,7 @@ PAIRS = "pairs"
 
 @dataclass(frozen=True)
 class Shard:
-    """The arrays of one shard, as memory maps or in memory; see the table at the top of the module."""
+    """The arrays of one shard, memory-mapped or in memory; see the table at the top of the module."""
 
     tokens: NDArray[np.uint16] | NDArray[np.int32]
     flags: NDArray[np.uint8]
@@ -43,22 +43,22 @@ class Shard:
 
     @property
     def n_documents(self) -> int:
-        """D"""
+        """Number of documents, D."""
         return len(self.document_offsets) - 1
 
     @property
     def n_sentences(self) -> int:
-        """S"""
+        """Number of sentences, S."""
         return len(self.sentence_offsets) - 1
 
     @property
     def n_tokens(self) -> int:
-        """N"""
+        """Number of tokens, N."""
         return len(self.tokens)
 
 
 def token_dtype(vocab_size: int) -> str:
-    """Name of the type of token ids in shards."""
+    """Name of the dtype of the token ids in shards."""
     return "uint16" if vocab_size <= 1 << 16 else "int32"
 
 
@@ -79,7 +79,7 @@ def shard_name(split: str, number: int) -> str:
 
 
 def shard_metadata(split: str, vocab_sha256: str, vocab_size: int) -> dict[str, str]:
-    """Header texts of a shard."""
+    """Metadata in the header of a shard's file."""
     return {
         "format": "ernie-paddle corpus shard",
         "format_version": str(FORMAT_VERSION),
@@ -90,7 +90,7 @@ def shard_metadata(split: str, vocab_sha256: str, vocab_size: int) -> dict[str, 
 
 
 class Corpus:
-    """One split of a prepared corpus, opened for reading. Pickles as its path, so worker processes map it anew."""
+    """One split of a prepared corpus, opened for reading. It pickles as its path, so that each worker maps it anew."""
 
     def __init__(self, path: Path, split: str, info: dict[str, Any], shards: list[Shard]) -> None:
         self.path = path
@@ -103,7 +103,8 @@ class Corpus:
         """Opens a corpus folder that `ernie prepare` finished.
 
         Raises:
-            DataError: not a finished corpus, of another format version, without the split, or a shard is damaged.
+            DataError: the folder holds no finished corpus of documents, the corpus has another format version or lacks
+                the split, or a shard is damaged.
         """
         path = Path(path)
         info = read_corpus_info(path)
@@ -125,37 +126,37 @@ class Corpus:
 
     @property
     def n_documents(self) -> int:
-        """Documents in this split."""
+        """Number of documents in this split."""
         return sum(shard.n_documents for shard in self.shards)
 
     @property
     def n_sentences(self) -> int:
-        """Sentences in this split."""
+        """Number of sentences in this split."""
         return sum(shard.n_sentences for shard in self.shards)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens in this split."""
+        """Number of tokens in this split."""
         return sum(shard.n_tokens for shard in self.shards)
 
     @property
     def vocab_sha256(self) -> str:
-        """Hash of the vocabulary that made the ids (reader.tokenizers.vocab.Vocab.sha256)."""
+        """Hash of the vocabulary of the token ids (reader.tokenizers.vocab.Vocab.sha256)."""
         return str(self.info["vocab_sha256"])
 
     @property
     def vocab_size(self) -> int:
-        """Size of that vocabulary."""
+        """Number of pieces in the vocabulary of the token ids."""
         return int(self.info["vocab_size"])
 
     @property
     def languages(self) -> list[str]:
-        """Names that `document_language` numbers."""
+        """Names of the languages; `document_language` holds indices into this list."""
         return list(self.info["languages"])
 
     @property
     def skipped(self) -> SkipReport:
-        """What preparation left out."""
+        """The report of what preparation skipped."""
         return SkipReport.from_dict(self.info.get("skipped", {}))
 
 
@@ -163,7 +164,7 @@ def read_corpus_info(path: str | Path) -> dict[str, Any]:
     """The content of corpus.json.
 
     Raises:
-        DataError: there is none (not a finished corpus), or it is damaged or of another version.
+        DataError: corpus.json is missing (the corpus is not finished), damaged, or of another format version.
     """
     path = Path(path)
     file = path / CORPUS_FILE
@@ -182,12 +183,12 @@ def read_corpus_info(path: str | Path) -> dict[str, Any]:
 
 
 def kind_of(info: Mapping[str, Any]) -> str:
-    """What a corpus holds, from its corpus.json: DOCUMENTS, or PAIRS (see reader.corpora.pairs)."""
+    """The kind of a corpus, from its corpus.json: DOCUMENTS, or PAIRS (see reader.corpora.pairs)."""
     return str(info.get("kind", DOCUMENTS))
 
 
 def check_split(path: Path, info: Mapping[str, Any], split: str) -> None:
-    """Raises DataError unless the corpus has that split."""
+    """Raises DataError unless the corpus has the split."""
     if split not in info["splits"]:
         raise DataError(f"{path}: the corpus has no split {split!r}, only {', '.join(info['splits'])}")
 
@@ -197,7 +198,7 @@ _NEEDED_OF_SPLIT = {"shards": list, "n_documents": int, "n_sentences": int, "n_t
 
 
 def _check_info(info: dict[str, Any], file: Path) -> None:
-    """Everything that readers take from corpus.json is there."""
+    """Checks that corpus.json holds every entry that readers use."""
     entries: list[tuple[str, Any, dict[str, type]]] = [("", info, _NEEDED)]
     if isinstance(info.get("splits"), dict):
         entries += [(f"splits.{name}.", split, _NEEDED_OF_SPLIT) for name, split in info["splits"].items()]
@@ -219,7 +220,7 @@ def write_corpus_info(
     skipped: SkipReport | None = None,
     **more: Any,
 ) -> None:
-    """Writes corpus.json, which makes the folder a finished corpus; all shards must be in place by now."""
+    """Writes corpus.json, which makes the folder a finished corpus; all shards must be in place before."""
     info = {
         "format_version": FORMAT_VERSION,
         "vocab_sha256": vocab_sha256,
@@ -243,7 +244,7 @@ def write_corpus(
     languages: Sequence[str] = (),
     segmenters: Sequence[str] = (),
 ) -> None:
-    """Writes a whole corpus whose shards are in memory (small corpora; `prepare` streams). No tokenizer files."""
+    """Writes a corpus whose shards are in memory, without tokenizer files; `prepare` is for large corpora."""
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
     described: dict[str, dict[str, Any]] = {}
@@ -271,7 +272,7 @@ def write_corpus(
 
 
 def map_shard(path: Path, info: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """The arrays of a shard, mapped.
+    """The arrays of a shard, memory-mapped.
 
     Raises:
         DataError: the file is missing or damaged, or belongs to another corpus.json.

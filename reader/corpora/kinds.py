@@ -1,6 +1,6 @@
-"""What kinds of corpora there are, and the one place that opens their samples.
+"""The kinds of corpora, and the function that opens the samples of any kind.
 
-The kind of a corpus stands in its corpus.json. A new kind is one class of samples and one line in `KINDS`.
+corpus.json names the kind of its corpus. A new kind needs a class of samples and a line in `KINDS`.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from reader.report import SkipReport
 
 
 class SampleSource(Lengths, Protocol):
-    """The samples of one split of a corpus, as objectives draw them."""
+    """The samples of one split of a corpus, as objectives use them."""
 
     skipped: SkipReport
-    """What had to be left out or cut to make samples."""
+    """The report of what was skipped or cut to make the samples."""
 
     def sample(self, k: int) -> Sample:
         """Sample ``k``."""
 
     def document(self, number: int) -> Sample:
-        """The whole of the document that samples call ``number``."""
+        """The whole document whose number in the samples (`Sample.document`) is ``number``."""
 
 
 Open = Callable[[str, str, int, int], SampleSource]
-"""(path, split, most tokens of a sample, fewest tokens of a sample) -> its samples."""
+"""(path, split, maximum tokens of a sample, minimum tokens of a sample) -> the samples of the split."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class CorpusKind:
     """One kind of corpus.
 
     Attributes:
-        holds: what it consists of, in the plural, for messages.
-        command: the command that makes one.
-        open: opens its samples.
+        holds: plural noun for the items of such a corpus, for messages.
+        command: the command that prepares such a corpus.
+        open: function that opens the samples of a split.
     """
 
     holds: str
@@ -70,7 +70,7 @@ def corpus_kind(path: str | Path) -> str:
     """The name of the kind of a prepared corpus.
 
     Raises:
-        DataError: no finished corpus, or one of a kind that this version does not know.
+        DataError: there is no finished corpus, or its kind is unknown to this version.
     """
     name = kind_of(read_corpus_info(path))
     if name not in KINDS:
@@ -79,13 +79,13 @@ def corpus_kind(path: str | Path) -> str:
 
 
 def open_samples(path: str, split: str, max_tokens: int, min_tokens: int) -> SampleSource:
-    """The samples of one split of a corpus of any kind; those that are in use already are shared.
+    """The samples of one split of a corpus of any kind; samples that are already open are shared.
 
     Args:
         path: folder of the corpus.
         split: "train" or "heldout".
-        max_tokens: of one sample, special symbols not counted.
-        min_tokens: samples with fewer are left out.
+        max_tokens: maximum tokens of a sample, without special symbols.
+        min_tokens: samples with fewer tokens are skipped.
 
     Raises:
         DataError: the corpus is unusable.
@@ -97,7 +97,7 @@ _in_use: WeakValueDictionary[tuple[Any, ...], Any] = WeakValueDictionary()
 
 
 def shared(open_: Open, path: str, split: str, max_tokens: int, min_tokens: int) -> SampleSource:
-    """What ``open_`` opens, kept for as long as somebody uses it: a run opens each of its corpora once."""
+    """The samples that ``open_`` opens, shared while they are in use, so that a run opens each of its corpora once."""
     key = (open_, path, split, max_tokens, min_tokens)
     found: SampleSource | None = _in_use.get(key)
     if found is None:

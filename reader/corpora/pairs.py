@@ -1,11 +1,11 @@
-"""Labelled pairs of texts on disk, and as samples: a prepared corpus beside that of documents (reader.corpora.corpus).
+"""Labelled pairs of texts, on disk and as samples: a kind of corpus beside documents (reader.corpora.corpus).
 
-The folder is that of a corpus of documents: tokenizer files, shards `<split>-00000.safetensors`, and corpus.json last,
-with `"kind": "pairs"` and the names of the labels. A pair counts there as a document of two sentences. Arrays of a
-shard with N tokens and R pairs:
+The folder has the layout of a corpus of documents: tokenizer files, shards `<split>-00000.safetensors`, and
+corpus.json, which is written last and holds `"kind": "pairs"` and the names of the labels. corpus.json counts a pair as
+a document of two sentences. Arrays of a shard with N tokens and R pairs:
 
-    text_offsets   int64 [2R+1]   text a of pair r is tokens[text_offsets[2r] : text_offsets[2r+1]], and b goes on from
-                                  there to text_offsets[2r+2]; no text is empty
+    text_offsets   int64 [2R+1]   text a of pair r is tokens[text_offsets[2r] : text_offsets[2r+1]], text b is
+                                  tokens[text_offsets[2r+1] : text_offsets[2r+2]]; no text is empty
     labels         int32 [R]      number in corpus.json's list of labels
     tokens         uint16 [N] if the vocabulary has at most 65,536 pieces, else int32; no [CLS] or [SEP]
     flags          uint8 [N]      see reader.flags
@@ -42,7 +42,7 @@ CUT = "pair longer than a sample, its longer text cut"
 
 @dataclass(frozen=True)
 class PairShard:
-    """The arrays of one shard, as memory maps or in memory; see the table at the top of the module."""
+    """The arrays of one shard, memory-mapped or in memory; see the table at the top of the module."""
 
     text_offsets: NDArray[np.int64]
     labels: NDArray[np.int32]
@@ -50,7 +50,7 @@ class PairShard:
     flags: NDArray[np.uint8]
 
     def __len__(self) -> int:
-        """R"""
+        """Number of pairs, R."""
         return len(self.labels)
 
 
@@ -65,7 +65,7 @@ def pair_layout(vocab_size: int, n_pairs: int, n_tokens: int) -> dict[str, tuple
 
 
 class PairCorpus:
-    """One split of a prepared corpus of pairs. Pickles as its path, so worker processes map it anew."""
+    """One split of a prepared corpus of pairs. It pickles as its path, so that each worker maps it anew."""
 
     def __init__(self, path: Path, split: str, info: Mapping[str, Any], shards: Sequence[PairShard]) -> None:
         self.path = path
@@ -78,7 +78,8 @@ class PairCorpus:
         """Opens a folder that `ernie prepare-pairs` finished.
 
         Raises:
-            DataError: not a finished corpus of pairs, of another format version, without the split, or damaged.
+            DataError: the folder holds no finished corpus of pairs, or the corpus is damaged, has another format
+                version, or lacks the split.
         """
         path = Path(path)
         info = read_corpus_info(path)
@@ -101,27 +102,27 @@ class PairCorpus:
         return PairCorpus.open, (self.path, self.split)
 
     def __len__(self) -> int:
-        """Pairs in this split."""
+        """Number of pairs in this split."""
         return sum(len(shard) for shard in self.shards)
 
     @property
     def n_tokens(self) -> int:
-        """Tokens in this split."""
+        """Number of tokens in this split."""
         return sum(len(shard.tokens) for shard in self.shards)
 
     @property
     def vocab_size(self) -> int:
-        """Size of the vocabulary that made the ids."""
+        """Number of pieces in the vocabulary of the token ids."""
         return int(self.info["vocab_size"])
 
     @property
     def labels(self) -> list[str]:
-        """Names of the labels; a pair's label is a number in this list."""
+        """Names of the labels; a pair's label is an index into this list."""
         return list(self.info["labels"])
 
     @property
     def skipped(self) -> SkipReport:
-        """What preparation left out."""
+        """The report of what preparation skipped."""
         return SkipReport.from_dict(self.info.get("skipped", {}))
 
 
@@ -141,21 +142,21 @@ def _open_shard(path: Path, info: Mapping[str, Any]) -> PairShard:
 
 
 class PairIndex:
-    """The pairs of a corpus as samples of two sentences, a and b, each a document of its own.
+    """The pairs of a corpus as samples of two sentences, a and b; each pair is a document of its own.
 
     A pair of more than `max_tokens` loses tokens from the end of its longer text, one after the other, until it fits.
-    Pairs of fewer than `min_tokens` are left out. `skipped` counts both. The numbers of samples, and so of documents,
-    count the pairs that are left. An index pickles as its numbers and the path of its corpus.
+    Pairs of fewer than `min_tokens` are skipped. `skipped` counts both. Samples, and so documents, are numbered without
+    the skipped pairs. An index pickles as its own arrays and the path of its corpus.
 
     Raises:
-        DataError: impossible lengths.
+        DataError: `max_tokens` is below 2, or `min_tokens` is not between 1 and `max_tokens`.
     """
 
     def __init__(self, corpus: PairCorpus, max_tokens: int, min_tokens: int = 1) -> None:
         if max_tokens < 2 or not 1 <= min_tokens <= max_tokens:
             raise DataError(
-                f"pairs of {min_tokens} to {max_tokens} tokens are impossible: the least must be 1 or more and at most "
-                "the longest, which is at least 2 (check the sequence length less its special symbols)"
+                f"pairs of {min_tokens} to {max_tokens} tokens are impossible: the minimum must be at least 1, and the "
+                "maximum at least 2 and not below the minimum (check the sequence length minus its special symbols)"
             )
         self.corpus = corpus
         self.max_tokens = max_tokens
@@ -173,7 +174,7 @@ class PairIndex:
         self.lengths: NDArray[np.int32] = self.sizes.sum(axis=1, dtype=np.int32)
         """Tokens of each sample, int32 [len(self)]."""
         self.labels: NDArray[np.int32] = self._of_all(lambda shard: shard.labels, np.zeros(0, np.int32))[self._kept]
-        """Label of each sample, int32 [len(self)], numbers in `label_names`."""
+        """Label of each sample, int32 [len(self)], indices into `label_names`."""
         self._first_pairs = [0, *np.cumsum([len(shard) for shard in corpus.shards]).tolist()]
         self._arrays = _arrays(corpus)
 
@@ -201,17 +202,17 @@ class PairIndex:
         return _sample(k, k, tokens[place], flags[place], size_a)
 
     def document(self, number: int) -> Sample:
-        """The pair of sample `number` in full."""
+        """The whole pair of sample `number`, not truncated."""
         tokens, flags, (begin, middle, end) = self._pair(number)
         return _sample(-1, number, tokens[begin:end], flags[begin:end], middle - begin)
 
     def text_keys(self) -> NDArray[np.uint64]:
-        """64 bits of each text in full, [len(self), 2] for a and b: texts of the same tokens have the same."""
+        """A 64-bit hash of each whole text, [len(self), 2] for a and b; texts of the same tokens have the same hash."""
         keys = self._of_all(_text_keys, np.zeros((0, 2), np.uint64))
         return keys[self._kept]
 
     def _pair(self, k: int) -> tuple[NDArray[Any], NDArray[np.uint8], list[int]]:
-        """The arrays of a pair's shard, and where in them a begins, b begins and b ends."""
+        """The arrays of a pair's shard, and the positions in them where a begins, b begins and b ends."""
         assert 0 <= k < len(self), f"pair {k} of {len(self)}"
         pair = self._kept.item(k)
         shard = bisect_right(self._first_pairs, pair) - 1
@@ -220,12 +221,12 @@ class PairIndex:
         return tokens, flags, offsets[2 * within : 2 * within + 3].tolist()
 
     def _of_all(self, read: Callable[[PairShard], NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
-        """What is read from each shard, one after the other."""
+        """The arrays that `read` returns for the shards, concatenated."""
         return np.concatenate([empty, *(read(shard) for shard in self.corpus.shards)])
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_arrays"]  # views of the memory maps: they would travel as copies of the corpus
+        del state["_arrays"]  # views of the memory maps: they would be pickled as copies of the corpus
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Samples: stretches of whole consecutive sentences of one document, packed up to a length, as an index over a corpus.
+"""Samples: runs of consecutive whole sentences of one document, packed up to a length, and their index over a corpus.
 
 The index holds a start, a length and a few more numbers for each sample (28 bytes); the tokens stay in the
 memory-mapped shards.
@@ -28,7 +28,7 @@ class Sample:
 
     index: int  # -1 for a whole document
     document: int
-    start: int  # of its first token, in tokens from the start of the document
+    start: int  # position of its first token, in tokens from the start of the document
     tokens: NDArray[Any]  # [n], uint16 or int32
     flags: NDArray[np.uint8]  # [n], bits of reader.flags
     sentence_offsets: NDArray[np.int32]  # [S+1], sentence i is tokens[offsets[i]:offsets[i+1]]
@@ -39,21 +39,22 @@ class SampleIndex:
     """All samples of a corpus, in the order of the text.
 
     Sentences are packed greedily: a sample takes the next sentences of its document while they fit into `max_tokens`.
-    A sentence that alone is longer is cut into equal pieces that fit, each a sample. Samples below `min_tokens` are
-    left out. `skipped` counts the cut sentences and the samples left out, naming the first places of each.
+    A sentence of more than `max_tokens` is cut into equal parts that fit, and each part is a sample. Samples of fewer
+    than `min_tokens` are skipped. `skipped` counts the cut sentences and the skipped samples, with the first places of
+    each.
 
-    The same corpus and numbers give the same samples on every machine. An index pickles as its numbers and the path of
-    its corpus, so worker processes neither pack again nor copy text.
+    The same corpus and limits give the same samples on every machine. An index pickles as its own arrays and the path
+    of its corpus, so worker processes neither pack again nor copy text.
 
     Raises:
-        DataError: impossible lengths.
+        DataError: `min_tokens` is not between 1 and `max_tokens`.
     """
 
     def __init__(self, corpus: Corpus, max_tokens: int, min_tokens: int = 1) -> None:
         if max_tokens < 1 or not 1 <= min_tokens <= max_tokens:
             raise DataError(
-                f"samples of {min_tokens} to {max_tokens} tokens are impossible: the least must be at least 1 and at "
-                "most the longest (check the sequence length less its special symbols)"
+                f"samples of {min_tokens} to {max_tokens} tokens are impossible: the minimum must be at least 1 and at "
+                "most the maximum (check the sequence length minus its special symbols)"
             )
         self.corpus = corpus
         self.max_tokens = max_tokens
@@ -104,7 +105,7 @@ class SampleIndex:
         )
 
     def document(self, number: int) -> Sample:
-        """A whole document as one sample, in range(n_documents); it costs the same at any length."""
+        """Document `number`, in range(n_documents), as one sample; the call costs the same for any length."""
         assert 0 <= number < self.n_documents, f"document {number} of {self.n_documents}"
         shard = bisect_right(self._shard_documents, number) - 1
         tokens, flags, sentence_offsets, languages = self._arrays[shard]
@@ -123,12 +124,12 @@ class SampleIndex:
 
     @property
     def n_documents(self) -> int:
-        """Documents of the corpus, those without a sample included."""
+        """Number of documents of the corpus, including documents without a sample."""
         return int(self._shard_documents[-1])
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        del state["_arrays"]  # views of the memory maps: they would travel as copies of the corpus
+        del state["_arrays"]  # views of the memory maps: they would be pickled as copies of the corpus
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -139,7 +140,7 @@ class SampleIndex:
         offsets = np.asarray(shard.sentence_offsets, dtype=np.int64)
         documents = np.asarray(shard.document_offsets, dtype=np.int64)
         sizes = np.diff(offsets)
-        # Where a sample that starts with sentence s would end: as far as the tokens fit, not beyond its document.
+        # Where a sample that starts with sentence s would end: after the last sentence of its document that fits.
         ends = offsets.searchsorted(offsets[:-1] + self.max_tokens, side="right") - 1
         np.minimum(ends, np.repeat(documents[1:], np.diff(documents)), out=ends)
         too_long = sizes > self.max_tokens
@@ -186,7 +187,7 @@ class _Packed:
 
 
 def _chain(ends: NDArray[np.int64], documents: NDArray[np.int64]) -> NDArray[np.int64]:
-    """First sentences of the greedy packing, sorted: from each document's first one on, s → ends[s] until its end."""
+    """Sorted first sentences of the packed samples: from each document's first sentence, s → ends[s] until its end."""
     found: list[NDArray[np.int64]] = []
     at, stop = documents[:-1], documents[1:]
     while at.size > _FEW:  # one step of all documents at once

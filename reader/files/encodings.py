@@ -1,4 +1,4 @@
-"""What to tell a person whose file is not UTF-8, from its bytes."""
+"""Messages about files that are not UTF-8, from a look at their bytes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _HALVES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 
 
 def refuse_utf16(head: bytes, name: str) -> None:
-    """Stop at a file that begins like UTF-16, with a byte order mark or without.
+    """Refuse a file that begins like UTF-16, with a byte order mark or without.
 
     Args:
         head: the first bytes of the file, or its first line.
-        name: what messages call the file.
+        name: name of the file in messages.
 
     Raises:
-        DataError: it is UTF-16.
+        DataError: the file is UTF-16.
     """
     head = head[:_HEAD]
     code = "utf-16" if head[:2] in (b"\xff\xfe", b"\xfe\xff") else _utf16_without_mark(head)
@@ -30,11 +30,11 @@ def refuse_utf16(head: bytes, name: str) -> None:
 
 
 def not_utf8(text: str | bytes) -> str:
-    """Why a text cannot be used, and what to do.
+    """The part of a message that says why a text is unusable and what to do.
 
     Args:
-        text: bytes that are not UTF-8, or a text with lone surrogates: bytes decoded with `surrogateescape`, or halves
-            of a pair that were written as escapes in JSON.
+        text: bytes that are not UTF-8, or a text with lone surrogates, which are bytes decoded with `surrogateescape`
+            or halves of a pair that were written as escapes in JSON.
     """
     if isinstance(text, str):
         if not _ESCAPED.search(text):
@@ -52,7 +52,7 @@ def _iconv(code: str) -> str:
 
 
 def _utf16_without_mark(head: bytes) -> str:
-    """The encoding if every other byte of ASCII characters is missing; "" if the bytes are no UTF-16."""
+    """The name of the encoding if every other byte is mostly zero, as in UTF-16; "" if the bytes are not UTF-16."""
     low, high = head[::2].count(0), head[1::2].count(0)
     if not low + high or 10 * min(low, high) > max(low, high):
         return ""
@@ -64,8 +64,8 @@ def _utf16_without_mark(head: bytes) -> str:
 def _is_chinese(raw: bytes) -> bool:
     """Whether these bytes, read as GB18030, are mostly common Chinese characters.
 
-    Almost any two bytes are some character there; but the letters of European languages rarely give common ones (the
-    first level of GB 2312), which are nearly all of a real text.
+    Almost any two bytes are a character in GB18030. But the letters of European languages rarely give common characters
+    (the first level of GB 2312), which make up nearly all of a Chinese text.
     """
     text = _decoded(raw[:_LONGEST], "gb18030", cut=len(raw) > _LONGEST)
     foreign = [character for character in text or "" if character > "\x7f"]
@@ -74,7 +74,7 @@ def _is_chinese(raw: bytes) -> bool:
 
 
 def _decoded(raw: bytes, code: str, cut: bool) -> str | None:
-    """The text, or None if it is none of this encoding; `cut`: it may end inside a character."""
+    """The decoded text, or None if the bytes are not in this encoding; with `cut` they may end inside a character."""
     try:
         return codecs.getincrementaldecoder(code)().decode(raw, final=not cut)
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""A NumPy file (.npy) whose number of rows is known only at its end, written without holding them in memory."""
+"""Writing a NumPy file (.npy) row by row, without the rows in memory and without their number known beforehand."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from reader.errors import DataError
 
 
 class NpyWriter:
-    """Writes float32 rows; the file gets its name only when the block ends without an error.
+    """A context that writes float32 rows; the file gets its name only when the block ends without an error.
 
     Attributes:
-        rows: how many were written.
+        rows: number of rows written.
     """
 
     def __init__(self, path: Path, width: int) -> None:
-        """Open a file beside `path`.
+        """Open a temporary file beside `path`, for rows of `width` numbers.
 
         Raises:
-            DataError: no file can be there.
+            DataError: `path` is a folder, or is in a folder that does not exist.
         """
         if path.is_dir():
             raise DataError(f"{path}: this is a folder; name a file in it")

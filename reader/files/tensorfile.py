@@ -1,7 +1,7 @@
 """Safetensors files written as a stream and read as memory maps.
 
-The library's own writer wants all arrays in memory; a shard is put together from many parts, so that its size must
-not matter. Format: 8 bytes little-endian header length, JSON header, then the arrays without gaps.
+The library's own writer needs all arrays in memory, but a shard is assembled from many parts and may be larger than
+memory. Format: 8 bytes little-endian header length, JSON header, then the arrays without gaps.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class TensorFileWriter:
     """Writes one file whose array sizes are known beforehand, then renames it into place.
 
     Args:
-        path: where the finished file will be; the work is done in `path` + ".tmp".
-        layout: name → (dtype name, length), one-dimensional; arrays must then be written in this order. Put wide
-            types first: then every array is aligned.
-        metadata: texts of the header.
+        path: path of the finished file; until then it is written to `path` + ".tmp".
+        layout: name → (dtype name, length) of the one-dimensional arrays, which must be written in this order. Put wide
+            types first, so that every array is aligned.
+        metadata: strings by name for the header.
     """
 
     def __init__(self, path: Path, layout: Mapping[str, tuple[str, int]], metadata: Mapping[str, str]) -> None:
@@ -50,7 +50,7 @@ class TensorFileWriter:
         self._file.write(len(raw).to_bytes(8, "little") + raw)
 
     def write(self, name: str, chunks: Iterable[NDArray[Any]]) -> None:
-        """Writes one array, given in pieces that add up to the length promised in the layout."""
+        """Writes one array, given in chunks that add up to its length in the layout."""
         assert next(iter(self._left)) == name, "arrays come in the order of the layout"
         dtype, length = self._left.pop(name)
         written = 0
@@ -78,7 +78,7 @@ class TensorFileWriter:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> None:
-    """Writes one-dimensional arrays that are in memory already."""
+    """Writes one-dimensional arrays that are in memory."""
     layout = {name: (array.dtype.name, len(array)) for name, array in arrays.items()}
     with TensorFileWriter(path, layout, metadata) as writer:
         for name, array in arrays.items():
@@ -92,7 +92,7 @@ def map_arrays(path: Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
         Read-only arrays by name, and the header's metadata.
 
     Raises:
-        DataError: the file is missing, cut short or not such a file.
+        DataError: the file is missing, cut short or not a safetensors file.
     """
     try:
         with path.open("rb") as file:
@@ -132,7 +132,7 @@ def _views(
 
 
 def write_json_atomically(path: Path, data: Any) -> None:
-    """Writes JSON aside, fsyncs it and renames it into place; the folder is fsynced, too."""
+    """Writes JSON to a temporary file, fsyncs the file, renames it into place and fsyncs the folder."""
     tmp = path.with_name(path.name + ".tmp")
     with tmp.open("w", encoding="utf-8", newline="\n") as file:
         json.dump(data, file, ensure_ascii=True, indent=1)

@@ -1,1 +1,1 @@
-"""Preparation: text files in, immutable shards, statistics and vocabularies out."""
+"""Preparation of text files and tables as corpora of immutable shards, with their statistics and vocabularies."""

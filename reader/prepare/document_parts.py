@@ -1,6 +1,6 @@
-"""The work on one block of text: parse, tokenise, segment, and write a part file beside the others.
+"""The work of worker processes: parse, tokenise and segment one block of text, and write it as a part file.
 
-This is what worker processes run. Parts hold the arrays of a shard for each split, with offsets of their own.
+A part holds the arrays of a shard for each split, with offsets that count from the start of the part.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SENTENCES_AT_ONCE = 1 << 13
 
 @dataclass(frozen=True)
 class PartSettings:
-    """What a worker must know: where parts go, the tokenizer's folder, segmenters, the split, the language, limits.
+    """The settings of a worker: the folders of parts and tokenizer, segmenters, held-out share, language and limits.
 
     A document is held out if its draw, a hash of 64 bits, is below `heldout_below`; see `draw_limit`.
     """
@@ -51,25 +51,25 @@ class PartSettings:
 
 
 def draw_limit(heldout: float) -> int:
-    """`PartSettings.heldout_below` for a share of the documents."""
+    """The value of `PartSettings.heldout_below` that holds out the share `heldout` of the documents."""
     return math.ceil(heldout * 2.0**64)
 
 
 @dataclass(frozen=True)
 class PartTask:
-    """A block and its number over all files."""
+    """A block, and its number counted over all files."""
 
     number: int
     block: Block
 
 
 def part_path(folder: Path, number: int) -> Path:
-    """File of a part."""
+    """Path of the file of a part."""
     return folder / f"block-{number:06d}.safetensors"
 
 
 class PartWorker:
-    """Makes part files of blocks."""
+    """Makes a part file of each block."""
 
     def __init__(self, settings: PartSettings) -> None:
         self._settings = settings
@@ -78,7 +78,7 @@ class PartWorker:
         self._dtype = token_dtype(self._tokenizer.vocab.size)
 
     def __call__(self, task: PartTask) -> dict[str, Any]:
-        """Writes the part of a block; returns its summary, which the part's header holds, too."""
+        """Writes the part of a block; returns its summary, which is also in the header of the part."""
         report = SkipReport()
         documents = self._large_enough(parse_block(task.block, report, self._settings.language), report)
         arrays, splits, languages, lowest = self._arrays(documents, task.block.source.number, report)
@@ -108,7 +108,7 @@ class PartWorker:
     def _arrays(
         self, documents: list[Document], source: int, report: SkipReport
     ) -> tuple[dict[str, NDArray[Any]], dict[str, dict[str, int]], list[str], int | None]:
-        """The part's arrays, what each split holds, the languages, and the lowest draw of a usable document."""
+        """The part's arrays, the counts of each split, the languages, and the lowest draw of a usable document."""
         texts = [sentence for document in documents for sentence in document.sentences]
         ids, flags, lengths = self._encode(texts)
         sizes = np.array([len(document.sentences) for document in documents], dtype=np.int64)
@@ -179,22 +179,22 @@ class PartWorker:
 
 
 def draw(seed: int, source: int, line: int, piece: int = 0) -> int:
-    """A pseudo-random number below 2**64 that depends on the seed and on which document of which file this is.
+    """A pseudo-random number below 2**64 for the document at `line` of the file `source`, as a function of the seed.
 
-    Pieces of a document that is cut draw each for itself.
+    Each piece of a cut document has a draw of its own.
     """
     text = f"{seed}:{source}:{line}" + (f":{piece}" if piece else "")
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
 def start_worker(settings: PartSettings) -> PartWorker:
-    """Set-up of a worker process: one thread, its own tokenizer."""
+    """Sets up a worker process, with one thread and its own tokenizer."""
     single_threaded()
     return PartWorker(settings)
 
 
 def read_summary(folder: Path, task: PartTask) -> dict[str, Any] | None:
-    """The summary of a part that an earlier run finished from the very same bytes; None if there is none."""
+    """The summary of a part that an earlier run made from the same bytes; None if there is no such part."""
     path = part_path(folder, task.number)
     if not path.exists():
         return None
@@ -202,7 +202,7 @@ def read_summary(folder: Path, task: PartTask) -> dict[str, Any] | None:
         summary = json.loads(map_arrays(path)[1]["summary"])
     except (DataError, KeyError, ValueError):
         return None
-    if "lowest_draw" not in summary:  # of an older version of this program
+    if "lowest_draw" not in summary:  # written by an older version of this program
         return None
     if summary.get("crc") != zlib.crc32(task.block.data) or summary.get("bytes") != len(task.block.data):
         return None

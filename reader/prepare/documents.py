@@ -3,8 +3,8 @@
     input files → blocks of whole documents → (workers) parts in `<output>/.partial` → shards → corpus.json
 
 Blocks depend on the input alone, parts on blocks, and shards on parts in the order of the text: the result is the
-same for any number of workers. A run that is killed leaves its finished parts; the same command continues with them,
-a command with other inputs or settings starts clean. corpus.json comes last, so that nothing unfinished looks whole.
+same for any number of workers. A killed run leaves its finished parts, and the same command resumes with them; a
+command with other inputs or settings starts anew. corpus.json is written last, so that no unfinished corpus has one.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from reader.units.words import SentenceWords
 from reader.workers.pool import run_tasks
 
 PHRASE_BYTES = 1 << 26
-"""Statistical phrases are counted on about this much text, spread evenly over the input."""
+"""Bytes of text on which statistical phrases are counted, approximately; they are spread evenly over the input."""
 _SENTENCES_AT_ONCE = 1 << 13
 _LONG_DOCUMENT = 300  # sentences; a file that is one such document probably lacks blank lines
 
@@ -62,32 +62,32 @@ def prepare(
 
     Args:
         inputs: files or glob patterns; plain text or JSON lines, plain or gzip (`reader.text.documents.parse_block`).
-        output_dir: folder of the corpus, made if need be. Files in it that are not this program's are left alone.
-        tokenizer: a tokenizer, or what `load_tokenizer` takes.
+        output_dir: folder of the corpus, created if it is missing. Files in it that other programs wrote are kept.
+        tokenizer: a tokenizer, or a path that `load_tokenizer` takes.
         format: "lines", "paragraphs", "jsonl", or "auto" (by name and content of each file).
-        segmenters: see `reader.units.segmenters`.
-        workers: processes; 0 works in this one; None: one per core, or 0 for little text.
+        segmenters: names of segmenters, see `reader.units.segmenters`.
+        workers: number of worker processes; 0 works in this process; None for one per core, or 0 for little text.
         heldout: fraction of the documents that go to the split "heldout", chosen by a hash of seed, file and line; at
-            least one where it is above 0 and there are two or more documents. In plain text a blank line separates
-            documents.
-        seed: of that choice.
-        language: of documents that do not name theirs.
-        shard_tokens: about how many tokens a shard holds.
-        document_tokens: documents of more tokens are cut at ends of sentences into documents of at most about so many,
-            each of which may be held out by itself; None: documents stay whole.
-        min_words: documents of fewer words are left out, before any is cut; None: none.
-        min_sentences: documents of fewer sentences are left out, too; None: none.
+            least one document is held out if this is above 0 and there are two or more. In plain text a blank line
+            separates documents.
+        seed: seed of that choice.
+        language: language of documents that do not name their own.
+        shard_tokens: approximate number of tokens in a shard.
+        document_tokens: documents of more tokens are cut at ends of sentences into documents of at most about this many
+            tokens, each of which may be held out by itself; None keeps documents whole.
+        min_words: documents of fewer words are skipped, before documents are cut; None skips none.
+        min_sentences: documents of fewer sentences are skipped as well; None skips none.
         overwrite: replace a finished corpus made with other settings.
-        progress: called now and then.
+        progress: called from time to time.
 
     Returns:
-        A summary: documents, sentences, tokens, splits (n_… and unk_rate each; none without documents), notes (lines
-        on what may surprise), skipped and skipped_lines, bytes, seconds, phrases, languages, workers, resumed_blocks,
-        already_there, path.
+        A summary: documents, sentences, tokens, splits (n_… and unk_rate of each split that has documents), notes
+        (lines about results that may surprise), skipped and skipped_lines, bytes, seconds, phrases, languages, workers,
+        resumed_blocks, already_there, path.
 
     Raises:
-        DataError: nothing usable in the input, all documents held out, unusable settings or files, another corpus is
-            there already, another preparation is running there, or a worker died.
+        DataError: the input has nothing usable, all documents are held out, a setting or a file is unusable, the folder
+            holds another corpus, another preparation is running in the folder, or a worker died.
     """
     limits = {"document_tokens": document_tokens, "min_words": min_words, "min_sentences": min_sentences}
     _check_settings(heldout, workers, {"shard_tokens": shard_tokens, **limits})
@@ -105,7 +105,7 @@ def prepare(
         "heldout": heldout,
         "seed": seed,
         "language": language,
-        # Without limits, as before there were any: the corpora of then are recognised.
+        # Limits that are not set are not listed, so that corpora from before there were limits are recognised.
         **{name: limit for name, limit in limits.items() if limit is not None},
     }
     job = Job(Path(output_dir), loaded, sources, settings, progress or (lambda _: None), limits, report)
@@ -113,7 +113,7 @@ def prepare(
 
 
 def _run(job: Job, space: Workspace, segmenters: tuple[str, ...], workers: int | None) -> Made:
-    """All but corpus.json; says how many blocks an earlier run had finished."""
+    """Makes all files but corpus.json; the result has the number of blocks that an earlier run had finished."""
     total = sum(text_size(source.path) for source in job.sources)
     count = _default_workers(total) if workers is None else workers
     tokenizer = space.folder / "tokenizer"
@@ -169,7 +169,7 @@ def _check_settings(heldout: float, workers: int | None, sizes: dict[str, int | 
 
 def _default_workers(total: int) -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    # Below that, starting processes takes longer than the work.
+    # For less text, starting processes takes longer than the work.
     return 0 if cores == 1 or total < 2 * BLOCK_BYTES else min(cores, math.ceil(total / BLOCK_BYTES))
 
 
@@ -182,7 +182,7 @@ def _tasks(sources: Sequence[Source], report: SkipReport) -> Iterator[PartTask]:
 
 
 def _count_phrases(job: Job, file: Path, total: int) -> int:
-    """Makes phrases.tsv unless an earlier run did; returns the number of phrases."""
+    """Makes phrases.tsv unless an earlier run made it; returns the number of phrases."""
     if not file.exists():
         counter = PhraseCounter(job.tokenizer)
         for done, texts in sample_sentences(job.sources, PHRASE_BYTES):
@@ -198,7 +198,7 @@ def _count_phrases(job: Job, file: Path, total: int) -> int:
 
 
 def _make_parts(job: Job, settings: PartSettings, workers: int, total: int) -> tuple[list[dict[str, Any]], int]:
-    """Summaries of all parts in order, and how many of them an earlier run had made."""
+    """The summaries of all parts in order, and the number of parts that an earlier run had made."""
     summaries: dict[int, dict[str, Any]] = {}
     resumed = done = 0
 
@@ -226,9 +226,9 @@ def _documents(summaries: Iterable[Summary], splits: Sequence[str] = SPLITS) -> 
 
 
 def _settle_heldout(job: Job, settings: PartSettings, summaries: list[dict[str, Any]]) -> list[str]:
-    """Makes one part again where chance held out nothing, or the only document there is; returns notes on that.
+    """Makes one part again if chance held out no document, or the only document; returns notes about that.
 
-    Which document it is depends on draws alone. A run killed after this finds the new part and needs no other.
+    The part is chosen by the draws alone. A run that is killed after this finds the new part when it is resumed.
     """
     documents, drawn = _documents(summaries), _documents(summaries, ["heldout"])
     if not settings.heldout_below or not documents:
@@ -244,13 +244,13 @@ def _settle_heldout(job: Job, settings: PartSettings, summaries: list[dict[str, 
 
 
 def _make_again(job: Job, settings: PartSettings, summaries: list[dict[str, Any]], number: int) -> None:
-    """Replaces one part by one with another choice of held-out documents."""
+    """Replaces one part by a part with another choice of held-out documents."""
     task = next(task for task in _tasks(job.sources, SkipReport()) if task.number == number)
     summaries[number] = start_worker(settings)(task)
 
 
 def _one_document_files(sources: Sequence[Source], summaries: Sequence[Summary]) -> list[str]:
-    """A note on files of plain text that are a single long document each, if there are any."""
+    """A note about plain-text files that are a single long document each; no note if there are none."""
     documents = [0] * len(sources)
     sentences = [0] * len(sources)
     for summary in summaries:
@@ -293,7 +293,7 @@ def _summarise(summaries: Sequence[dict[str, Any]], report: SkipReport) -> dict[
 
 
 def _merge(job: Job, folder: Path, groups: dict[str, list[list[Summary]]], summary: dict[str, Any]) -> None:
-    """Writes all shards, and their names into the summary."""
+    """Writes all shards, and adds their names to the summary."""
     total = sum(map(len, groups.values()))
     done = 0
 

@@ -1,8 +1,8 @@
-"""What every preparation of a corpus has in common, whatever its kind.
+"""The steps that preparations of all kinds of corpora share.
 
     inputs → (the kind's own work, inside a locked workspace) → shards → corpus.json, last
 
-The same command continues an unfinished preparation, recognises a finished one, and refuses another one's folder.
+The same command resumes an unfinished preparation and recognises a finished one; other commands are refused.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHARD_TOKENS = 1 << 26
 
 @dataclass(frozen=True)
 class Progress:
-    """How far preparation is: `stage` is phrases, tokens or shards; `total` is an estimate for compressed
+    """The progress of a preparation: `stage` is phrases, tokens or shards; `total` is an estimate for compressed
     files, and 0 where it is not known."""
 
     stage: str
@@ -41,12 +41,12 @@ class Job:
 
     Attributes:
         output: folder of the corpus.
-        tokenizer: it goes into the corpus.
+        tokenizer: tokenizer of the texts; its files are copied into the corpus.
         sources: the input files.
-        settings: everything else that decides the result, as JSON-able data.
-        progress: called now and then.
-        unset: further settings that have their defaults, for the comparison with another corpus' settings.
-        report: counts what is left out.
+        settings: all other settings that determine the result, as JSON-able data.
+        progress: called from time to time.
+        unset: further settings that have their defaults, for the comparison with the settings of another corpus.
+        report: counts skipped input.
     """
 
     output: Path
@@ -60,12 +60,12 @@ class Job:
 
 @dataclass(frozen=True)
 class Made:
-    """What the work of one kind of corpus came to.
+    """The result of making the shards of a corpus.
 
     Attributes:
-        summary: with `splits` at least; it is written into corpus.json and returned.
-        info: what else corpus.json says of the kind.
-        run: what is returned, but not written: it is of this run alone.
+        summary: results with at least `splits`, which are written to corpus.json and returned.
+        info: further entries of corpus.json that the kind of corpus needs.
+        run: results about this run alone, which are returned, but not written.
     """
 
     summary: dict[str, Any]
@@ -77,25 +77,25 @@ def check_heldout(heldout: float, units: str) -> None:
     """Refuse an impossible share of held-out text.
 
     Raises:
-        DataError: it is no fraction.
+        DataError: `heldout` is below 0, or not below 1.
     """
     if not (0.0 <= heldout < 1.0):
-        raise DataError(f"heldout is the fraction of {units} kept apart, from 0 to below 1, not {heldout}")
+        raise DataError(f"heldout is the fraction of {units} to hold out: at least 0 and below 1, not {heldout}")
 
 
 def carry_out(job: Job, make: Callable[[Workspace], Made], *, overwrite: bool) -> dict[str, Any]:
-    """Prepare a corpus, or find that it is there already.
+    """Prepare a corpus, or recognise that it is finished already.
 
     Args:
-        job: what to prepare.
+        job: the preparation to carry out.
         make: makes the shards inside the workspace.
         overwrite: replace a finished corpus made with other settings.
 
     Returns:
-        The summary, with already_there, seconds, path, and what `make` says of its run.
+        The summary, with already_there, seconds, path, and the entries of `Made.run`.
 
     Raises:
-        DataError: another corpus is there already, another preparation is running there, or `make` failed.
+        DataError: the folder holds another corpus, another preparation is running in the folder, or `make` failed.
     """
     started = time.monotonic()
     fingerprint = fingerprint_of(job.settings, job.sources)

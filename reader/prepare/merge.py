@@ -1,4 +1,4 @@
-"""Putting part files together to shards, in the order of the text, as a stream."""
+"""Merging part files into shards, in the order of the text, as a stream."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def merge_languages(summaries: Sequence[Summary]) -> list[str]:
 
 
 def shard_groups(summaries: Sequence[Summary], split: str, shard_tokens: int) -> list[list[Summary]]:
-    """Runs of parts whose tokens of a split make one shard of about `shard_tokens` each."""
+    """Runs of consecutive parts, each of which has about `shard_tokens` tokens of a split and becomes one shard."""
     groups: list[list[Summary]] = []
     room = 0
     for summary in summaries:
@@ -50,9 +50,12 @@ def merge_split(
     """Writes the shards of one split; returns their names.
 
     Args:
-        folder: where the parts are; output: where the shards go.
+        folder: folder of the parts.
+        output: folder of the shards.
+        split: name of the split.
         groups: from `shard_groups`.
         languages: from `merge_languages`.
+        vocab_sha256, vocab_size: hash and size of the vocabulary.
         progress: called after each shard.
     """
     names = []

@@ -1,7 +1,7 @@
-"""Rows of tables as pairs of texts, tokenised, and kept in parts until it is known which split each belongs to.
+"""Rows of tables as tokenised pairs of texts, which are kept in parts until the split of each row is known.
 
 A part with R rows and N tokens holds the arrays `sizes` int64 [2R] (tokens of texts a and b in turn), `draws` [R] (64
-bits; rows of a group have the same), `labels` int32 [R], `tokens` and `flags` [N].
+bits; rows of a group have the same draw), `labels` int32 [R], `tokens` and `flags` [N].
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ _PLACE_IN_JSON = re.compile(r" \([^()]*column \d+\)$")
 
 @dataclass(frozen=True)
 class PairColumns:
-    """Which columns of the tables hold what.
+    """The names of the columns that are read, and of the labels.
 
     Attributes:
-        text_a: of the first text.
-        text_b: of the second text.
-        label: of the label.
-        group: rows with the same value there are held out together; None: rows with the same first text are.
-        labels: label in the table → name in the corpus. Then these are all there are, in this order, and rows with
-            other labels are left out. None: every label of the tables, by its own name, sorted.
+        text_a: column of the first text.
+        text_b: column of the second text.
+        label: column of the label.
+        group: column of the group; rows of one group are held out together. None: rows with the same first text are a
+            group.
+        labels: label in the table → name in the corpus. The corpus has these labels, in this order, and rows with other
+            labels are skipped. None: the corpus has all labels of the tables, under their own names, sorted.
     """
 
     text_a: str
@@ -75,16 +76,17 @@ def make_parts(
     """Writes all usable rows into parts.
 
     Args:
-        folder: of the parts.
-        sources: tables.
-        columns: which of them hold what.
-        tokenizer: of the texts.
-        seed: of the draws.
-        report: rows that cannot be used are counted here, with file and line.
-        progress: told the number of pairs now and then.
+        folder: folder of the parts.
+        sources: the tables.
+        columns: names of columns and labels.
+        tokenizer: tokenizer of the texts.
+        seed: seed of the draws.
+        report: counts unusable rows, with file and line.
+        progress: called with the number of pairs from time to time.
 
     Returns:
-        How many parts, and the labels that parts number: those that `columns` names, or as they were found.
+        The number of parts, and the labels in the order of their numbers in the parts: those that `columns` names, or
+        all labels in the order in which they were found.
 
     Raises:
         DataError: a table or a column is missing or unusable, or there are too many labels.
@@ -114,7 +116,7 @@ def make_parts(
 def _read(
     source: Source, columns: PairColumns, seed: int, numbers: dict[str, int], report: SkipReport
 ) -> Generator[_Rows, None, None]:
-    """The usable rows of a table, some at a time; the others are counted with file and line."""
+    """The usable rows of a table, some at a time; unusable rows are counted with file and line."""
     with open_table(source.path, source.format) as table:
         table.require(columns.text_a, columns.text_b, columns.label, columns.group)
         while chunk := list(islice(table.rows, _ROWS_AT_ONCE)):
@@ -138,7 +140,7 @@ def _read(
 
 
 def _label_and_group(row: Row, columns: PairColumns) -> tuple[str, str, str]:
-    """The label's name and the group of a row; or why it has none."""
+    """(label, group, reason) of a row; the reason why label or group are unusable is "" if they are usable."""
     try:
         label = label_name(row.cells.get(columns.label))
     except UnusableCellError as error:
@@ -154,7 +156,7 @@ def _label_and_group(row: Row, columns: PairColumns) -> tuple[str, str, str]:
 
 
 def _encode(tokenizer: Tokenizer, rows: _Rows, report: SkipReport) -> dict[str, NDArray[Any]]:
-    """Arrays of the rows whose texts both have tokens; the others are counted."""
+    """Arrays of the rows whose texts both have tokens; other rows are counted as skipped."""
     batch = tokenizer.encode_batch(rows.texts)
     sizes = np.diff(batch.offsets).reshape(-1, 2)
     good = (sizes > 0).all(axis=1)
@@ -176,6 +178,6 @@ def _write_part(folder: Path, number: int, arrays: Sequence[Mapping[str, NDArray
 
 
 def read_part(folder: Path, number: int) -> dict[str, NDArray[Any]]:
-    """The arrays of a part, mapped; the draws as uint64."""
+    """The arrays of a part, memory-mapped; the draws are uint64."""
     arrays = map_arrays(part_path(folder, number))[0]
     return {**arrays, "draws": arrays["draws"].view(np.uint64)}

@@ -2,9 +2,9 @@
 
     tables → rows → parts in `<output>/.partial` → shards → corpus.json
 
-One process reads the tables as a stream: pairs are little text beside a corpus of documents. Which label has which
-number, and which rows are held out, is known at the end only, so parts hold every row with its draw, and the shards
-take from them what is theirs. A run that is killed leaves no corpus.json; the same command begins anew.
+One process reads the tables as a stream, since pairs are little text compared with a corpus of documents. The numbers
+of the labels and the held-out rows are known only at the end, so parts hold every row with its draw, and each shard
+takes its own rows from the parts. A killed run leaves no corpus.json; the same command starts anew.
 """
 
 from __future__ import annotations
@@ -50,24 +50,24 @@ def prepare_pairs(
 
     Args:
         inputs: TSV, CSV or JSON lines, plain or gzip; files or glob patterns. TSV and CSV need a header.
-        output_dir: folder of the corpus, made if need be. Files in it that are not this program's are left alone.
-        tokenizer: a tokenizer, or what `load_tokenizer` takes.
-        columns: which of them hold what.
+        output_dir: folder of the corpus, created if it is missing. Files in it that other programs wrote are kept.
+        tokenizer: a tokenizer, or a path that `load_tokenizer` takes.
+        columns: names of columns and labels.
         format: one of `reader.tables.table.FORMATS`; "auto" goes by the extension.
         heldout: fraction of the groups of rows that go to the split "heldout", chosen by a hash of seed and group; at
-            least one where it is above 0 and there are two or more.
-        seed: of that choice.
-        shard_tokens: about how many tokens a shard holds.
+            least one group is held out if this is above 0 and there are two or more.
+        seed: seed of that choice.
+        shard_tokens: approximate number of tokens in a shard.
         overwrite: replace a finished corpus made with other settings.
-        progress: called now and then, with the stages "tokens" and "shards".
+        progress: called from time to time, with the stages "tokens" and "shards".
 
     Returns:
         A summary: pairs, tokens, labels, splits (n_documents: its pairs, n_tokens, unk_rate, labels: pairs of each
         label), notes, skipped and skipped_lines, bytes, seconds, already_there, path.
 
     Raises:
-        DataError: a table or a column is missing or unusable, no usable rows, all rows held out, another corpus is
-            there already, or another preparation is running there.
+        DataError: a table or a column is missing or unusable, there are no usable rows, all rows are held out, the
+            folder holds another corpus, or another preparation is running in the folder.
     """
     check_heldout(heldout, "rows")
     loaded = load_tokenizer(tokenizer) if isinstance(tokenizer, (str, Path)) else tokenizer
@@ -110,7 +110,7 @@ def _sources(inputs: Sequence[str | Path], format: str, report: SkipReport) -> l
 
 
 def _run(job: Job, space: Workspace, columns: PairColumns) -> dict[str, Any]:
-    """All but corpus.json; returns the summary."""
+    """Makes all files but corpus.json; returns the summary."""
     tokenizer = space.folder / "tokenizer"
     kept = [tokenizer / name for name in job.tokenizer.save(tokenizer)]
 
@@ -131,7 +131,7 @@ def _run(job: Job, space: Workspace, columns: PairColumns) -> dict[str, Any]:
     }
     counts = {split: dict(zip(found, total.pop("labels").tolist(), strict=True)) for split, total in totals.items()}
     labels = found
-    if columns.labels is None:  # a label may have been found in rows alone that could not be used
+    if columns.labels is None:  # all rows of a label may have turned out to be unusable
         labels = sorted_labels(name for name in found if any(count[name] for count in counts.values()))
     renumber = np.array([labels.index(name) if name in labels else -1 for name in found], np.int32)
     splits: dict[str, dict[str, Any]] = {
@@ -166,7 +166,7 @@ def _run(job: Job, space: Workspace, columns: PairColumns) -> dict[str, Any]:
 
 
 def _settle_heldout(folder: Path, parts: int, heldout: float) -> tuple[int, list[str]]:
-    """Below which draw a row is held out, and notes; at least one group is held out, and at least one is not."""
+    """The draw below which a row is held out, and notes; of several groups at least one is held out and one is not."""
     limit = draw_limit(heldout)
     draws = np.unique(np.concatenate([np.unique(read_part(folder, number)["draws"]) for number in range(parts)]))
     if not limit:
@@ -188,7 +188,7 @@ def _chosen(part: Mapping[str, NDArray[Any]], split: str, limit: int) -> NDArray
 
 
 def _describe_part(folder: Path, number: int, limit: int, unknown: int, n_labels: int) -> dict[str, Any]:
-    """What each split gets of a part, in the words of corpus.json."""
+    """The counts of each split's rows in a part, under the names of corpus.json."""
     part, splits = read_part(folder, number), {}
     sizes = part["sizes"].reshape(-1, 2).sum(axis=1)
     for split in SPLITS:
@@ -207,7 +207,7 @@ def _describe_part(folder: Path, number: int, limit: int, unknown: int, n_labels
 def _write_shard(
     job: Job, folder: Path, split: str, number: int, parts: Sequence[Summary], limit: int, renumber: NDArray[np.int32]
 ) -> None:
-    """Writes one shard from its parts; `renumber` gives the label of a part its final number."""
+    """Writes one shard from its parts; `renumber` maps the number of a label in the parts to its final number."""
     totals = {name: sum(part["splits"][split][name] for part in parts) for name in ("n_documents", "n_tokens")}
     layout = pair_layout(job.tokenizer.vocab.size, totals["n_documents"], totals["n_tokens"])
     metadata = shard_metadata(split, job.tokenizer.vocab.sha256, job.tokenizer.vocab.size)

@@ -1,12 +1,12 @@
-"""Statistics of a prepared corpus: what a model's loss can be held against, and what objectives need of all documents.
+"""Statistics of a prepared corpus: a reference for a model's loss, and counts over all documents for objectives.
 
-They are counted once, by `ernie prepare` at its end or by `ernie stats`, and lie beside the shards, with a fingerprint
-of the corpus that they were counted on. Arrays of the file, for a vocabulary of V pieces:
+They are counted once, by `ernie prepare` at its end or by `ernie stats`, and are stored beside the shards, with a
+fingerprint of the corpus on which they were counted. Arrays of the file, for a vocabulary of V pieces:
 
     counts               int64 [V]   occurrences of each piece in the training split
-    document_frequency   int64 [V]   documents of the training split in which it occurs
+    document_frequency   int64 [V]   documents of the training split in which the piece occurs
     phrase_lengths       int64 [LONGEST_SPAN+1]   phrases of each length in tokens; the last entry also counts longer
-    entity_lengths       int64 [LONGEST_SPAN+1]   the same of entities
+    entity_lengths       int64 [LONGEST_SPAN+1]   entities of each length, likewise
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def unigram_counts(corpus: Corpus, vocab_size: int) -> NDArray[np.int64]:
 def entropy(counts: NDArray[np.int64]) -> float:
     """Entropy in nats of the distribution that ``counts`` are proportional to; 0 for no counts.
 
-    It is the lowest loss per token that a model can have which ignores the context.
+    It is the lowest loss per token of a model that ignores the context.
     """
     total = counts.sum()
     if total == 0:
@@ -56,7 +56,7 @@ def entropy(counts: NDArray[np.int64]) -> float:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What was counted on the training split of a corpus; see the table at the top of the module."""
+    """The counts of the training split of a corpus; see the table at the top of the module."""
 
     n_documents: int
     counts: NDArray[np.int64]
@@ -67,17 +67,17 @@ class Statistics:
     def idf(self) -> NDArray[np.float64]:
         """Inverse document frequency ln(documents / documents with the piece), float64 [V].
 
-        A piece that occurs in no document of the training split (but in a held-out one) counts as if in one.
+        A piece that occurs in no document of the training split is treated as if it occurred in one.
         """
         frequency: NDArray[np.float64] = np.log(self.n_documents / np.maximum(self.document_frequency, 1))
         return frequency
 
 
 def count_statistics(path: str | Path, workers: int = 0) -> Statistics:
-    """Count on the shards of the training split, by several processes where there are several shards.
+    """Count the statistics of the training split; several shards are counted by several processes.
 
     Raises:
-        DataError: not a finished corpus.
+        DataError: there is no finished corpus.
     """
     corpus = Corpus.open(path)
     total = {name: np.zeros(size, np.int64) for name, size in _sizes(corpus.vocab_size).items()}
@@ -91,10 +91,11 @@ def count_statistics(path: str | Path, workers: int = 0) -> Statistics:
 
 
 def make_statistics(path: str | Path, workers: int = 0) -> Statistics:
-    """The statistics beside the shards of a corpus; counts and writes them if there are none or stale ones.
+    """The statistics beside the shards of a corpus; missing or outdated statistics are counted and written.
 
     Raises:
-        DataError: not a finished corpus, another file of that name is there, or the folder cannot be written.
+        DataError: there is no finished corpus, another file has the name of the statistics, or the folder cannot be
+            written.
     """
     file = Path(path) / STATISTICS_FILE
     try:
@@ -115,10 +116,10 @@ def make_statistics(path: str | Path, workers: int = 0) -> Statistics:
 
 
 def read_statistics(path: str | Path) -> Statistics:
-    """What `make_statistics` wrote beside the shards of the corpus at `path`.
+    """The statistics that `make_statistics` wrote beside the shards of the corpus at `path`.
 
     Raises:
-        DataError: not a finished corpus; or no statistics, damaged ones, or those of a corpus that was there before.
+        DataError: there is no finished corpus, or its statistics are missing, damaged or outdated.
     """
     info = read_corpus_info(path)
     file = Path(path) / STATISTICS_FILE
@@ -126,7 +127,7 @@ def read_statistics(path: str | Path) -> Statistics:
         raise DataError(f"{path} has no statistics of its documents yet: make them with `ernie stats {path}`")
     arrays, metadata = map_arrays(file)
     if metadata.get("format") != _FORMAT or metadata.get("corpus") != _fingerprint(info):
-        raise DataError(f"{file} is not about this state of the corpus: make it anew with `ernie stats {path}`")
+        raise DataError(f"{file} is of an earlier state of the corpus: make it again with `ernie stats {path}`")
     sizes = {name: len(array) for name, array in arrays.items()}
     if sizes != _sizes(info["vocab_size"]):
         raise DataError(f"{file}: damaged; remove it and run `ernie stats {path}`")
@@ -134,7 +135,7 @@ def read_statistics(path: str | Path) -> Statistics:
 
 
 def _fingerprint(info: dict[str, Any]) -> str:
-    """Of all that corpus.json says about the training split and where it came from."""
+    """A hash of the entries of corpus.json about the training split and its origin."""
     about = [info["vocab_sha256"], info["splits"].get("train"), info.get("fingerprint")]
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode("utf-8")).hexdigest()
 
@@ -147,13 +148,13 @@ def _is_ours(file: Path) -> bool:
 
 
 def _sizes(vocab_size: int) -> dict[str, int]:
-    """Length of each array of the file."""
+    """The length of each array of the file."""
     names = [item.name for item in fields(Statistics) if item.name != "n_documents"]
     return {name: LONGEST_SPAN + 1 if name.endswith("_lengths") else vocab_size for name in names}
 
 
 def _start_counting(path: str) -> Callable[[int], dict[str, NDArray[np.int64]]]:
-    """What a worker process does: the counts of one shard by its number."""
+    """Sets up a worker process; returns a function from the number of a shard to its counts."""
     corpus = Corpus.open(path)
     return lambda number: _count_shard(corpus.shards[number], corpus.vocab_size)
 
@@ -180,7 +181,7 @@ def _token_counts(tokens: NDArray[Any], vocab_size: int) -> NDArray[np.int64]:
 
 
 def _document_frequency(tokens: NDArray[Any], bounds: NDArray[np.int64], vocab_size: int) -> NDArray[np.int64]:
-    """In how many documents each id occurs; document d is tokens[bounds[d] : bounds[d+1]]."""
+    """The number of documents in which each id occurs; document d is tokens[bounds[d] : bounds[d+1]]."""
     frequency = np.zeros(vocab_size, dtype=np.int64)
     bits = max(1, (vocab_size - 1).bit_length())
     for first, last in _stretches(bounds):
@@ -188,7 +189,7 @@ def _document_frequency(tokens: NDArray[Any], bounds: NDArray[np.int64], vocab_s
         if last == first + 1:  # however long it is
             frequency += _token_counts(part, vocab_size) > 0
             continue
-        # Sorted by (document, token), what differs from its left neighbour is there for the first time.
+        # Sorted by (document, token), an entry that differs from its left neighbour is the first one of its token.
         keys = np.repeat(np.arange(last - first) << bits, np.diff(bounds[first : last + 1])) | part
         keys.sort()
         fresh = keys[np.diff(keys, prepend=-1) != 0]
@@ -197,7 +198,7 @@ def _document_frequency(tokens: NDArray[Any], bounds: NDArray[np.int64], vocab_s
 
 
 def _stretches(bounds: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Runs of items first .. last-1 that together have about `_AT_ONCE` tokens at most, or of one longer item."""
+    """Runs of items first .. last-1 that together have at most `_AT_ONCE` tokens, or that are one longer item."""
     first, count = 0, len(bounds) - 1
     while first < count:
         last = max(first + 1, int(bounds.searchsorted(bounds[first] + _AT_ONCE, side="right")) - 1)

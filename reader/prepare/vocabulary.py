@@ -1,7 +1,7 @@
 """Training vocabularies on the text that a model will be pre-trained on.
 
-WordPiece and SentencePiece by their libraries' own trainers, with the special pieces first: [PAD] 0, [UNK] 1, [CLS] 2,
-[SEP] 3, [MASK] 4. The same text and settings give the same vocabulary on every run.
+WordPiece and SentencePiece vocabularies are trained by their libraries' own trainers. The special pieces come first:
+[PAD] 0, [UNK] 1, [CLS] 2, [SEP] 3, [MASK] 4. The same text and settings give the same vocabulary on every run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ KINDS = ("wordpiece", "sentencepiece")
 LIMIT_BYTES = 1 << 27
 LEAST_COVERAGE = {"wordpiece": 0.9, "sentencepiece": 0.98}  # SentencePiece's trainer refuses less
 LEAST_SIZE = 32
-LEAST_LIMIT = 1 << 20  # bytes; text is sampled by blocks, and there is no vocabulary worth having in less
+LEAST_LIMIT = 1 << 20  # bytes; text is sampled by blocks, and less text does not give a useful vocabulary
 _SPM_THREADS = 4  # a fixed number: sums of floats depend on it
 _SPM_LONGEST = 4000
 
@@ -55,19 +55,19 @@ def train_vocab(
 
     Args:
         inputs, format: text, as for `reader.prepare.documents.prepare`.
-        output_dir: the folder; it gets the vocabulary or model and tokenizer_config.json.
+        output_dir: folder for the vocabulary or model and tokenizer_config.json.
         vocab_size: wanted number of pieces; little text may give fewer.
         kind: "wordpiece" or "sentencepiece" (unigram).
         lowercase: fold case (WordPiece: BERT's rules; SentencePiece: NFKC with case folding instead of NFKC).
         strip_accents: remove accents, WordPiece only; None: as `lowercase`.
-        character_coverage: the rarest characters, outside of this share of the text, become [UNK]; from 0.9 to 1, for
-            SentencePiece from 0.98.
-        limit_bytes: train on about this much text, taken evenly from all of it.
+        character_coverage: share of the text that the characters in the vocabulary cover; rarer characters become
+            [UNK]. It is from 0.9 to 1, for SentencePiece from 0.98.
+        limit_bytes: approximate size of the text to train on, which is taken evenly from the whole input.
         overwrite: replace another vocabulary in the folder.
-        report: what is unusable in the text trained on is counted here.
+        report: counts unusable input in the text to train on.
 
     Raises:
-        DataError: unusable settings, files or text; the folder holds another vocabulary or a corpus.
+        DataError: a setting, a file or the text is unusable, or the folder holds another vocabulary or a corpus.
     """
     if kind not in KINDS:
         raise DataError(f"vocabulary kind {kind!r} is not known; use one of {', '.join(KINDS)}")
@@ -90,7 +90,7 @@ def train_vocab(
     if not any(text.strip() for text in texts()):
         report.merge(passes[0])
         raise DataError("\n".join(["no usable text to train a vocabulary on:", *(report.lines() or ["no text"])]))
-    passes.clear()  # that pass ended early
+    passes.clear()  # the pass above ended early
 
     tokenizer: Tokenizer
     if kind == "wordpiece":
@@ -109,12 +109,12 @@ def train_vocab(
 
 
 def _check_output(output: Path, kind: str, overwrite: bool) -> None:
-    """Refuse, before the long work, a place where the vocabulary cannot go."""
+    """Refuse, before the long work, a folder to which the vocabulary cannot be written."""
     if output.exists() and not output.is_dir():
         raise DataError(f"{output} is a file; name a folder for the vocabulary")
     if (output / CORPUS_FILE).exists() or (output / PARTIAL).exists():
         raise DataError(f"{output} holds a prepared corpus, which needs its own vocabulary; name another folder")
-    # The same command gives the same vocabulary, so whether another one is there shows only after training.
+    # The same command gives the same vocabulary, so only training shows whether the one in the folder is another.
     if not overwrite and (output / CONFIG_FILE).exists() and (_there(output) or {}).get("type") != kind:
         raise DataError(_other_vocabulary(output))
 
@@ -139,13 +139,13 @@ def train_wordpiece(
     strip_accents: bool | None = None,
     character_coverage: float = 0.9999,
 ) -> list[str]:
-    """The pieces of a WordPiece vocabulary: specials, single characters, then what was merged, in order.
+    """The pieces of a WordPiece vocabulary: special pieces, single characters, then merged pieces in their order.
 
     Args:
-        texts: gives the texts, and is called twice.
+        texts: function that iterates over the texts; it is called twice.
 
     Raises:
-        DataError: no text.
+        DataError: there is no text.
     """
     library = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))
     normalizer = normalizers.BertNormalizer(lowercase=lowercase, strip_accents=strip_accents)
@@ -162,8 +162,8 @@ def train_wordpiece(
     if not normalised:
         raise DataError("the input has no text to train a vocabulary on")
     first, following = _alphabet(normalised, library, vocab_size, character_coverage)
-    # The trainer numbers "##x" in the order of a hash map, another one in each run, and breaks ties by number. Given
-    # as special pieces they are numbered here, and the result is the same always.
+    # The trainer numbers "##x" in the order of a hash map, which differs in each run, and breaks ties by number. As
+    # special pieces they are numbered here, so that the result is always the same.
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocab_size,
         special_tokens=[*SPECIALS, *("##" + character for character in following)],
@@ -178,10 +178,10 @@ def train_wordpiece(
 def train_sentencepiece(
     texts: Iterator[str], vocab_size: int, *, lowercase: bool = False, character_coverage: float = 0.9995
 ) -> bytes:
-    """A SentencePiece unigram model.
+    """A SentencePiece unigram model, as the bytes of its file.
 
     Raises:
-        DataError: no text, or the trainer cannot work with it.
+        DataError: there is no text, or the trainer cannot make this many pieces from it.
     """
     stream = io.BytesIO()
     try:
@@ -207,8 +207,8 @@ def train_sentencepiece(
         )
     except (RuntimeError, OSError, ValueError) as error:
         raise DataError(
-            f"SentencePiece cannot make {vocab_size} pieces of this text: too few for its characters, or the text is "
-            "too little; take a larger size (--size), a lower character coverage (--coverage), or more text"
+            f"SentencePiece cannot make {vocab_size} pieces of this text: they are too few for its characters, or "
+            "there is too little text; use a larger size (--size), lower character coverage (--coverage), or more text"
         ) from error
     return stream.getvalue()
 
@@ -216,7 +216,7 @@ def train_sentencepiece(
 def _alphabet(
     counts: Counter[str], library: tokenizers.Tokenizer, vocab_size: int, coverage: float
 ) -> tuple[list[str], list[str]]:
-    """Single characters that words begin with, and those that they continue with.
+    """The single characters that words begin with, and those that words continue with.
 
     Characters of words take at most half of the vocabulary; punctuation and Chinese characters are words themselves.
     """
@@ -245,7 +245,7 @@ def _is_one_word(text: str, library: tokenizers.Tokenizer) -> bool:
 
 
 def _short(texts: Iterator[str]) -> Iterator[str]:
-    """Texts that SentencePiece does not leave out for their length."""
+    """The texts, cut into parts that are not too long for SentencePiece, which skips longer ones."""
     for text in texts:
         for begin in range(0, len(text), _SPM_LONGEST // 4):
             yield text[begin : begin + _SPM_LONGEST // 4]

@@ -1,7 +1,7 @@
-"""The folder in which an unfinished preparation lives, and who may delete what.
+"""The folder of an unfinished preparation, and the rules for deleting files.
 
-Everything unfinished is in `<output>/.partial`; shards are written beside it by name at the end. Only files that this
-program writes, known by name, are ever deleted.
+All unfinished files are in `<output>/.partial`; shards are written to the output folder at the end. Only files that
+this program writes, which are known by name, are ever deleted.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _SHARD = re.compile(r"(train|heldout)-\d{5,}\.safetensors")
 
 
 class Workspace:
-    """`.partial` of one output folder, locked against other processes while in use.
+    """The folder `.partial` of one output folder, locked against other processes while in use.
 
-    On entry, what an unfinished run with the same fingerprint left is kept; what another left is removed.
+    On entry, the files of an unfinished run with the same fingerprint are kept, and those of another run are removed.
     """
 
     def __init__(self, output: Path, fingerprint: str) -> None:
@@ -70,15 +70,15 @@ class Workspace:
             self._lock.close()
 
     def announce(self, shards: Mapping[str, int], files: Sequence[Path]) -> None:
-        """Notes what will be written into the output folder: a later run may remove it if this one does not finish.
+        """Records the files that will be written to the output folder, so that a later run can remove them.
 
         Args:
             shards: number of shards of each split.
-            files: files of this folder that `keep` will move. One that is there already with the same content is
-                somebody's own copy: it is left alone.
+            files: files of this folder that `keep` will move. A file of the same name and content in the output folder
+                is the user's own copy, and is kept.
 
         Raises:
-            DataError: a file is there that no preparation wrote, and that is not the same.
+            DataError: the output folder holds a file of such a name that no preparation wrote, with other content.
         """
         names = [shard_name(split, number) for split, count in shards.items() for number in range(count)]
         foreign = [name for name in names if name not in self.outputs and (self.output / name).exists()]
@@ -102,7 +102,7 @@ class Workspace:
                 os.replace(file, self.output / file.name)
 
     def remove(self) -> None:
-        """Removes the folder and what this program wrote into it."""
+        """Removes the files that this program wrote into the folder, and the folder if it is empty then."""
         self._clean({})
         (self.folder / _LOCK).unlink(missing_ok=True)
         _remove_if_empty(self.folder)
@@ -128,7 +128,7 @@ class Workspace:
 
 
 def fingerprint_of(settings: dict[str, Any], sources: Sequence[Source]) -> str:
-    """A hash of settings and input files (path, format, size, time): equal where the result would be the same."""
+    """A hash of settings and input files (path, format, size, time); equal hashes mean equal results."""
     files = []
     for source in sources:
         stat = source.path.stat()
@@ -139,12 +139,12 @@ def fingerprint_of(settings: dict[str, Any], sources: Sequence[Source]) -> str:
 def look_for_finished(
     output: Path, fingerprint: str, overwrite: bool, settings: dict[str, Any], sources: Sequence[Source]
 ) -> dict[str, Any] | None:
-    """The summary of the corpus in `output` if it is finished and has this fingerprint; None if nothing is there.
+    """The summary of the finished corpus in `output` if it has this fingerprint; None if there is no finished corpus.
 
-    What is left of a killed preparation beside a finished corpus is removed.
+    Files that a killed preparation left beside a finished corpus are removed.
 
     Raises:
-        DataError: another corpus is there (with `overwrite` it is removed instead), or a damaged one.
+        DataError: the folder holds another corpus or a damaged one (with `overwrite` it is removed instead).
     """
     if output.exists() and not output.is_dir():
         raise DataError(f"{output} is a file; name a folder for the corpus")
@@ -173,7 +173,7 @@ def look_for_finished(
 
 
 def _differences(info: dict[str, Any], settings: dict[str, Any], sources: Sequence[Source]) -> str:
-    """What a corpus was made from that is not so now, in a few words."""
+    """The settings and inputs in which a finished corpus differs from this call, as a phrase."""
     before = info.get("settings")
     before = before if isinstance(before, dict) else {}
     now = json.loads(json.dumps(settings))
@@ -200,4 +200,4 @@ def _remove_if_empty(folder: Path) -> None:
     try:
         folder.rmdir()
     except OSError:
-        return  # not there, or somebody else's files are in it
+        return  # the folder does not exist, or holds files of other programs

@@ -1,1 +1,1 @@
-"""Tables and the published task formats: cells, nested values, tags, questions, marks."""
+"""Tables and published task formats: cells, nested records, tags, questions and marked words."""

@@ -1,4 +1,4 @@
-"""What the cells of a labelled table hold: texts and labels."""
+"""The texts and labels in the cells of a labelled table."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from reader.tables.table import Row
 
 
 class UnusableCellError(ValueError):
-    """A cell that is no label; the message says why. Callers report it with file and line."""
+    """A cell is unusable; the message says why. Callers report it with file and line."""
 
 
 def text_problem(row: Row, text_a: str, text_b: str | None) -> str:
-    """Why the texts of a row cannot be used; empty if they can."""
+    """The reason why the texts of a row are unusable; "" if they are usable."""
     for role, column in (("text_a", text_a), ("text_b", text_b)):
         if column is None:
             continue
@@ -33,7 +33,7 @@ def label_name(cell: Any) -> str:
     """The label that a cell holds, as text (JSON numbers and booleans as JSON writes them).
 
     Raises:
-        UnusableCellError: it holds none.
+        UnusableCellError: the cell holds no label.
     """
     if cell is None or (isinstance(cell, str) and not cell.strip()):
         raise UnusableCellError("the label is missing")
@@ -45,7 +45,7 @@ def label_name(cell: Any) -> str:
 
 
 def sorted_labels(names: Iterable[str]) -> list[str]:
-    """Whole numbers in numerical order, other labels in alphabetical order."""
+    """The distinct labels, in numerical order if all are whole numbers, else in alphabetical order."""
     found = set(names)
     whole = all(re.fullmatch(r"-?\d+", name) for name in found)
     return sorted(found, key=lambda name: (int(name) if whole else 0, name))

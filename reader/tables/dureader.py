@@ -1,9 +1,10 @@
 """Lines of DuReader 2.0 (He et al., 2018) as questions about one text each.
 
-The text is what the baseline of the release reads: of each document, in their order, the most related paragraph, put
-together again from its words (so without most spaces); of a document that names none (or -1), all paragraphs.
-Reference answers are written by people and seldom parts of the text. What can be learnt is the part of it that the
-release found to be nearest to them: words of the first of `answer_spans` in the first of `answer_docs`.
+The text is the one that the baseline of the release reads: the most related paragraph of each document, in the order of
+the documents, joined from its words (so without most spaces). A document that names no such paragraph (or -1)
+contributes all its paragraphs. Reference answers are written by people and are seldom parts of the text. A model learns
+the part of the text that the release found to be nearest to them: the words of the first of `answer_spans` in the first
+of `answer_docs`.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ _NONE = -1
 
 
 class DuReaderError(ValueError):
-    """A record without the published layout; the message says where and what."""
+    """A record is not in the published layout; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class DuReaderQuestion:
-    """A question, its text, its reference answers, and the part of the text to learn with its first character."""
+    """A question, its text, its reference answers, and the part of the text to learn, with its first position."""
 
     id: str
     question: str
@@ -32,20 +33,20 @@ class DuReaderQuestion:
 
 
 def dureader_question(record: Mapping[str, Any]) -> DuReaderQuestion:
-    """The question of a line.
+    """The question of one record, which is one line of a file.
 
     Raises:
-        DuReaderError: it has another layout.
+        DuReaderError: the record is not in the published layout.
     """
     question = record.get("question")
     if not isinstance(question, str):
-        raise DuReaderError("'question' is missing or no text")
+        raise DuReaderError("'question' is missing or not a text")
     references = record.get("answers", [])
     if not isinstance(references, list) or not all(isinstance(text, str) for text in references):
-        raise DuReaderError("'answers' is no list of texts")
+        raise DuReaderError("'answers' is not a list of texts")
     documents = record.get("documents")
     if not isinstance(documents, list) or not all(isinstance(document, dict) for document in documents):
-        raise DuReaderError("'documents' is missing or no list of objects")
+        raise DuReaderError("'documents' is missing or not a list of objects")
     words = [_words(document, f"documents[{i}]") for i, document in enumerate(documents)]
     texts = ["".join(found) for found in words]
     return DuReaderQuestion(
@@ -58,7 +59,7 @@ def dureader_question(record: Mapping[str, Any]) -> DuReaderQuestion:
 
 
 def _words(document: Mapping[str, Any], where: str) -> list[str]:
-    """The words that are read of a document; paragraphs where it does not say its words."""
+    """The words of a document that are read; its whole paragraphs where it is not segmented into words."""
     paragraphs = document.get("segmented_paragraphs")
     if paragraphs is None:
         texts = document.get("paragraphs")
@@ -76,7 +77,7 @@ def _words(document: Mapping[str, Any], where: str) -> list[str]:
 
 
 def _learnt(record: Mapping[str, Any], words: list[list[str]], texts: list[str]) -> tuple[str, int] | None:
-    """The part to learn and its place; None where the record names none, or one that is not what it says."""
+    """The part to learn and its position; None where the record names none, or where its text is not as recorded."""
     spans, chosen, written = (record.get(key) or [] for key in ("answer_spans", "answer_docs", "fake_answers"))
     try:
         (first, last), document = spans[0], chosen[0]

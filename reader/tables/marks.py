@@ -1,4 +1,4 @@
-"""Marked words of a text: a run of characters, given by its characters or by the number of its first word."""
+"""Marked words of a text: a run of characters, given by its positions or by the number of its first word."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WORD = re.compile(r"\S+")
 
 @dataclass(frozen=True)
 class Mark:
-    """Characters begin to end - 1 of a text. `agrees`: they are what was said, in the place that was said."""
+    """Characters `begin` to `end` - 1 of a text. `agrees`: the given words stand exactly at the given place."""
 
     begin: int
     end: int
@@ -24,26 +24,26 @@ class Mark:
 
 
 def find_mark(text: str, first: Any, second: Any, unit: str) -> Mark:
-    """The run of characters that two cells mean.
+    """The run of characters that two cells describe.
 
     Args:
         text: the text.
-        first: with `characters` where the run begins; with `words` the number of its first word, where the text is cut
-            at white space and words are counted from 0.
-        second: with `characters` where the run ends (the first character after it); with `words` the words themselves.
-            They need not be all of what stands there (a comma or a quote is left out), nor have the same capitals. If
-            they are not there, the nearest place where they are is meant; if they are nowhere, the number is believed
-            and the run is as many words.
+        first: with `characters` the position where the run begins; with `words` the number of its first word, where
+            words are separated by white space and counted from 0.
+        second: with `characters` the position after the run's last character; with `words` the words themselves. A
+            comma or a quote next to these words may be missing in the cell, and capitals may differ. If the words do
+            not stand at the number, the nearest place where they stand is used; if they stand nowhere, the number is
+            used, and the run has as many words as the cell.
         unit: one of UNITS.
 
     Raises:
-        UnusableCellError: a cell is missing or no number, or there is nothing at this place of the text.
+        UnusableCellError: a cell is missing or not a number, or the text has no words at this place.
     """
     begin = _number(first)
     if unit == CHARACTERS:
         end = _number(second)
         if not 0 <= begin < end <= len(text) or not text[begin:end].strip():
-            raise UnusableCellError(f"characters {begin} to {end} are no words of a text of {len(text)} characters")
+            raise UnusableCellError(f"characters {begin} to {end} are not words of a text of {len(text)} characters")
         return Mark(begin, end)
     if not isinstance(second, str) or not second.strip():
         raise UnusableCellError("the words are missing")
@@ -68,4 +68,4 @@ def _number(cell: Any) -> int:
             return int(cell)
     except ValueError:
         pass
-    raise UnusableCellError("a place is missing" if cell in (None, "") else f"{cell!r} is no whole number")
+    raise UnusableCellError("a place is missing" if cell in (None, "") else f"{cell!r} is not a whole number")

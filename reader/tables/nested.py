@@ -1,7 +1,7 @@
-"""Published JSON lines that hold several rows in each line, or a row in other words, as flat rows.
+"""Flat rows from published JSON lines that hold several rows in each line, or that name the cells of a row differently.
 
-`multirc`, `record` and `copa` are files of SuperGLUE (Wang et al., 2019). A line is taken whole or not at all: whatever
-is wrong anywhere in it makes all of it unusable, so that no question is read with half of its answers.
+`multirc`, `record` and `copa` are files of SuperGLUE (Wang et al., 2019). A line is used whole or not at all: an error
+anywhere in a line makes the whole line unusable, so that no question is read with only some of its answers.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 
 PLACEHOLDER = "@placeholder"
 _HIGHLIGHT = re.compile(r"\s*@highlight\s*")
-# As the authors of COPA put them (Roemmele et al., 2011).
+# The questions as the authors of COPA word them (Roemmele et al., 2011).
 _COPA_QUESTIONS = {"cause": "What was the cause of this?", "effect": "What happened as a result?"}
 
 
 class NestedRecordError(ValueError):
-    """A record without the published layout; the message says where and what."""
+    """A record is not in the published layout; the message says where and why."""
 
 
 @dataclass(frozen=True)
 class Nested:
-    """A format: the columns of its rows, and the rows of a record (which raises NestedRecordError)."""
+    """A format: the columns of its rows, and the function that makes a record's rows or raises NestedRecordError."""
 
     columns: tuple[str, ...]
     rows: Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]
 
 
 def _multirc(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row for each answer of each question; without `label` in test files."""
+    """A row for each answer of each question; rows of test files have no `label`."""
     passage = _object(record, "passage", "")
     text = _text(passage, "text", "passage")
     for i, question in enumerate(_objects(passage, "questions", "passage")):
         where = f"passage.questions[{i}]"
         asked = _text(question, "question", where)
         for j, answer in enumerate(_objects(question, "answers", where)):
-            # Unlike all other texts an answer may be empty: an empty answer can be judged, too.
+            # Unlike all other texts an answer may be empty: an empty answer can be right or wrong, too.
             given = _string(answer, "text", f"{where}.answers[{j}]")
             yield {
                 "passage": text,
@@ -52,7 +52,7 @@ def _multirc(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _record(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """A row for each query and each different text of an entity; label 1 if that is one of the answers."""
+    """A row for each query and each distinct text of an entity; the label is 1 if the text is one of the answers."""
     passage = _object(record, "passage", "")
     published = _text(passage, "text", "passage")
     candidates = _entities(published, _objects(passage, "entities", "passage"))
@@ -78,12 +78,12 @@ def _record(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _entities(text: str, entities: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The different texts of entities in the order of their places; `end` is the last character itself."""
+    """The distinct texts of the entities by position; `end` of an entity is the position of its last character."""
     places = []
     for i, entity in enumerate(entities):
         start, end = entity.get("start"), entity.get("end")
         if type(start) is not int or type(end) is not int or not 0 <= start <= end < len(text):
-            raise NestedRecordError(f"passage.entities[{i}]: {start!r} to {end!r} is no place in the passage")
+            raise NestedRecordError(f"passage.entities[{i}]: {start!r} to {end!r} is not a place in the passage")
         places.append((start, end))
     found = dict.fromkeys(text[start : end + 1] for start, end in sorted(places))
     candidates = [candidate for candidate in found if candidate.strip()]
@@ -93,7 +93,7 @@ def _entities(text: str, entities: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _copa(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The one row, with `question` as a sentence; what the file says ("cause" or "effect") becomes `asked_for`."""
+    """The row of a record, with `question` as a sentence; the file's value ("cause" or "effect") is in `asked_for`."""
     asked_for = record.get("question")
     if asked_for not in _COPA_QUESTIONS:
         raise NestedRecordError(f"'question' is {asked_for!r}; it must be cause or effect")
@@ -117,21 +117,21 @@ NESTED = {
 def _object(record: Mapping[str, Any], key: str, where: str) -> Mapping[str, Any]:
     value = record.get(key)
     if not isinstance(value, dict):
-        raise NestedRecordError(f"{_place(where, key)} is missing or no object")
+        raise NestedRecordError(f"{_place(where, key)} is missing or not an object")
     return value
 
 
 def _objects(record: Mapping[str, Any], key: str, where: str) -> list[Mapping[str, Any]]:
     value = record.get(key)
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise NestedRecordError(f"{_place(where, key)} is missing or no list of objects")
+        raise NestedRecordError(f"{_place(where, key)} is missing or not a list of objects")
     return value
 
 
 def _string(record: Mapping[str, Any], key: str, where: str) -> str:
     value = record.get(key)
     if not isinstance(value, str):
-        raise NestedRecordError(f"{_place(where, key)} is missing or no text")
+        raise NestedRecordError(f"{_place(where, key)} is missing or not a text")
     return value
 
 

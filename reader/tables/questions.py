@@ -3,10 +3,10 @@
 JSON lines with `documents` are those of DuReader 2.0, see `reader.tables.dureader`.
 
 The first release of CMRC 2018 is a list of texts, `[{"context_text": …, "qas": [{"query_id": …, "query_text": …,
-"answers": ["…", …]}]}]`, without places: an answer is taken to be where its text occurs first.
+"answers": ["…", …]}]}]`, without positions: an answer is assumed to be at the first occurrence of its text.
 
-A line of JSON lines is `{"id": …, "question": …, "context": …, "answers": [{"text": …, "answer_start": …}, …]}`; id
-and, where they are not needed, answers may be left out.
+A line of JSON lines is `{"id": …, "question": …, "context": …, "answers": [{"text": …, "answer_start": …}, …]}`; `id`
+and, where answers are not needed, `answers` may be missing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LAYOUT = 'expected {"data": [{"paragraphs": [{"context": …, "qas": [{"id": �
 
 @dataclass(frozen=True)
 class Answer:
-    """A text, and the character of the context where it begins."""
+    """The text of an answer, and the position in the context where it begins; -1 if the position is not known."""
 
     text: str
     start: int
@@ -46,11 +46,12 @@ class Answer:
 
 @dataclass(frozen=True)
 class Question:
-    """A question; no answers: it has none. `number` counts the questions of the file from 1.
+    """A question about a context; a question without answer has no `answers`.
 
-    `problem` says why it cannot be used. `blank`: only because its text or its context is empty, as happens in
-    published sets; its answers are kept then. `left_out`: only because its set has no reference answer to it.
-    `learnt`: what to learn, where the answers say only how to score. `repeated`: an earlier question has the same id.
+    `number` counts the questions of the file from 1. `problem` says why the question is unusable ("": it is usable).
+    `blank`: it is unusable only because its text or its context is empty, as happens in published sets; its answers are
+    kept. `left_out`: it is unusable only because its data set has no reference answer to it. `learnt`: the answer to
+    learn, where `answers` are for scoring only. `repeated`: an earlier question has the same id.
     """
 
     number: int
@@ -65,17 +66,17 @@ class Question:
     repeated: bool = False
 
     def usable_answer(self) -> Answer | None:
-        """What is to be learnt: the first answer that stands in the context where it says."""
+        """The answer to learn: the first one that stands at its position in the context; None if there is none."""
         answers = self.answers if self.learnt is None else (self.learnt,)
         return next((a for a in answers if a.start >= 0 and self.context.startswith(a.text, a.start)), None)
 
     def misplaced(self) -> str:
-        """Why there is an answer but none to learn: of the first one, where it is said to stand and where it does."""
+        """Why no answer can be learnt: the position of the first one as given and as found in its context."""
         wanted = self.learnt or self.answers[0]
         shown = repr(wanted.text if len(wanted.text) <= _SHOWN else wanted.text[:_SHOWN] + "…")
         place = self.context.find(wanted.text)
         if self.usable_answer() is not None:
-            return f"of the answer {shown} the vocabulary leaves nothing"
+            return f"the tokenizer makes no token of the answer {shown}"
         if place < 0:
             return f"the answer {shown} does not occur in the context"
         if wanted.start < 0:
@@ -84,9 +85,9 @@ class Question:
 
 
 def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) -> Iterator[Question]:
-    """The questions of a file, in order; those that cannot be used carry the reason.
+    """The questions of a file, in order; an unusable question carries the reason.
 
-    A second question with the same id cannot be answered, for the answers are told apart by it; it can be learnt from.
+    A second question with the same id can be trained on, but not answered, since answers are identified by the id.
 
     Args:
         path: a file, also .gz, or "-" for standard input.
@@ -94,7 +95,7 @@ def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) ->
         labelled: whether a question must have `answers` (which may be empty).
 
     Raises:
-        DataError: not UTF-8, not JSON, or without SQuAD's layout; names the line or the place in it.
+        DataError: the file is not UTF-8, not JSON, or not in SQuAD's layout; the message names the line or the place.
     """
     name = shown_name(path)
     if format not in FORMATS:
@@ -102,7 +103,7 @@ def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) ->
     with open_bytes(path) as stream:
         first = stream.readline().removeprefix(b"\xef\xbb\xbf")
         if format != SQUAD and _DUREADER.search(first):
-            # Gigabytes, unlike all others: line by line.
+            # These files have gigabytes, unlike all others, and are read line by line.
             lines = (line.decode("utf-8", "surrogateescape") for line in itertools.chain([first], stream))
             yield from _questions(map(_dureader_record, _line_records(lines)), labelled)
             return
@@ -121,7 +122,7 @@ def read_questions(path: str | Path, format: str = "auto", *, labelled: bool) ->
 
 
 def _questions(records: Iterable[dict[str, Any] | DuReaderQuestion | str], labelled: bool) -> Iterator[Question]:
-    """The questions of records, a text being the reason why one cannot be used."""
+    """The questions of records; a text in place of a record is the reason why the record is unusable."""
     seen: set[str] = set()
     for number, record in enumerate(records, 1):
         if isinstance(record, str):
@@ -145,7 +146,7 @@ def _holds_lines(text: str, format: str, name: str) -> bool:
     try:
         value = json.loads(first)
     except (json.JSONDecodeError, RecursionError):
-        # A document on several lines; or lines, of which the first is damaged: the document's error will do.
+        # A document on several lines, or lines of which the first is damaged: the error of the document serves both.
         return False
     return bool(rest.strip()) or (isinstance(value, dict) and "data" not in value and "question" in value)
 
@@ -198,12 +199,12 @@ def _squad_records(text: str, name: str) -> Iterator[dict[str, Any]]:
                 raise DataError(f"{name}: {where} has no 'context'; {_LAYOUT}")
             for k, question in enumerate(questions):
                 if not isinstance(question, dict):
-                    raise DataError(f"{name}: {where}.qas[{k}] is no object; {_LAYOUT}")
+                    raise DataError(f"{name}: {where}.qas[{k}] is not an object; {_LAYOUT}")
                 yield {**question, "context": paragraph["context"]}
 
 
 def _cmrc_records(texts: list[Any], name: str) -> Iterator[dict[str, Any]]:
-    """The questions of CMRC's own layout as SQuAD has them; an answer that occurs nowhere starts at -1."""
+    """The questions of CMRC's own layout, converted to SQuAD's; an answer that occurs nowhere starts at -1."""
     for i, text in enumerate(texts):
         questions = _list(text, "qas", name, f"[{i}]", _CMRC_LAYOUT)
         if "context_text" not in text:
@@ -211,7 +212,7 @@ def _cmrc_records(texts: list[Any], name: str) -> Iterator[dict[str, Any]]:
         context = text["context_text"]
         for j, question in enumerate(questions):
             if not isinstance(question, dict):
-                raise DataError(f"{name}: [{i}].qas[{j}] is no object; {_CMRC_LAYOUT}")
+                raise DataError(f"{name}: [{i}].qas[{j}] is not an object; {_CMRC_LAYOUT}")
             record = {"id": question.get("query_id"), "question": question.get("query_text"), "context": context}
             answers = question.get("answers")
             if isinstance(answers, list) and isinstance(context, str):
@@ -253,14 +254,14 @@ def _question(number: int, record: dict[str, Any], labelled: bool) -> Question:
 
 
 def _answers(value: Any) -> tuple[Answer, ...] | str:
-    """The answers, or what is wrong with them."""
+    """The answers, or the reason why they are unusable."""
     if isinstance(value, dict):  # {"text": [...], "answer_start": [...]}, as some libraries write it
         texts, starts = value.get("text"), value.get("answer_start")
         if not isinstance(texts, list) or not isinstance(starts, list) or len(texts) != len(starts):
             return "'answers' must be a list of objects with 'text' and 'answer_start'"
         value = [{"text": text, "answer_start": start} for text, start in zip(texts, starts, strict=True)]
     if not isinstance(value, list):
-        reason = "is missing" if value is None else "is no list"
+        reason = "is missing" if value is None else "is not a list"
         return f"'answers' {reason} (give an empty list to a question without answer)"
     found = []
     for answer in value:

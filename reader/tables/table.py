@@ -1,7 +1,7 @@
-"""Tables on disk (TSV, CSV, JSON lines, each also as .gz, or standard input) as rows that know their line number.
+"""Tables on disk (TSV, CSV, JSON lines, each also as .gz, or standard input) as rows with line numbers.
 
-A row that cannot be used is still a row: it carries the reason, so that `finetune` can refuse the file at that
-line and `predict` can answer "this row is unusable, because …" without losing count.
+An unusable row is still a row and carries the reason, so that `finetune` can refuse the file at that line, and
+`predict` can report the reason at the row's place among the answers.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ READABLE = (*FORMATS, *NESTED)
 """Formats of `open_table`; a file in one of NESTED may hold several rows in a line."""
 STDIN = "-"
 OR = "|"
-"""Between the names of a column that is called differently in several tables."""
+"""Separator of alternative names of one column, which several tables call differently."""
 _BY_SUFFIX = {
     ".tsv": "tsv",
     ".txt": "tsv",
@@ -47,9 +47,10 @@ _LONGEST_NAME, _MOST_NAMES, _MOST_SHOWN = 30, 20, 80
 
 @dataclass(frozen=True)
 class Row:
-    """One row. `cells` maps column name to value (text; in JSON lines any value); `problem` says why it is unusable.
+    """One row. `cells` maps column names to values (texts; in JSON lines any value).
 
-    `part` counts the rows of one line from 0, in formats that have several.
+    `problem` says why the row is unusable ("": it is usable). `part` counts the rows of one line from 0, in formats
+    with several rows in a line.
     """
 
     line: int
@@ -72,12 +73,12 @@ class Table:
     header: bool = False
 
     def require(self, *wanted: str | None) -> None:
-        """Check that the named columns exist (None is passed over); in JSON lines each row is checked when used.
+        """Check that the named columns exist (None is ignored); in JSON lines each row is checked when it is used.
 
-        Of `a|b` one has to exist.
+        Of the alternatives `a|b` one must exist.
 
         Raises:
-            DataError: a column is missing; names the nearest one and all that exist.
+            DataError: a column is missing; the message suggests the closest name and lists the columns.
         """
         for name in wanted:
             if name is None or self.columns is None or any(column in self.columns for column in column_names(name)):
@@ -94,12 +95,12 @@ class Table:
             )
 
     def choose(self, *wanted: str | None) -> Table:
-        """This table with the named columns: where one is `a|b`, the cells of the first that exists have that name too.
+        """This table, in which the name `a|b` also refers to the cells of the first of these columns that exists.
 
-        A column whose very name holds `|` is meant before its parts.
+        A column whose whole name is `a|b` comes before columns with one of its parts as name.
 
         Raises:
-            DataError: as `require`.
+            DataError: a column is missing, as in `require`.
         """
         self.require(*wanted)
         several = [name for name in wanted if name is not None and OR in name]
@@ -107,7 +108,7 @@ class Table:
 
 
 def column_names(name: str) -> list[str]:
-    """The columns that a name may mean, the first that exists being meant."""
+    """The columns that a name may refer to; it refers to the first one that exists."""
     return [name, *name.split(OR)] if OR in name else [name]
 
 
@@ -121,7 +122,7 @@ def _with_chosen(rows: Iterator[Row], several: Sequence[str]) -> Iterator[Row]:
 
 
 def _shown(columns: Sequence[str]) -> str:
-    """The names of columns for a message; what is no header may be whole sentences, or the whole file."""
+    """The names of columns for a message, shortened: without a header they may be sentences, or the whole file."""
     said = ", ".join(columns[:_MOST_NAMES])
     if any(len(name) > _LONGEST_NAME for name in columns) and len(said) > _MOST_SHOWN:
         return f"{said[:_MOST_SHOWN]}…"
@@ -129,13 +130,13 @@ def _shown(columns: Sequence[str]) -> str:
 
 
 def _old_ends(columns: Sequence[str]) -> str:
-    """Advice where lines seem to end as they did on old Macs, so that the whole file is one line."""
+    """Advice for a file whose lines end in carriage returns alone, as on old Macs, so that it is read as one line."""
     ended = any("\r" in name for name in columns)
     return "; its lines end in carriage returns alone, make them line feeds" if ended else ""
 
 
 def _may_be_csv(table: Table) -> bool:
-    """Whether what was read as TSV is one column that holds commas, or whose cells nobody has looked at."""
+    """Whether a table that was read as TSV may be CSV: it has one column, whose name holds commas or is a number."""
     return (
         table.format == "tsv"
         and table.columns is not None
@@ -145,23 +146,23 @@ def _may_be_csv(table: Table) -> bool:
 
 
 def refusal(name: str, problems: Sequence[tuple[int, str]]) -> DataError:
-    """The error for a table with unusable rows, (line, reason) each in the order of the lines."""
+    """The error for a table with unusable rows; `problems` are (line, reason) in the order of the lines."""
     line, reason = problems[0]
     others = len(problems) - 1
     more = f" (and {others:,} more row{'s' if others > 1 else ''} that cannot be used)" if others else ""
-    return DataError(f"{name}:{line}: {reason}{more}; mend the table, or leave such rows out with --skip_unusable")
+    return DataError(f"{name}:{line}: {reason}{more}; fix the table, or skip such rows with --skip_unusable")
 
 
 def none_usable(name: str, problems: Sequence[tuple[int, str]], counted: str = "line") -> DataError:
-    """The error for a file without a usable row; `problems` as in `refusal`, `counted`: what their numbers count."""
+    """The error for a file without a usable row; `problems` as in `refusal`, `counted`: the unit of their numbers."""
     if not problems:
         return no_rows(name)
     number, reason = problems[0]
-    return DataError(f"{name}: nothing in it can be used; the first reason, {counted} {number}: {reason}")
+    return DataError(f"{name}: nothing in it is usable; the first problem is in {counted} {number}: {reason}")
 
 
 def no_rows(name: str) -> DataError:
-    """The error for a table that has nothing but its header."""
+    """The error for a table without rows."""
     return DataError(f"{name}: no rows; a table needs at least one row under its header")
 
 
@@ -174,16 +175,17 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
         format: one of READABLE; "auto" goes by the extension (before .gz), on standard input by the first character.
         header: whether the first row of a TSV or CSV names the columns; otherwise they are named "1", "2", ….
 
-    TSV fields are taken as they are (quotes have no meaning, as in GLUE); CSV follows RFC 4180. What lies inside an
-    object of JSON lines has the dotted name of its place, as `target.span1_text`.
+    TSV fields are taken as they are (quotes have no meaning, as in GLUE); CSV follows RFC 4180. A value inside an
+    object of JSON lines has a dotted name, such as `target.span1_text`.
 
     Raises:
-        DataError: an unknown format or extension, UTF-16, a damaged .gz or CSV quoting, a file without rows.
-        FileNotFoundError: no such file.
+        DataError: the format or the extension is not known, the file is UTF-16 or empty, or the .gz or the quotes of a
+            CSV are damaged.
+        FileNotFoundError: there is no such file.
     """
     name = shown_name(path)
     if format not in READABLE:
-        raise DataError(f"{name}: format {format!r} is none of a table; give one of {', '.join(READABLE)}")
+        raise DataError(f"{name}: format {format!r} is not a table format; give one of {', '.join(READABLE)}")
     with open_bytes(path) as stream:
         lines = decoded_lines(stream, name)
         if format == "auto":
@@ -214,7 +216,7 @@ def open_table(path: str | Path, format: str = "auto", header: bool = True) -> I
 
 
 def shown_name(path: str | Path) -> str:
-    """What messages call a file."""
+    """The name of a file in messages."""
     return "standard input" if str(path) == STDIN else str(path)
 
 
@@ -223,8 +225,8 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
     """The bytes of a file (unpacked, if it is a .gz), or of standard input.
 
     Raises:
-        DataError: a damaged .gz.
-        FileNotFoundError: no such file.
+        DataError: the .gz is damaged.
+        FileNotFoundError: there is no such file.
     """
     if str(path) == STDIN:
         yield sys.stdin.buffer
@@ -239,10 +241,10 @@ def open_bytes(path: str | Path) -> Iterator[BinaryIO]:
 
 
 def decoded_lines(stream: BinaryIO, name: str) -> Iterator[str]:
-    """Lines with their line end; bytes that are not UTF-8 become lone surrogates, for the caller to report.
+    """Lines with their line end; bytes that are not UTF-8 become lone surrogates, which the caller reports.
 
     Raises:
-        DataError: UTF-16, or a line of many megabytes.
+        DataError: the stream is UTF-16, or a line has many megabytes.
     """
     for number, raw in enumerate(stream):
         if number == 0:
@@ -265,12 +267,12 @@ def table_format(path: str | Path) -> str:
     """The format of a file by its extension.
 
     Raises:
-        DataError: it is none of a table.
+        DataError: the extension is not that of a table.
     """
     suffixes = [suffix for suffix in Path(path).suffixes if suffix != ".gz"]
     suffix = suffixes[-1].lower() if suffixes else ""
     if suffix not in _BY_SUFFIX:
-        raise DataError(f"{path}: cannot tell the format by the name; end it in .tsv, .csv or .jsonl, or give --format")
+        raise DataError(f"{path}: cannot tell the format by the file name; use .tsv, .csv or .jsonl, or give --format")
     return _BY_SUFFIX[suffix]
 
 
@@ -306,7 +308,7 @@ def _as_rows(records: Iterator[tuple[int, list[str]]], columns: Sequence[str], h
 
 
 def _without_final_blanks(records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, list[str]]]:
-    """Blank lines inside the table are rows (unusable ones); those at its end are only how the file ends."""
+    """The records without blank lines at the end of the file; blank lines inside the table are unusable rows."""
     held: list[tuple[int, list[str]]] = []
     for record in records:
         if record[1]:
@@ -338,7 +340,7 @@ def _json_objects(lines: Iterator[str]) -> Iterator[Row]:
 
 
 def _with_dotted_names(objects: Iterator[Row]) -> Iterator[Row]:
-    """Name also what lies inside of objects; a key that is spelt like such a name keeps its own value."""
+    """Add the values inside objects under dotted names; a key that is spelt like a dotted name keeps its own value."""
     for row in objects:
         level = {name: value for name, value in row.cells.items() if isinstance(value, dict)}
         for _ in range(_DEEPEST_NAME):
@@ -350,7 +352,7 @@ def _with_dotted_names(objects: Iterator[Row]) -> Iterator[Row]:
 
 
 def _nested_rows(objects: Iterator[Row], format: str) -> Iterator[Row]:
-    """The rows of each line, or one that says why the whole line is unusable."""
+    """The rows of each line, or one row that says why the whole line is unusable."""
     for row in objects:
         if row.problem:
             yield row
@@ -366,7 +368,7 @@ def _nested_rows(objects: Iterator[Row], format: str) -> Iterator[Row]:
 
 
 def _checked(rows: Iterable[Row]) -> Iterator[Row]:
-    """Turn rows with text that is not Unicode into problems: nothing downstream could encode it."""
+    """Turn rows with text that is not Unicode into unusable rows: such a text cannot be encoded later."""
     for row in rows:
         bad = next(
             (name for name, cell in row.cells.items() if isinstance(cell, str) and _SURROGATE.search(cell)), None

@@ -1,4 +1,4 @@
-"""Sentences with a tag for every token: CoNLL columns, or tables with a cell of tokens and one of tags.
+"""Sentences with a tag for every token: CoNLL columns, or tables with a cell of tokens and a cell of tags.
 
 Tokens in a cell are separated by the control character U+0002 (as in MSRA-NER) or else by spaces; in JSON lines they
 are lists of texts.
@@ -31,9 +31,9 @@ _TABLES = (".tsv", ".csv", ".jsonl", ".json", ".ndjson")
 
 @dataclass(frozen=True)
 class Tagged:
-    """A sentence: the line where it begins, its tokens and tags (none if they were not asked for).
+    """A sentence: the line where it begins, its tokens, and its tags (none if tags were not asked for).
 
-    `problem` says why it cannot be used; `line` is then where that shows.
+    `problem` says why the sentence is unusable ("": it is usable); `line` is then the line of the problem.
     """
 
     line: int
@@ -45,11 +45,11 @@ class Tagged:
 def tagged_format(path: str | Path, format: str, tokens: str | None = None) -> str:
     """The format of a file: tables are known by their extension, everything else is CoNLL columns.
 
-    What comes on standard input is known by its first line, which stays unread: an object is one of JSON lines, and a
-    header that has the column `tokens` (None: "tokens") is one of a TSV.
+    The format of standard input is known by its first line, which stays unread: an object means JSON lines, and a
+    header with the column `tokens` (None: "tokens") means TSV.
 
     Raises:
-        DataError: `format` is neither "auto" nor one that holds tagged sentences.
+        DataError: `format` is neither "auto" nor a format of tagged sentences.
     """
     if format != "auto":
         if format != CONLL and format not in FORMATS:
@@ -75,14 +75,15 @@ def open_tagged(
     Args:
         path: a file, or "-" for standard input.
         format: "conll", a format of `open_table`, or "auto".
-        header: of a TSV or CSV.
+        header: whether the first row of a TSV or CSV names the columns.
         tokens: column of the tokens; None: "tokens", in CoNLL columns the first.
         tags: column of the tags; None: "label", in CoNLL columns the last. CoNLL columns are counted from 1, or with a
-            minus sign from the end. Of `a|b` a table takes the first that exists, CoNLL columns the first number.
+            minus sign from the end. Of the alternatives `a|b` a table uses the first column that exists, and CoNLL
+            columns use the first number.
         labelled: whether to read the tags.
 
     Raises:
-        DataError: an unusable file, or a column that does not exist.
+        DataError: the file is unusable, or a column does not exist.
     """
     format = tagged_format(path, format, tokens)
     if format == CONLL:
@@ -97,7 +98,7 @@ def open_tagged(
 
 
 def _without_empty_tags(sentences: Iterable[Tagged]) -> Iterator[Tagged]:
-    """Sentences with an empty tag become unusable, whatever the scheme: it is no label either."""
+    """Makes sentences with an empty tag unusable in every scheme: an empty tag is not a label either."""
     for sentence in sentences:
         if "" not in sentence.tags:
             yield sentence
@@ -107,7 +108,7 @@ def _without_empty_tags(sentences: Iterable[Tagged]) -> Iterator[Tagged]:
 
 
 def _column_number(text: str) -> int:
-    """A column counted from 1 or, negative, from the end, as an index of Python."""
+    """The Python index of a column that is counted from 1, or with a minus sign from the end."""
     number = next((int(name) for name in text.split(OR) if _NUMBER.fullmatch(name)), None)
     if number is None:
         raise DataError(f"column {text!r}: the columns of CoNLL files are numbers, 1, 2, … or -1, -2, … from the end")
@@ -169,7 +170,7 @@ def _from_row(row: Row, tokens: str, tags: str | None) -> Tagged:
 
 
 def _parts(cell: Any, separator: str) -> list[str] | str:
-    """The texts of a cell, or why there are none."""
+    """The texts of a cell, or the reason why it has none."""
     if cell is None:
         return "missing"
     if isinstance(cell, str):

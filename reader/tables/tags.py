@@ -3,8 +3,8 @@
 IO: I-X in entities of type X, O outside. IOB1: the first token of an entity that follows another of its type is B-X.
 IOB2: the first token of every entity is B-X. IOBES: further, the last token is E-X, and a single one S-X.
 
-Reading needs no scheme: an entity begins at B and S, after E and S, and where the type changes or O ends. So it goes
-on as long as its type does, and any sequence of tags means something. The letters of BILOU and BMEWO are read too.
+Reading needs no scheme: an entity begins at B and S, after E and S, and where the type changes or O ends. So an entity
+extends as far as its type, and every sequence of tags has a meaning. The letters of BILOU and BMEWO are read too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from reader.tables.cells import UnusableCellError
 
 PLAIN = "none"
-"""The "scheme" of labels that mean nothing but themselves, as parts of speech."""
+"""The "scheme" of labels that do not mark entities, such as parts of speech."""
 _PREFIXES = {"io": "I", "iob1": "BI", "iob2": "BI", "iobes": "BIES", PLAIN: ""}
 SCHEMES = tuple(_PREFIXES)
 ALIGNMENTS = ("first", "all")
@@ -29,10 +29,10 @@ _O, _I, _B, _E, _S = range(5)
 
 @dataclass(frozen=True)
 class Marked:
-    """Which tokens are in entities; all sentences behind each other, no entity goes on from one to the next.
+    """The entities of all sentences, which are concatenated; no entity extends into the next sentence.
 
-    types int64 [N]: number of the type, -1 outside; begins bool [N]: whether an entity begins there; sentences int64
-    [N]: the sentence of each token.
+    types int64 [N]: number of the type of each token's entity, -1 outside; begins bool [N]: whether an entity begins at
+    the token; sentences int64 [N]: the sentence of each token.
     """
 
     types: NDArray[np.int64]
@@ -44,22 +44,22 @@ def split_tag(tag: str) -> tuple[int, str]:
     """The kind of a tag (as a number) and its type; the type of O, and of a prefix alone, is empty.
 
     Raises:
-        UnusableCellError: it is not a tag.
+        UnusableCellError: the text is not a tag of entities.
     """
     prefix, _, name = tag.partition("-")
     if prefix not in _KINDS or (prefix == OUTSIDE and tag != OUTSIDE):
         raise UnusableCellError(
-            f"{tag!r} is no tag like O, B-X or I-X (labels that mark no entities need --scheme {PLAIN})"
+            f"{tag!r} is not a tag like O, B-X or I-X (labels that mark no entities need --scheme {PLAIN})"
         )
     return _KINDS[prefix], name
 
 
 def read_tags(kinds: NDArray[np.int64], types: NDArray[np.int64], sentences: NDArray[np.int64]) -> Marked:
-    """Entities of tags.
+    """The entities that tags mark.
 
     Args:
         kinds: [N], as `split_tag` gives them.
-        types: [N], numbers of their types (any where the kind is O).
+        types: [N], numbers of the tags' types (any number where the kind is O).
         sentences: [N], the sentence of each token.
     """
     inside = kinds != _O
@@ -101,7 +101,7 @@ def write_tags(marked: Marked, scheme: str) -> NDArray[np.int64]:
 
 
 def read_classes(numbers: NDArray[np.int64], scheme: str, sentences: NDArray[np.int64]) -> Marked:
-    """Entities of tags given as numbers in `class_names` [N]; `sentences` as in `read_tags`."""
+    """The entities of tags that are given as numbers [N] in `class_names`; `sentences` as in `read_tags`."""
     if scheme == PLAIN:
         return Marked(numbers, np.ones(len(numbers), np.bool_), sentences)
     prefixes = _PREFIXES[scheme]
@@ -111,11 +111,11 @@ def read_classes(numbers: NDArray[np.int64], scheme: str, sentences: NDArray[np.
 
 
 def find_scheme(tags: Iterable[str]) -> str:
-    """What a model had better learn for data with these tags.
+    """The scheme in which a model should learn data with these tags.
 
-    "none" if some are no tags of entities and none is B-X or I-X: next to such tags the others are mistakes, for the
-    reader to refuse, and no reason to forget the entities. Else IOBES if there are E and S (or their like), and IOB2
-    if not, which says all that IO and IOB1 say.
+    The scheme is "none" if some tags are not tags of entities and no tag is B-X or I-X. Next to B-X or I-X such tags
+    are mistakes, which the reader refuses, and the scheme is one of entities. It is IOBES if there is E or S (or a
+    letter with the same meaning), else IOB2, which expresses all that IO and IOB1 express.
     """
     kinds, strange, entities = set(), False, False
     for tag in tags:

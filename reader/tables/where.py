@@ -1,4 +1,4 @@
-"""The rows of a table that are meant: those with one value in a column, as one of several languages, and a label."""
+"""The choice of rows of a table: those with a given value in a column, such as a language, and those with a label."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from reader.tables.table import Row, column_names
 class Where:
     """The condition that a column has a value; numbers and booleans of JSON are compared as JSON writes them.
 
-    Of a column `a|b` the first is meant that a row has.
+    The column `a|b` is the first of these columns that a row has.
     """
 
     column: str
@@ -24,10 +24,10 @@ class Where:
 
     @classmethod
     def parse(cls, text: str) -> Where:
-        """From `column=value`.
+        """The condition that is written as `column=value`.
 
         Raises:
-            DataError: it is not written so.
+            DataError: the text is not written so.
         """
         column, equals, value = (part.strip() for part in text.partition("="))
         if not (column and equals and value):
@@ -35,7 +35,7 @@ class Where:
         return cls(column, value)
 
     def other(self, row: Row) -> str | None:
-        """The other value that a row has; None where it has this one, or cannot be used, or lacks the column."""
+        """The value of a row that differs from the wanted one; None if it does not, or is unusable or missing."""
         if row.problem or not self.concerns(row):
             return None
         cell: Any = row.cells[next(name for name in column_names(self.column) if name in row.cells)]
@@ -47,25 +47,25 @@ class Where:
         return any(name in row.cells for name in column_names(self.column))
 
     def marked(self, rows: Iterable[Row]) -> Iterator[Row]:
-        """All rows; those that are not meant say so as their problem."""
+        """All rows; a row with another value becomes unusable, with this as its problem."""
         for row in rows:
             other = self.other(row)
             if other is None:
                 yield row
             else:
-                problem = f"passed over: {self.column} is {other!r}, not {self.value!r}"
+                problem = f"skipped: {self.column} is {other!r}, not {self.value!r}"
                 yield Row(row.line, problem=problem, part=row.part)
 
 
 @dataclass(frozen=True)
 class NoLabel:
-    """Labels that say that a row has none, as `-` where annotators did not agree."""
+    """Labels that mean that a row has no label, such as `-` where annotators did not agree."""
 
     column: str
     names: tuple[str, ...]
 
     def means(self, row: Row) -> bool:
-        """Whether this row has none; a row that cannot be used, or whose label is missing, is not one of them."""
+        """Whether the label of this row is one of them; False if the row is unusable or its label is missing."""
         try:
             return not row.problem and bool(self.names) and label_name(row.cells.get(self.column)) in self.names
         except UnusableCellError:
@@ -73,12 +73,12 @@ class NoLabel:
 
 
 class Selection:
-    """Rows without those that are not meant; counts them while it is read.
+    """The chosen rows of a table; the others are counted while the rows are read.
 
     Args:
-        rows: of a table.
-        where: the condition that rows are to meet; None: none.
-        no_label: how a row says that it has no label; None: rows are taken with or without.
+        rows: rows of a table.
+        where: condition that rows must meet; None for no condition.
+        no_label: labels that mean that a row has no label; None to choose rows with any label.
     """
 
     def __init__(self, rows: Iterable[Row], where: Where | None, no_label: NoLabel | None = None) -> None:
@@ -89,11 +89,11 @@ class Selection:
 
     @property
     def unlabelled(self) -> int:
-        """How many rows that meet the condition were left out, because they have no label."""
+        """Number of rows that meet the condition but were skipped because they have no label."""
         return self._unlabelled
 
     def __iter__(self) -> Iterator[Row]:
-        """The rows that are meant; a row without the column is one of them."""
+        """The chosen rows; a row without the column of the condition is one of them."""
         for row in self._rows:
             if self._where is not None and self._where.other(row) is not None:
                 self._passed_over += 1
@@ -106,23 +106,23 @@ class Selection:
             yield row
 
     def describe(self) -> str:
-        """What was left out, and whether rows were taken because they lack the column, in brackets; or nothing."""
+        """The numbers of skipped rows and of rows that lack the column, in brackets; "" if there are none."""
         said = []
         if self._where is not None:
             if self._passed_over or not self._without:
-                said.append(f"{self._passed_over:,} passed over: {self._where.column} is not {self._where.value}")
+                said.append(f"{self._passed_over:,} skipped: {self._where.column} is not {self._where.value}")
             if self._without:
                 which = f"{self._without:,} rows" if self._passed_over or self._without < self._taken else "taken whole"
                 said.append(f"{which}: no column {self._where.column}")
         if self._no_label is not None and self._unlabelled:
-            said.append(f"{self._unlabelled:,} left out: their label is {' or '.join(self._no_label.names)}")
+            said.append(f"{self._unlabelled:,} skipped: their label is {' or '.join(self._no_label.names)}")
         return f" ({'; '.join(said)})" if said else ""
 
     def require_any(self, name: str) -> None:
-        """Refuse a table of which no row is meant.
+        """Refuse a table of which no row was chosen.
 
         Raises:
-            DataError: all rows were passed over or left out.
+            DataError: all rows were skipped.
         """
         if self._no_label is not None and self._unlabelled and not self._taken:
             names = ", ".join(self._no_label.names)

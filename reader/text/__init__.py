@@ -1,1 +1,1 @@
-"""Raw text: files cut into blocks, documents, sentences, discourse markers."""
+"""Raw text: files cut into blocks, documents, sentences and discourse markers."""

@@ -1,7 +1,7 @@
 """Cutting input files into blocks of whole documents by scanning raw bytes, without parsing them.
 
-Blocks are what worker processes are given. Where they are cut depends on the files and the block size only, never on
-the number of workers. Memory: about one block, or the longest document, up to `MAX_DOCUMENT_BYTES`.
+A block is the unit of work of a worker process. The cuts depend on the files and the block size only, not on the number
+of workers. Memory holds about one block, or the longest document, up to `MAX_DOCUMENT_BYTES`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def find_sources(inputs: Sequence[str | Path], format: str, report: SkipReport) 
     Args:
         inputs: files or patterns (`data/*.jsonl.gz`, `**` for subfolders).
         format: one of `FORMATS`, or "auto": by extension, else by the shape of the first lines.
-        report: empty files, and files named more than once, are counted here.
+        report: counts empty files, and files named more than once.
 
     Raises:
         DataError: a file is missing or unreadable, a pattern matches nothing, or the format is not known.
@@ -70,7 +70,7 @@ def find_files(inputs: Sequence[str | Path], report: SkipReport) -> dict[Path, b
 
     Args:
         inputs: as for `find_sources`.
-        report: the same.
+        report: as for `find_sources`.
 
     Raises:
         DataError: a file is missing or unreadable, a pattern matches nothing, or all files are empty.
@@ -100,8 +100,8 @@ def find_files(inputs: Sequence[str | Path], report: SkipReport) -> dict[Path, b
 def scan_blocks(source: Source, block_bytes: int, report: SkipReport) -> Iterator[Block]:
     """Cuts one file into blocks of about `block_bytes`.
 
-    A text document of more than `MAX_DOCUMENT_BYTES` is cut at a line end, and counted; a line of more than that is
-    skipped, and counted.
+    A plain-text document of more than `MAX_DOCUMENT_BYTES` is cut at a line end; a longer line is skipped. `report`
+    counts both.
 
     Raises:
         DataError: the file cannot be read, or its gzip data are damaged.
@@ -134,7 +134,7 @@ def scan_blocks(source: Source, block_bytes: int, report: SkipReport) -> Iterato
 
 
 def text_size(path: Path) -> int:
-    """Bytes of text in a file; for gzip what its end says (an estimate: it counts modulo 4 GiB, one member)."""
+    """Bytes of text in a file; for gzip an estimate from the end of the file (modulo 4 GiB, of the last member)."""
     size = path.stat().st_size
     with path.open("rb") as file:
         if file.read(2) == b"\x1f\x8b" and size > 18:
@@ -147,7 +147,7 @@ def open_bytes(path: Path) -> IO[bytes]:
     """Opens a file for reading, through gzip if its first bytes say so.
 
     Raises:
-        DataError: it cannot be opened.
+        DataError: the file cannot be opened.
     """
     try:
         with path.open("rb") as probe:
@@ -183,7 +183,7 @@ def _read(stream: IO[bytes], path: Path, size: int) -> bytes:
     try:
         return stream.read(size)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot read on, the file is damaged: {error}") from error
+        raise DataError(f"{path}: cannot be read to its end, the file is damaged: {error}") from error
 
 
 def _detect(path: Path, head: bytes) -> str:
@@ -201,7 +201,7 @@ def _detect(path: Path, head: bytes) -> str:
 
 
 def _last_boundary(buffer: bytes, format: str) -> int:
-    """Where the last document that is surely complete ends; not above 0 if there is none."""
+    """The end of the last document that is certainly complete; 0 if there is none."""
     if format == "jsonl":
         return buffer.rfind(b"\n") + 1
     return max(_after(buffer, b"\n\n"), _after(buffer, b"\n\r\n"))

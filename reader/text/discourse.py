@@ -1,7 +1,7 @@
 """Discourse relations mined from raw text: the Discovery rule (Sileo et al., 2019), as ERNIE 2.0 uses it.
 
-("Discourse Relation Task" of ERNIE 2.0.) Where a sentence begins with a discourse marker and a comma, the marker says
-how the sentence relates to the one before it. The marker is taken out, and the pair of sentences is labelled with it.
+ERNIE 2.0 calls the task "Discourse Relation Task". Where a sentence begins with a discourse marker and a comma, the
+marker says how the sentence relates to the one before it. The marker is removed, and is the label of the two sentences.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MARKERS = tuple(
     typically, ultimately, unfortunately, usually, well, yet
     """.split(",")  # noqa: SIM905
 )
-"""Markers of English that often open a sentence and are then followed by a comma."""
+"""English discourse markers that often open a sentence, followed by a comma."""
 
 COLUMNS = ("sentence1", "sentence2", "label", "document")
 _WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+")
@@ -44,11 +44,12 @@ _WORD = re.compile(r"[\u3400-\u9fff]|[^\s\u3400-\u9fff]+")
 
 @dataclass(frozen=True)
 class MiningRule:
-    """What counts as a labelled pair.
+    """The rule for labelled pairs.
 
     Attributes:
-        markers: in lower case, words separated by a space.
-        min_words, max_words: of each sentence, the second without its marker; a Chinese character is a word.
+        markers: the markers in lower case, their words separated by a space.
+        min_words, max_words: least and most words of each sentence, of the second without its marker; a Chinese
+            character is a word.
     """
 
     markers: Sequence[str] = MARKERS
@@ -58,18 +59,18 @@ class MiningRule:
     def __post_init__(self) -> None:
         if not 1 <= self.min_words <= self.max_words:
             raise DataError(
-                f"sentences of {self.min_words} to {self.max_words} words are impossible: the least must be 1 or more "
-                "and at most the longest"
+                f"sentences of {self.min_words} to {self.max_words} words are impossible: the minimum must be at "
+                "least 1 and at most the maximum"
             )
 
     def fits(self, sentence: str) -> bool:
-        """Whether a sentence has a length that counts."""
+        """Whether a sentence has neither too few words nor too many."""
         return self.min_words <= len(_WORD.findall(sentence)) <= self.max_words
 
 
 @dataclass(frozen=True)
 class MarkedPair:
-    """Two adjacent sentences, the marker that was taken from the second, and `file:line` of their document."""
+    """Two adjacent sentences, the marker that was removed from the second, and `file:line` of their document."""
 
     first: str
     second: str
@@ -78,10 +79,10 @@ class MarkedPair:
 
 
 def read_markers(path: str | Path) -> list[str]:
-    """Markers of a file, one per line; a comma at the end is dropped, and an underscore is a space.
+    """The markers in a file, one per line; a comma at the end is dropped, and an underscore is read as a space.
 
     Raises:
-        DataError: the file cannot be read, or there are none.
+        DataError: the file cannot be read, or holds no markers.
     """
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
@@ -99,15 +100,15 @@ def read_markers(path: str | Path) -> list[str]:
 def mine(documents: Iterable[Document], rule: MiningRule, report: SkipReport) -> Iterator[MarkedPair]:
     """The pairs of all documents, in the order of the text.
 
-    Opening quotes and brackets before the marker go with it, and the rest begins with a capital: a lower-case letter
-    would show that something is missing. Memory grows by about 100 bytes for each pair: their hashes are kept, to find
-    pairs that were there before.
+    Opening quotes and brackets before the marker are removed with it, and the rest is capitalised: a lower-case letter
+    would show that words are missing. Memory grows by about 100 bytes for each pair, since the hashes of all pairs are
+    kept to find repeated pairs.
 
     Args:
-        documents: as `reader.text.documents.read_documents` gives them; the first sentence of a paragraph has none
-            before it (it may well be the answer of another speaker).
-        rule: what counts.
-        report: marked sentences that are left out are counted here.
+        documents: documents of `reader.text.documents.read_documents`; the first sentence of a paragraph makes no pair
+            with the sentence before it, which may be another speaker's.
+        rule: the rule for pairs.
+        report: counts marked sentences that are skipped.
     """
     longest_first = sorted(rule.markers, key=len, reverse=True)
     words = (r"\s+".join(map(re.escape, marker.split())) for marker in longest_first)
@@ -135,9 +136,10 @@ def mine(documents: Iterable[Document], rule: MiningRule, report: SkipReport) ->
 
 
 def balance(pairs: Iterable[MarkedPair], most: int, seed: int, report: SkipReport) -> list[MarkedPair]:
-    """At most so many pairs of each marker, chosen at random, in the order in which they came.
+    """At most `most` pairs of each marker, chosen at random, in the order of `pairs`.
 
-    Which are chosen depends on the seed and the pairs, not on their order. Only what is chosen is held in memory.
+    The choice depends on the seed and the pairs, not on their order. Only the chosen pairs are held in memory. `report`
+    counts the other pairs.
     """
     chosen: dict[str, list[tuple[int, int, MarkedPair]]] = {}  # per marker a heap, the highest draw on top
     for number, pair in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""Documents that are too small to learn from, and documents that are cut ("On Losses", section 3.5)."""
+"""Limits of the size of documents: small documents are skipped, long documents are cut ("On Losses", section 3.5)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _WORD = re.compile(rf"[{_CHINESE}]|[^\s{_CHINESE}]+")
 
 @dataclass(frozen=True)
 class DocumentLimits:
-    """Which documents are too small, and which are cut; None: none.
+    """The limits of the size of documents; None is no limit.
 
-    `tokens`: documents of more are cut, see `cut_documents`. `min_words` and `min_sentences`: documents of fewer are
-    left out. Words lie between white space; a Chinese character is one.
+    `tokens`: documents of more tokens are cut, see `cut_documents`. `min_words` and `min_sentences`: documents of fewer
+    words or sentences are skipped. Words are separated by white space; a Chinese character is a word.
     """
 
     tokens: int | None = None
@@ -29,7 +29,7 @@ class DocumentLimits:
     min_sentences: int | None = None
 
     def too_small(self, document: Document) -> str | None:
-        """Why the document is left out; None if it is not."""
+        """The reason why a document is skipped; None if it is not."""
         if self.min_words is not None and not _has_words(document.sentences, self.min_words):
             return f"document of fewer than {self.min_words:,} words"
         if self.min_sentences is not None and len(document.sentences) < self.min_sentences:
@@ -45,15 +45,15 @@ def _has_words(sentences: Sequence[str], least: int) -> bool:
 def cut_documents(
     lengths: NDArray[np.int64], sizes: NDArray[np.int64], limit: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Cuts long documents between sentences into the fewest pieces that can have `limit` tokens or fewer on average.
+    """Cuts long documents between sentences into the fewest pieces that have at most `limit` tokens on average.
 
-    The pieces of a document are about equally long, so that no scrap is left at its end: a sentence goes to the piece
-    in whose share of the tokens it begins. A piece is longer than `limit` by less than its last sentence.
+    The pieces of a document are about equally long, so that no short piece is left at its end: a sentence goes to the
+    piece in whose share of the tokens it begins. A piece exceeds `limit` by less than its last sentence.
 
     Args:
         lengths: int64 [S], tokens of the sentences, in the order of the documents.
         sizes: int64 [D], sentences of each document, at least one.
-        limit: tokens; documents of no more stay whole.
+        limit: number of tokens up to which a document stays whole.
 
     Returns:
         int64 [P], sentences of each piece; int64 [P], the number of its document.

@@ -23,8 +23,9 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 class Document:
     """Consecutive sentences of one text.
 
-    `source` is `file:line` of its beginning, `line` the same line's number, `language` a code or None, and
-    `paragraph_starts` the numbers of the sentences that begin a paragraph, where the text tells (the first is none).
+    `source` is `file:line` of its beginning, `line` the number of that line, `language` a code or None, and
+    `paragraph_starts` the numbers of the sentences that begin a paragraph, except the first sentence; it is empty where
+    the text does not mark paragraphs.
     """
 
     sentences: list[str]
@@ -40,7 +41,7 @@ def read_documents(
     """All documents of some files, one after the other; memory does not grow with the files.
 
     Raises:
-        DataError: as `find_sources` and `scan_blocks`.
+        DataError: an input is missing or unusable, as in `find_sources` and `scan_blocks`.
     """
     report = SkipReport() if report is None else report
     for source in find_sources(inputs, format, report):
@@ -53,7 +54,7 @@ def sample_sentences(
 ) -> Iterator[tuple[int, list[str]]]:
     """Sentences of about `limit_bytes` of text, taken evenly from all of it: every n-th block.
 
-    What is unusable is counted in `report`; None where another pass over the text reports.
+    `report` counts unusable input; None if the input is reported elsewhere.
 
     Yields:
         For each block, sampled or not: the bytes scanned so far, and its sentences (none if it is not sampled).
@@ -79,8 +80,8 @@ def parse_block(block: Block, report: SkipReport, language: str | None = None) -
 
     Args:
         block: from `scan_blocks`.
-        report: what is unusable is counted here with file and line.
-        language: of documents that do not name their own.
+        report: counts unusable input, with file and line.
+        language: language of documents that do not name their own.
     """
     lines = _decode(block, report)
     if block.source.format == "jsonl":
@@ -89,7 +90,7 @@ def parse_block(block: Block, report: SkipReport, language: str | None = None) -
 
 
 def _decode(block: Block, report: SkipReport) -> list[str | None]:
-    """The lines of a block; None for those that cannot be used."""
+    """The lines of a block; None for lines that are not UTF-8."""
     try:
         lines: list[str | None] = list(block.data.decode("utf-8").split("\n"))
     except UnicodeDecodeError:
@@ -159,7 +160,7 @@ def _parse_jsonl(block: Block, lines: list[str | None], report: SkipReport, lang
         sentences = [sentence for paragraph in paragraphs for sentence in paragraph]
         starts = list(accumulate(len(paragraph) for paragraph in paragraphs))[:-1]
         if "\\ud" in line or "\\uD" in line:
-            # Halves of surrogate pairs are no characters; nothing after this can encode them.
+            # Halves of surrogate pairs are not characters, and cannot be encoded later.
             sentences = [_SURROGATE.sub("\ufffd", sentence) for sentence in sentences]
         if not sentences:
             report.add("document without sentences", where)
@@ -177,7 +178,7 @@ def _is_name(value: Any) -> bool:
 
 
 def _json_paragraphs(entry: Any) -> list[list[str]] | str:
-    """The sentences of each paragraph of one entry (none is empty), or why there are none."""
+    """The sentences of each paragraph of one entry (no paragraph is empty), or the reason why there are none."""
     if not isinstance(entry, dict):
         return "JSON line that is not an object"
     paragraphs = entry.get("paragraphs")

@@ -1,4 +1,4 @@
-"""Cutting paragraphs into sentences: by rules, for English-like and Chinese-like punctuation."""
+"""Cutting paragraphs into sentences by rules, for English-like and Chinese-like punctuation."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _LONGEST_WORD = 24
 def split_sentences(paragraph: str) -> list[str]:
     """Sentences of one paragraph, stripped of white space; joined by spaces they hold the same characters.
 
-    A full stop ends no sentence after a known abbreviation, an initial ("J. S. Bach", "U.S. Army") or before a
-    lower-case letter.
+    A full stop does not end a sentence after a known abbreviation or an initial ("J. S. Bach", "U.S. Army"), nor before
+    a lower-case letter.
     """
     sentences = []
     begin = 0

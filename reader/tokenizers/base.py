@@ -1,4 +1,4 @@
-"""What a tokenizer is here."""
+"""The protocol of tokenizers, and the arrays that they return."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONFIG_FILE = "tokenizer_config.json"
 class TokenBatch:
     """Tokens of several texts, one after the other, without special tokens.
 
-    ids int32 [N]; flags uint8 [N], see reader.flags; offsets int64 [n_texts + 1]: text i is tokens offsets[i] to
+    ids int32 [N]; flags uint8 [N], see reader.flags; offsets int64 [n_texts + 1]: text i has the tokens offsets[i] to
     offsets[i+1] - 1.
     """
 
@@ -30,9 +30,9 @@ class TokenBatch:
 
 @dataclass(frozen=True)
 class SpanBatch(TokenBatch):
-    """Tokens with their places: token n is made of the characters begins[n] to ends[n] - 1 of its text; int32 [N] both.
+    """Tokens with positions: token n stands for the characters begins[n] to ends[n] - 1 of its text; int32 [N] both.
 
-    Places never go back within a text; tokens that share a character (as the parts of a Hangul syllable) overlap.
+    Positions never decrease within a text; tokens that share a character (such as parts of a Hangul syllable) overlap.
     """
 
     begins: NDArray[np.int32]
@@ -40,7 +40,7 @@ class SpanBatch(TokenBatch):
 
 
 class Tokenizer(Protocol):
-    """Text to ids with the flags of reader.flags; makes no special tokens, not even of text that looks like one."""
+    """Converts text to token ids with the flags of reader.flags; text that looks like a special token stays text."""
 
     vocab: Vocab
 
@@ -48,13 +48,13 @@ class Tokenizer(Protocol):
         """Tokens of each text."""
 
     def encode_spans(self, texts: Sequence[str]) -> SpanBatch:
-        """As `encode_batch`, with the place of each token in its text."""
+        """Tokens of each text, with the position of each token in its text."""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of one text."""
+        """Token ids of one text."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Readable text of ids; not always the original one (capitals and spaces may be lost)."""
+        """Readable text of token ids; it may lack capitals and spaces of the original text."""
 
     def save(self, directory: str | Path) -> list[str]:
         """Writes the vocabulary file and tokenizer_config.json; returns the names of the files."""

@@ -1,4 +1,4 @@
-"""How a tokenizer is loaded from a file or a folder."""
+"""Loading a tokenizer from a file or a folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def load_tokenizer(path: str | Path, **overrides: Any) -> Tokenizer:
             those of the folder or the defaults.
 
     Raises:
-        DataError: nothing usable there, a special piece is missing, or a setting is not known.
+        DataError: `path` holds no usable tokenizer, a special piece is missing, or a setting is not known.
     """
     path = Path(path)
     if path.is_dir():
@@ -52,7 +52,7 @@ def _load_folder(path: Path, overrides: dict[str, Any]) -> Tokenizer:
 
 
 def _build(config: dict[str, Any], file: Path) -> Tokenizer:
-    # Imported late: a run with one kind does not load the other's library.
+    # Imported late, so that a run with one kind of tokenizer does not load the library of the other.
     from reader.tokenizers.sentencepiece import SentencePieceTokenizer
     from reader.tokenizers.wordpiece import WordPieceTokenizer
 

@@ -1,4 +1,4 @@
-"""SentencePiece through the `sentencepiece` library, with the same flags as WordPiece tokens have."""
+"""SentencePiece through the `sentencepiece` library, with the same flags as for WordPiece tokens."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LETTERS, _WORD, _SPACELESS_KIND, _MARKS, _LONE_SPACE = range(5)
 class SentencePieceTokenizer:
     """A SentencePiece model.
 
-    Special pieces that the model lacks ([MASK] and [PAD], usually) get the ids after its own, as in XLM-R and ERNIE-M.
+    Special pieces that the model lacks (usually [MASK] and [PAD]) get the ids after its own, as in XLM-R and ERNIE-M.
     A word begins at a piece with the space sign, at punctuation and after it, and at every piece of a script that is
     written without spaces.
     """
@@ -55,7 +55,7 @@ class SentencePieceTokenizer:
         self._upper = np.array([text != text.lower() for text in bare], dtype=np.bool_)
         self._capital = np.array([text[:1] != text[:1].lower() for text in bare], dtype=np.bool_)
         self._cjk = np.array([len(text) == 1 and _script(text) == "CJK" for text in bare], dtype=np.bool_)
-        # A model that folds case says nothing about the capitals of the text: they are looked up in the surface.
+        # The pieces of a model that folds case do not show the capitals of the text, which are read from the surface.
         self._folds_case = self.library.encode("A", out_type=str) == self.library.encode("a", out_type=str)
 
     @classmethod
@@ -68,7 +68,7 @@ class SentencePieceTokenizer:
 
     def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
         """Tokens of each text."""
-        # Halves of surrogate pairs cannot be handed to the library.
+        # The library cannot take halves of surrogate pairs.
         texts = [text if text.isascii() else _SURROGATE.sub("\ufffd", text) for text in texts]
         rows = self.library.encode(texts, out_type=int, num_threads=1) if texts else []
         offsets = np.zeros(len(texts) + 1, dtype=np.int64)
@@ -77,19 +77,19 @@ class SentencePieceTokenizer:
         return TokenBatch(ids, self._flags(texts, ids, offsets), offsets)
 
     def encode_spans(self, texts: Sequence[str]) -> SpanBatch:
-        """As `encode_batch`, with the place of each token in its text, without the spaces around it."""
+        """Tokens of each text, with the position of each token in its text, without the spaces around the token."""
         batch = self.encode_batch(texts)
         spans = [span for text in texts for span in self._spans(_SURROGATE.sub("\ufffd", text))]
         begins, ends = np.array(spans, dtype=np.int32).reshape(-1, 2).T
         return SpanBatch(batch.ids, batch.flags, batch.offsets, begins, ends)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of one text, without special tokens."""
+        """Token ids of one text, without special tokens."""
         ids: list[int] = self.encode_batch([text]).ids.tolist()
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The model's own decoding; the added special pieces appear by name."""
+        """The text that the model decodes; added special pieces appear by name."""
         parts: list[str] = []
         run: list[int] = []
         for number in [int(i) for i in ids]:
@@ -140,11 +140,11 @@ class SentencePieceTokenizer:
         return self._assemble(ids, kind, start, upper, capital)
 
     def _surfaces(self, text: str) -> list[str]:
-        """What each piece of the text was before normalisation."""
+        """The surface of each token in the text before normalisation."""
         return [text[begin:end] for begin, end in self._spans(text)]
 
     def _spans(self, text: str) -> list[tuple[int, int]]:
-        """Where each piece of the text stands in it, without the spaces around it."""
+        """The positions (begin, end) of each token in the text, without the spaces around the token."""
         if hasattr(self.library, "encode_as_offset_mapping"):
             spans = self.library.encode_as_offset_mapping(text)["offsets"]
         else:  # versions before 0.2.2

@@ -11,9 +11,9 @@ from pathlib import Path
 from reader.errors import DataError
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-"""In the order in which trained vocabularies hold them, so that padding is 0."""
+"""The special pieces, in the order in which trained vocabularies hold them, so that the id of [PAD] is 0."""
 
-# SentencePiece models name the same things otherwise.
+# SentencePiece models use other names for the special pieces.
 _ALIASES = {
     "[PAD]": ("[PAD]", "<pad>"),
     "[UNK]": ("[UNK]", "<unk>"),
@@ -24,7 +24,7 @@ _ALIASES = {
 
 
 def find_special(name: str, ids: dict[str, int]) -> int | None:
-    """The id of a special piece under its own name or another project's; None if there is none."""
+    """The id of a special piece, under its own name or that of other projects; None if there is no such piece."""
     for alias in _ALIASES[name]:
         if alias in ids:
             return ids[alias]
@@ -35,8 +35,8 @@ class Vocab:
     """Pieces by id and ids by piece.
 
     Args:
-        pieces: the piece of each id. Where one occurs twice the later id counts, as in the `tokenizers` library.
-        source: what error messages call it, usually the file.
+        pieces: the piece of each id. The id of a repeated piece is the last one, as in the `tokenizers` library.
+        source: name of the vocabulary in messages, usually its file.
 
     Raises:
         DataError: a special piece is missing.
@@ -51,13 +51,13 @@ class Vocab:
         if missing:
             raise DataError(
                 f"{source}: the vocabulary has no {', '.join(missing)} ({len(self.pieces)} pieces); "
-                "add a line for each, or take another vocabulary"
+                "add a line for each, or use another vocabulary"
             )
         self.pad, self.unk, self.cls, self.sep, self.mask = (int(special[name] or 0) for name in SPECIALS)
 
     @property
     def size(self) -> int:
-        """Number of ids."""
+        """Number of pieces, which is the number of ids."""
         return len(self.pieces)
 
     @property
@@ -67,14 +67,14 @@ class Vocab:
 
     @property
     def sha256(self) -> str:
-        """Hash of the pieces in the order of their ids: equal vocabularies have equal hashes in any file format."""
+        """Hash of the pieces in the order of their ids; it does not depend on the format of the file."""
         return hashlib.sha256("\n".join(self.pieces).encode("utf-8", "surrogatepass")).hexdigest()
 
     def id(self, piece: str) -> int:
         """The id of a piece.
 
         Raises:
-            DataError: the vocabulary does not hold it.
+            DataError: the vocabulary does not hold the piece.
         """
         try:
             return self.ids[piece]
@@ -94,7 +94,7 @@ def read_vocab(path: str | Path) -> Vocab:
 
 
 def write_vocab(path: str | Path, pieces: Sequence[str]) -> None:
-    """Writes one piece per line.
+    """Writes a text vocabulary, one piece per line.
 
     Raises:
         DataError: a piece holds a line end, which this format cannot express.

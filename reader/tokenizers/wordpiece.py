@@ -1,9 +1,8 @@
 """WordPiece (BERT, section 3) through the `tokenizers` library, with a cache of words in front of it.
 
-The cache is exact, because text is only cut where the library's own rules cut too, whatever the surroundings: at
-spaces, around Chinese characters and around some punctuation marks. All of these are starters that no normalisation
-step changes or joins to a neighbour. What lies between the cuts is normalised and tokenised by the library once, then
-remembered.
+The cache is exact, because text is only cut where the library's own rules cut in every context: at spaces, around
+Chinese characters and around some punctuation marks. All of these are starters that no normalisation step changes or
+joins to a neighbour. The text between two cuts is normalised and tokenised by the library once, and then cached.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from reader.files.tensorfile import write_json_atomically
 from reader.tokenizers.base import CONFIG_FILE, SpanBatch, TokenBatch
 from reader.tokenizers.vocab import SPECIALS, Vocab, read_vocab, write_vocab
 
-# The bulk of what the library surrounds with spaces; rarer blocks are left to the library itself.
+# Most of the characters that the library surrounds with spaces; rarer blocks are left to the library itself.
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002a6df"
 _CJK_CHARACTER = re.compile(f"[{_CJK}]")
 CJK_RUN = re.compile(f"[{_CJK}]+")
-"""Chinese characters in a row: those whose tokens have the flag CJK."""
+"""A run of Chinese characters, whose tokens have the flag CJK."""
 _CJK_SPACED = r" \g<0> "
 _MARKS = re.escape("!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~") + "“”‘’—–…"
 _WORDS = re.compile(f"[{_MARKS}]|[^{_MARKS}]+")
@@ -44,12 +43,12 @@ _GROUP = 1 << 18
 _ID_BITS = 24
 _ID_MASK = (1 << _ID_BITS) - 1
 _TOKEN_NUMBERS = 3
-# A vocabulary is taken as cased if more of its pieces than this hold a capital letter A-Z.
+# A vocabulary is taken as cased if a larger share of its pieces than this holds a capital letter A-Z.
 _CASED_SHARE = 0.02
 
 
 class _Numbers(dict[str, int]):
-    """Numbers the distinct chunks of text in the order of their first sight."""
+    """Numbers the distinct chunks of text in the order in which they are first seen."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,13 +62,14 @@ class _Numbers(dict[str, int]):
 
 
 class WordPieceTokenizer:
-    """BERT's tokenizer: exactly the library's ids, and for each token the flags of reader.flags.
+    """BERT's tokenizer: token ids equal to the library's, and for each token the flags of reader.flags.
 
     Args:
-        vocab: the pieces.
-        lowercase: lower-case the text. None: unless the vocabulary itself holds capital letters.
-        strip_accents: remove accents. None: as `lowercase`.
-        tokenize_chinese_chars: every Chinese character is a word.
+        vocab: the vocabulary.
+        lowercase: whether to lower-case the text. None: yes, unless the vocabulary is cased (it has pieces with capital
+            letters).
+        strip_accents: whether to remove accents. None: as `lowercase`.
+        tokenize_chinese_chars: whether every Chinese character is a word.
     """
 
     SETTINGS = ("lowercase", "strip_accents", "tokenize_chinese_chars")
@@ -105,12 +105,12 @@ class WordPieceTokenizer:
         return cls(read_vocab(path), **settings)
 
     def encode_batch(self, texts: Sequence[str]) -> TokenBatch:
-        """Tokens of each text; line ends inside of a text count as spaces."""
+        """Tokens of each text; line ends inside a text count as spaces."""
         packed, offsets = _together([self._encode_group(group)[:2] for group in _groups(texts)])
         return TokenBatch(*_unpacked(packed), offsets)
 
     def encode_spans(self, texts: Sequence[str]) -> SpanBatch:
-        """As `encode_batch`, with the place of each token in its text."""
+        """Tokens of each text, with the position of each token in its text."""
         packed, lengths, begins, ends = [], [], [], []
         for group in _groups(texts):
             tokens, token_counts, (chunks, source) = self._encode_group(group)
@@ -129,12 +129,12 @@ class WordPieceTokenizer:
         )
 
     def encode(self, text: str) -> list[int]:
-        """Ids of one text, without special tokens."""
+        """Token ids of one text, without special tokens."""
         ids: list[int] = self.encode_batch([text]).ids.tolist()
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Pieces joined to words by the library."""
+        """The text of token ids, whose pieces the library joins to words."""
         return str(self.library.decode([int(i) for i in ids], skip_special_tokens=False))
 
     def config(self) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class WordPieceTokenizer:
         return library
 
     def _forget(self) -> None:
-        """Empties the table of chunks; the words that they are made of are kept longer, to fill it again quickly."""
+        """Empties the table of chunks; their words are kept longer, so that the table fills quickly again."""
         if len(self._words) > _MAX_WORDS or self._characters > _MAX_CHARACTERS:
             self._words = {}
         self._numbers = _Numbers()
@@ -192,8 +192,8 @@ class WordPieceTokenizer:
     def _encode_group(
         self, texts: list[str]
     ) -> tuple[NDArray[np.uint32], NDArray[np.int64], tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """(id | flags << 24) of all tokens, the number of tokens of each text, and where they come from: the numbers
-        of the chunks in order, and the place of each token in the table.
+        """(id | flags << 24) of all tokens, the number of tokens of each text, and the origin of tokens: the numbers
+        of the chunks in order, and the position of each token in the table.
         """
         if len(self._numbers) > _MAX_CHUNKS or self._characters > _MAX_CHARACTERS:
             self._forget()
@@ -215,7 +215,7 @@ class WordPieceTokenizer:
         return self._packed[source], np.diff(bounds), (numbers, source)
 
     def _chunk_starts(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where each chunk of a group begins in its own text, in characters."""
+        """The position, in characters, at which each chunk of a group begins in its own text."""
         widths = self._widths[numbers]
         # A Chinese character got a space on either side; every other chunk is followed by one, except the text's last.
         spaced = self._cjk[numbers] if self.tokenize_chinese_chars else np.zeros(len(numbers), np.bool_)
@@ -233,14 +233,14 @@ class WordPieceTokenizer:
         cut = [_WORDS.findall(chunk) for chunk in new]
         words = self._words
         unknown = list({word: None for chunk in cut for word in chunk if word not in words})
-        # Halves of surrogate pairs cannot be handed to the library; like U+FFFD they are no text and give no token.
+        # The library cannot take halves of surrogate pairs; like U+FFFD they are not text and give no token.
         sound = [_SURROGATE.sub("\ufffd", word) for word in unknown]
         for word, encoding in zip(unknown, self.library.encode_batch(sound, add_special_tokens=False), strict=True):
             words[word] = _pack(word, encoding)
         flat = [word for chunk in cut for word in chunk]
         tokens = [words[word] for word in flat]
         table = np.frombuffer(b"".join(tokens), dtype=np.uint32).reshape(-1, _TOKEN_NUMBERS)
-        # Tokens and characters of each word, words of each chunk; from them where each word begins in its chunk.
+        # Tokens and characters of each word, and words of each chunk, give the position of each word in its chunk.
         counts = np.fromiter(map(len, tokens), np.int64, len(tokens)) // (4 * _TOKEN_NUMBERS)
         sizes = np.fromiter(map(len, flat), np.int64, len(flat))
         bounds = np.concatenate([[0], np.cumsum(np.fromiter(map(len, cut), np.int64, len(cut)))])
@@ -259,7 +259,7 @@ class WordPieceTokenizer:
 
 
 def single_threaded() -> None:
-    """Keeps the library from starting threads of its own: one worker process uses one core."""
+    """Keeps the library from starting threads of its own, so that one worker process uses one core."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
@@ -270,9 +270,9 @@ def _is_cased(vocab: Vocab) -> bool:
 
 
 def _pack(text: str, encoding: tokenizers.Encoding) -> bytes:
-    """For each token three 32-bit numbers: id | flags << 24, and where it begins and ends in the word.
+    """Three 32-bit numbers for each token: id | flags << 24, and the positions in the word where it begins and ends.
 
-    Surface and first character are those of the original text.
+    The flags for capitals are those of the original text.
     """
     packed = array("I")
     previous: int | None = None
@@ -293,7 +293,7 @@ def _pack(text: str, encoding: tokenizers.Encoding) -> bytes:
 def _together(
     groups: Sequence[tuple[NDArray[np.uint32], NDArray[np.int64]]],
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Tokens and numbers of tokens per text of all groups -> all tokens, and where each text begins and ends."""
+    """(tokens, number of tokens of each text) of each group -> tokens of all texts, and the offsets of the texts."""
     if not groups:
         return np.zeros(0, np.uint32), np.zeros(1, np.int64)
     lengths = np.concatenate([length for _, length in groups])

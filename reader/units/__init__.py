@@ -1,1 +1,1 @@
-"""What masking takes whole: words, phrases, entities, n-grams."""
+"""The units of text that masking treats as a whole: words, phrases, entities and n-grams."""

@@ -1,8 +1,8 @@
 """Statistical n-grams by t-test (ERNIE-GEN, section 3.4, span-by-span generation).
 
 Null hypothesis: the words of an n-gram occur together by chance, p'(w) = Π p(w_i). With p(w) = Count(w) / N and N the
-number of n-grams of that order, t = (p - p') / sqrt(p (1 - p) / N). N-grams never cross lines. The best ones make the
-span vocabulary; text is cut greedily: trigram, else bigram, else unigram.
+number of n-grams of that order, t = (p - p') / sqrt(p (1 - p) / N). N-grams never cross lines. The n-grams with the
+highest t make the span vocabulary; text is cut greedily: trigram, else bigram, else unigram.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from reader.units.words import member, mix, ngram_keys
 
 _BITS = 21
 MAX_WORDS = (1 << _BITS) - 1
-"""Words are numbered from 0 to below this, so that three of them fit into 63 bits."""
+"""Words have numbers from 0 to below this, so that the numbers of three words fit into 63 bits."""
 _MAX_ENTRIES = 1 << 21
 
 
@@ -37,8 +37,9 @@ class NgramCounter:
     """Counts unigrams, bigrams and trigrams of numbered words, batch by batch.
 
     Args:
-        max_entries: if an order has more distinct n-grams than that, the rarest are forgotten (lossy counting): first
+        max_entries: if an order has more distinct n-grams than this, the rarest are dropped (lossy counting): first
             those seen once, then twice, and so on. Memory is bounded; counts of frequent n-grams stay almost exact.
+            Single words are never dropped.
     """
 
     def __init__(self, max_entries: int = _MAX_ENTRIES) -> None:
@@ -46,7 +47,7 @@ class NgramCounter:
         self._keys = [np.zeros(0, np.int64) for _ in range(3)]
         self._counts = [np.zeros(0, np.int64) for _ in range(3)]
         self._totals = [0, 0, 0]
-        # Batches wait until they are worth a merge, which sorts everything.
+        # Batches are held until there are enough of them for a merge, which sorts all entries.
         self._waiting: list[list[tuple[NDArray[np.int64], NDArray[np.int64]]]] = [[], [], []]
 
     def add(self, words: NDArray[np.int64], offsets: NDArray[np.int64]) -> None:
@@ -72,7 +73,7 @@ class NgramCounter:
         kept = counts >= min_count
         keys, counts = keys[kept], counts[kept]
         words = np.stack([keys >> (_BITS * (order - 1 - i)) & MAX_WORDS for i in range(order)], axis=1)
-        # Single words are never pruned below what their n-grams need unless they are rare themselves.
+        # Single words are never dropped, so the words of every n-gram are among them.
         single = self._counts[0][np.minimum(np.searchsorted(self._keys[0], words), max(0, len(self._keys[0]) - 1))]
         total = self._totals[order - 1]
         p = counts / max(1, total)
@@ -90,7 +91,7 @@ class NgramCounter:
         sums = np.zeros(len(merged), np.int64)
         np.add.at(sums, place, np.concatenate([counts for _, counts in batches]))
         threshold = 1
-        # Single words are few (at most MAX_WORDS), so they are all kept.
+        # There are at most MAX_WORDS single words, so all of them are kept.
         while level and len(merged) > self._max_entries:
             kept = sums > threshold
             merged, sums = merged[kept], sums[kept]
@@ -99,7 +100,7 @@ class NgramCounter:
 
 
 def span_keys(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Sorted uint64 [M]: what `greedy_spans` looks up for M n-grams given as [M, order] word keys."""
+    """Sorted keys uint64 [M], which `greedy_spans` looks up, of M n-grams given as [M, order] word keys."""
     keys = np.zeros(len(words), np.uint64)
     for place in range(words.shape[1]):
         keys = mix(keys) + words[:, place]
@@ -116,7 +117,7 @@ def greedy_spans(
         bigrams, trigrams: from `span_keys`.
 
     Returns:
-        First word and length (2 or 3) of each span of more than one word.
+        First word and length (2 or 3) of each span of more than one word, int64 each.
     """
     step = np.ones(len(keys), np.int64)
     for order, table in ((2, bigrams), (3, trigrams)):
@@ -125,7 +126,7 @@ def greedy_spans(
     candidates = np.flatnonzero(step > 1)
     chosen = []
     free = 0
-    # Which spans are taken depends on those before, so this is a loop, but over the candidates only.
+    # The choice of a span depends on those before it, so this is a loop, but over the candidates only.
     for place, (begin, length) in enumerate(zip(candidates.tolist(), step[candidates].tolist(), strict=True)):
         if begin >= free:
             chosen.append(place)

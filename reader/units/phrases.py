@@ -1,4 +1,4 @@
-"""Statistical phrases of a corpus: counted over its words, kept in phrases.tsv, read back for segmentation."""
+"""Statistical phrases of a corpus: counted over its words, stored in phrases.tsv and read back for segmentation."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ TOP_TRIGRAMS = 50_000
 """Sizes of ERNIE-GEN's span vocabulary."""
 MIN_COUNT = 5
 MIN_T = 2.576
-"""Rarer or weaker n-grams are no phrases, however small the corpus: the usual critical value (alpha = .005)."""
+"""N-grams of a lower count or t are never phrases, in a corpus of any size; MIN_T is critical at alpha = .005."""
 _HEADER = "n\tcount\tt\tids\twords\n"
 
 
 class PhraseCounter:
-    """Counts n-grams of the words of a corpus, in bounded memory; punctuation breaks them."""
+    """Counts n-grams of the words of a corpus, in bounded memory; n-grams never cross punctuation."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -33,7 +33,7 @@ class PhraseCounter:
         self._counter = NgramCounter()
 
     def add(self, sentences: SentenceWords) -> None:
-        """Counts some sentences."""
+        """Counts the n-grams of some sentences."""
         keys, first, place = np.unique(sentences.keys, return_index=True, return_inverse=True)
         numbers = np.array([self._number(sentences, *item) for item in zip(keys.tolist(), first.tolist(), strict=True)])
         words = numbers.astype(np.int64)[place] if len(keys) else np.zeros(0, np.int64)
@@ -41,7 +41,7 @@ class PhraseCounter:
         self._counter.add(words[kept], offsets)
 
     def write(self, file: Path) -> int:
-        """Writes the best bigrams and trigrams; returns how many there are."""
+        """Writes the best bigrams and trigrams; returns their number."""
         lines = [_HEADER]
         for order, limit in ((2, TOP_BIGRAMS), (3, TOP_TRIGRAMS)):
             table = self._counter.table(order, min_count=MIN_COUNT)
@@ -50,7 +50,7 @@ class PhraseCounter:
         return len(lines) - 1
 
     def _number(self, sentences: SentenceWords, key: int, place: int) -> int:
-        """A small number for a word, or -1 if there are too many different ones."""
+        """The number of a word, in the order of first occurrence, or -1 if there are too many distinct words."""
         number = self._numbers.get(key)
         if number is None:
             if len(self._pieces) >= MAX_WORDS:
@@ -71,7 +71,7 @@ class PhraseCounter:
 
 
 def read_phrases(file: Path) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """What `greedy_spans` needs: the keys of the bigrams and of the trigrams.
+    """The keys of the bigrams and of the trigrams, as `greedy_spans` needs them.
 
     Raises:
         DataError: the file is damaged.
@@ -93,7 +93,7 @@ def read_phrases(file: Path) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
 
 
 def breaking_words(tokenizer: Tokenizer) -> NDArray[np.bool_]:
-    """bool [vocabulary size]: [UNK] and pieces without a letter or digit; no phrase reaches over them."""
+    """bool [vocabulary size]: True for [UNK] and for pieces without a letter or digit, which no phrase crosses."""
     breaking = [not any(character.isalnum() for character in piece) for piece in tokenizer.vocab.pieces]
     breaking[tokenizer.vocab.unk] = True
     if "▁" in tokenizer.vocab.ids:
@@ -108,8 +108,8 @@ def split_lines(
 
     Args:
         sentences: W words.
-        breaking: bool [vocabulary size], from `breaking_words`; it is looked up for the first piece of each word.
-        more: bool [W], further words to leave out.
+        breaking: bool [vocabulary size], from `breaking_words`; the first piece of each word is looked up in it.
+        more: bool [W], further words that no phrase contains or crosses.
 
     Returns:
         int64 [V]: the numbers of the words kept; int64 [lines + 1]: line i is kept words offsets[i] to offsets[i+1]-1.
@@ -119,7 +119,7 @@ def split_lines(
     if more is not None:
         out = out | more
     kept = np.flatnonzero(~out)
-    # Cut where a sentence ends, and where words were left out in between.
+    # Cut where a sentence ends, and where a breaking word was removed.
     ends = np.zeros(n_words + 1, np.int64)
     ends[sentences.sentence_words] = 1
     gap = np.cumsum(ends[:-1] + np.concatenate([[0], out[:-1]]))[kept] if n_words else np.zeros(0, np.int64)

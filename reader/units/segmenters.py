@@ -1,6 +1,6 @@
 """Segmenters find phrases and entities, the units of knowledge masking (ERNIE 1.0/2.0), as runs of whole words.
 
-Whole words need no segmenter. Others are named in a configuration:
+Whole words need no segmenter. The segmenters that a configuration can name:
 
     phrases          statistical n-grams of the corpus itself, by t-test (ERNIE-GEN); counted before the main pass
     capitals         entities of English text: runs of capitalised words
@@ -30,7 +30,7 @@ from reader.units.words import SentenceWords, member
 
 NAMES = ("phrases", "capitals", "gazetteer:FILE", "jieba")
 _LONGEST_ENTITY = 8
-# Capitalised at the beginning of a sentence, but no part of a name.
+# Words that are capitalised at the beginning of a sentence without being part of a name.
 _FUNCTION_WORDS = """
 a an the this that these those he she it they we you i his her its their our my your in on at by for
 from to of with as and but or nor so yet if when while after before since because although though there here what who
@@ -42,7 +42,7 @@ _JOINING_WORDS = ("of", "de", "von", "van", "del", "la", "di", "da")
 
 @dataclass(frozen=True)
 class Spans:
-    """Runs of words within sentences: sorted, not overlapping; starts and lengths int64 [K]; level phrase or entity."""
+    """Sorted, disjoint runs of words within sentences; starts and lengths int64 [K]; level is phrase or entity."""
 
     level: str
     starts: NDArray[np.int64]
@@ -53,14 +53,14 @@ class Segmenter(Protocol):
     """Finds units in sentences."""
 
     def find(self, sentences: SentenceWords) -> list[Spans]:
-        """Units of two words or more (phrases) or of one word or more (entities)."""
+        """Phrases of two words or more, or entities of one word or more."""
 
 
 def make_segmenters(specs: Sequence[str], tokenizer: Tokenizer, phrases_file: Path | None) -> list[Segmenter]:
-    """Segmenters by name; where units of one level overlap, those of earlier segmenters are kept.
+    """Segmenters by name, in order of precedence: of overlapping units of one level, the earlier segmenter's are kept.
 
     Raises:
-        DataError: a name is not known, its file is unusable, or it does not go with the tokenizer.
+        DataError: a name is not known, the file of a segmenter is unusable, or the tokenizer does not suit a segmenter.
     """
     made: list[Segmenter] = []
     for spec in specs:
@@ -80,7 +80,7 @@ def make_segmenters(specs: Sequence[str], tokenizer: Tokenizer, phrases_file: Pa
 
 
 def describe_segmenters(specs: Sequence[str]) -> list[str]:
-    """The names, with the hash of the files that they read: what decides about the boundaries.
+    """The names of segmenters with the hashes of their files, which together determine the units.
 
     Raises:
         DataError: a file cannot be read.
@@ -127,7 +127,7 @@ class PhraseSegmenter:
         self._bigrams, self._trigrams = read_phrases(file)
 
     def find(self, sentences: SentenceWords) -> list[Spans]:
-        """Phrases of two or three words; punctuation is no part of any."""
+        """Phrases of two or three words, without punctuation."""
         kept, offsets = split_lines(sentences, self._breaking)
         starts, lengths = greedy_spans(sentences.keys[kept], offsets, self._bigrams, self._trigrams)
         return [Spans("phrase", kept[starts], lengths)]
@@ -136,8 +136,8 @@ class PhraseSegmenter:
 class CapitalSegmenter:
     """Runs of capitalised words, which in English are mostly names.
 
-    One word that is capitalised at the beginning of a sentence only is no entity; function words (the, in, he…) do not
-    begin one; one `of` or the like may stand inside. Runs of more than 8 words are headings, not names.
+    A single capitalised word at the beginning of a sentence is not an entity. Function words (the, in, he…) are not
+    part of one, but a lower-case `of` or the like may stand between two words. Runs of more than 8 words are headings.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -166,7 +166,7 @@ class CapitalSegmenter:
 
 
 class GazetteerSegmenter:
-    """Entries of a list, longest match first. Capitals of an entry must be capitals in the text, too."""
+    """Entries of a list, longest match first. Words that are capitalised in an entry must be so in the text, too."""
 
     def __init__(self, tokenizer: Tokenizer, file: Path) -> None:
         entries: dict[str, str] = {}
@@ -222,7 +222,7 @@ class GazetteerSegmenter:
 
 
 class JiebaSegmenter:
-    """Chinese words by jieba: the characters of a word are one phrase."""
+    """Chinese words found by jieba: the characters of a word are one phrase."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         if not (isinstance(tokenizer, WordPieceTokenizer) and tokenizer.tokenize_chinese_chars):
@@ -256,7 +256,7 @@ def _import_jieba() -> Any:
 
 
 def _keys_of(words: Sequence[str], tokenizer: Tokenizer) -> NDArray[np.uint64]:
-    """Sorted keys of single words, as they come inside of a sentence."""
+    """Sorted keys of those of the words that the tokenizer takes as a single word."""
     sentences = SentenceWords.of(tokenizer.encode_batch(list(words)), list(words))
     single = np.diff(sentences.sentence_words) == 1
     return np.unique(sentences.keys[sentences.sentence_words[:-1][single]])

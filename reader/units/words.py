@@ -1,4 +1,4 @@
-"""Words as units above tokens: where they begin in a batch of sentences, and a number for each distinct word."""
+"""Words as units above tokens: the positions of words in a batch of sentences, and a key for each distinct word."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from reader.tokenizers.base import TokenBatch
 
 @dataclass(frozen=True)
 class SentenceWords:
-    """Tokens of S sentences with N tokens in W words.
+    """S sentences with N tokens in W words.
 
     ids int32 [N], flags uint8 [N], sentence_tokens int64 [S+1] as in `TokenBatch`; texts: the S sentences.
     """
@@ -27,7 +27,7 @@ class SentenceWords:
 
     @classmethod
     def of(cls, batch: TokenBatch, texts: Sequence[str]) -> SentenceWords:
-        """The words of what a tokenizer returned for `texts`."""
+        """The words of the tokens that a tokenizer returned for `texts`."""
         return cls(batch.ids, batch.flags, batch.offsets, texts)
 
     @cached_property
@@ -37,12 +37,12 @@ class SentenceWords:
 
     @cached_property
     def lengths(self) -> NDArray[np.int64]:
-        """int64 [W]: tokens of each word."""
+        """int64 [W]: number of tokens of each word."""
         return np.diff(self.starts, append=len(self.ids))
 
     @cached_property
     def sentence_words(self) -> NDArray[np.int64]:
-        """int64 [S+1]: sentence s is words sentence_words[s] to sentence_words[s+1] - 1."""
+        """int64 [S+1]: sentence s has the words sentence_words[s] to sentence_words[s+1] - 1."""
         return np.searchsorted(self.starts, self.sentence_tokens)
 
     @cached_property
@@ -54,7 +54,7 @@ class SentenceWords:
 
     @cached_property
     def capital(self) -> NDArray[np.bool_]:
-        """bool [W]: the word begins with a capital letter."""
+        """bool [W]: whether each word begins with a capital letter."""
         capital: NDArray[np.bool_] = (self.flags[self.starts] & F.CAPITAL) != 0
         return capital
 
@@ -65,7 +65,7 @@ class SentenceWords:
 
 
 def word_keys(words: Sequence[Sequence[int]]) -> NDArray[np.uint64]:
-    """uint64 [W]: the keys of words given by their token ids (at least one each), as `SentenceWords.keys` has them."""
+    """uint64 [W]: the keys (as in `SentenceWords.keys`) of words given by their token ids, at least one id each."""
     lengths = np.array([len(word) for word in words], dtype=np.int64)
     ids = np.array([i for word in words for i in word], dtype=np.int32)
     return _hash_runs(ids, np.cumsum(lengths) - lengths, lengths) if len(words) else np.zeros(0, np.uint64)
@@ -88,7 +88,7 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def ngram_keys(keys: NDArray[np.uint64], order: int) -> NDArray[np.uint64]:
-    """uint64 [W - order + 1]: a hash of each run of `order` consecutive entries; lines are not looked at."""
+    """uint64 [W - order + 1]: a hash of each run of `order` consecutive entries, also across ends of lines."""
     length = max(0, len(keys) - order + 1)
     result = np.zeros(length, np.uint64)
     for place in range(order):
@@ -97,7 +97,7 @@ def ngram_keys(keys: NDArray[np.uint64], order: int) -> NDArray[np.uint64]:
 
 
 def member(keys: NDArray[np.uint64], table: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """bool [W]: which keys a sorted table holds."""
+    """bool [W]: whether the sorted `table` holds each key."""
     if not len(table):
         return np.zeros(len(keys), np.bool_)
     place = np.minimum(np.searchsorted(table, keys), len(table) - 1)

@@ -1,1 +1,1 @@
-"""Processes that compute ahead: a pool for preparation, prefetching for training."""
+"""Worker processes: a pool for preparation, and prefetching for training."""

@@ -1,6 +1,6 @@
-"""Worker processes for preparation: started afresh (spawn), given one task at a time, stopped whatever happens.
+"""Worker processes for preparation: new interpreters (spawn) that get one task at a time and are always stopped.
 
-Only modules of `reader` are loaded in them, not the main program: a worker starts in a fraction of a second and never
+A worker loads only modules of `reader`, not the main program, so that it starts in a fraction of a second and never
 imports Paddle.
 """
 
@@ -23,17 +23,17 @@ _STOP_SECONDS = 5.0
 def run_tasks(
     setup: Callable[[Any], Callable[[Any], Any]], argument: Any, tasks: Iterable[Any], workers: int
 ) -> Generator[Any, None, None]:
-    """Results of `setup(argument)(task)` for each task, as they are finished, in any order.
+    """Results of `setup(argument)(task)` for each task, in the order in which they are finished.
 
     Args:
         setup: a function of a module (not of the main program), called once in each process.
-        argument: handed to it.
-        tasks: read lazily; about one task per worker is in memory.
-        workers: number of processes; 0 works in this one.
+        argument: argument of `setup`.
+        tasks: the tasks, read lazily; about one task per worker is in memory.
+        workers: number of processes; 0 works in this process.
 
     Raises:
-        DataError: raised by a task, or a worker died.
-        RuntimeError: a task failed otherwise; the message holds its traceback.
+        DataError: a task raised it, or a worker died.
+        RuntimeError: a task failed with another error; the message holds its traceback.
     """
     if workers == 0:
         work = setup(argument)
@@ -94,7 +94,7 @@ def _death(process: Any) -> DataError:
     process.join(_STOP_SECONDS)
     code = process.exitcode
     hint = " (killed; perhaps the memory ran out: use fewer workers)" if code == -signal.SIGKILL else ""
-    return DataError(f"a worker process died with exit code {code}{hint}; run again to continue")
+    return DataError(f"a worker process died with exit code {code}{hint}; run the same command again to resume")
 
 
 def _stop(pipes: dict[Any, Any]) -> None:
@@ -117,7 +117,7 @@ def describe_os_error(error: OSError) -> str:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Spawned processes load the main program again, by its file or name; here they must not: it may load Paddle."""
+    """Keeps spawned processes from loading the main program, which may import Paddle, by its file or name."""
     main = sys.modules["__main__"]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     main.__spec__ = None
@@ -140,7 +140,7 @@ def _serve(pipe: Any, setup: Callable[[Any], Callable[[Any], Any]], argument: An
         while True:
             pipe.send(("result", work(pipe.recv())))
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        return  # the parent is gone or needs nothing more
+        return  # the parent is gone or needs no more results
     except DataError as error:
         pipe.send(("data", str(error)))
     except OSError as error:

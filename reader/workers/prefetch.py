@@ -1,9 +1,9 @@
-"""Batches made ahead of time in worker processes, and handed out in order.
+"""Batches that worker processes make ahead of time, and that are returned in order.
 
-Workers are fresh interpreters (spawn): they hold no copy of a GPU context and never import Paddle unless the function
-they run does. Each has one pipe. Item i goes to worker i modulo the number of workers, so the next result is always at
-the end of a known pipe, and a pipe that breaks means that its worker has died. A worker that loses its parent, however
-that ended, reads the end of its pipe and leaves.
+Workers are new interpreters (spawn): they hold no copy of a GPU context and never import Paddle unless the function
+that they run does. Each worker has one pipe. Item i goes to worker i modulo the number of workers, so the next result
+always comes from a known pipe, and a broken pipe means that its worker has died. A worker whose parent has ended in any
+way reads the end of its pipe and exits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from typing import Any, NoReturn, TypeVar
 T = TypeVar("T")
 
 _ONE_THREAD = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-_PATIENCE = 2.0  # seconds that a worker gets to leave by itself
+_PATIENCE = 2.0  # seconds that a worker gets to exit by itself
 
 
 def prefetch(
@@ -44,20 +44,20 @@ def prefetch(
     """Yield `make(i)` for each i of `indices`, in their order, computed by worker processes.
 
     Args:
-        make: with workers, must pickle: a function of a module, or an object of a class with `__call__`. It is sent to
-            each worker once, with what it holds (a BatchPlan travels as numbers and paths).
-        indices: may be endless; read as far as `ahead` before their results are wanted.
-        workers: number of processes; 0 computes in this process when asked, with the same results.
-        ahead: results that may be in the making or waiting at any time; 0 means 2 per worker.
+        make: a function of a module, or an object of a class with `__call__`. With workers it must pickle: it is sent
+            to each worker once, with its attributes (a BatchPlan is sent as numbers and paths).
+        indices: the items, which may be endless; up to `ahead` of them are read before their results are needed.
+        workers: number of processes; 0 computes each result in this process when it is needed, with the same results.
+        ahead: largest number of results that are being computed or waiting; 0 means 2 per worker.
         initializer: called as `initializer(*initargs)` in each worker (or here, with 0) before the first `make`.
 
-    The processes start with the first `next` and are gone when the generator is exhausted, closed, or left by an
-    exception; close it (`contextlib.closing`) where it is not read to the end. Workers import the main script of the
-    program again: it must guard its work by `if __name__ == "__main__"` and should keep its imports light.
+    The processes start with the first `next` and end when the generator is exhausted, closed, or ended by an exception;
+    close the generator (`contextlib.closing`) where it is not read to the end. Workers import the main script of the
+    program again: the script must guard its work by `if __name__ == "__main__"` and should keep its imports light.
 
     Raises:
-        RuntimeError: a worker died; says which, how, and on what item.
-        Exception: what `make` or the initializer raised, with the worker's traceback as its cause.
+        RuntimeError: a worker died; the message says which worker, how, and at which item.
+        Exception: the error that `make` or the initializer raised, with the worker's traceback as its cause.
     """
     if workers == 0:
         if initializer is not None:
@@ -76,10 +76,10 @@ class _Workers:
     """The processes and their pipes."""
 
     def __init__(self, count: int, job: tuple[Any, ...]) -> None:
-        payload = bytes(ForkingPickler.dumps(job))  # what cannot be pickled is an error here, before any process
+        payload = bytes(ForkingPickler.dumps(job))  # a job that cannot be pickled fails here, before any process starts
         self.pipes: list[Connection[Any, Any]] = []
         self.processes: list[SpawnProcess] = []
-        atexit.register(self.close)  # or the interpreter's end would wait for workers that wait for it
+        atexit.register(self.close)  # otherwise the interpreter would wait for workers that wait for the interpreter
         try:
             with _quiet_start():
                 context = multiprocessing.get_context("spawn")
@@ -132,21 +132,21 @@ class _Workers:
             how = "closed its pipe"
         elif code < 0:
             how = f"was killed by {signal.Signals(-code).name}"
-            how += " (often the system's answer to too little memory)" if -code == signal.SIGKILL else ""
+            how += " (often because the machine ran out of memory)" if -code == signal.SIGKILL else ""
         else:
-            how = f"ended with exit code {code} (its last words are above)"
+            how = f"ended with exit code {code} (its last output is above)"
         return RuntimeError(
             f"data worker {number} of {len(self.processes)} (process {process.pid}) {how} before item {index} "
-            "arrived; try fewer workers, or none to see its errors in this process"
+            "arrived; use fewer workers, or 0 workers to see the error in this process"
         )
 
     def close(self) -> None:
-        """End all workers; none is left afterwards."""
+        """End all workers, and wait until they have ended."""
         atexit.unregister(self.close)
         for pipe in self.pipes:
             pipe.close()
         for process in self.processes:
-            process.kill()  # they have nothing to save
+            process.kill()  # workers have nothing to save
         for process in self.processes:
             process.join()
 
@@ -160,10 +160,10 @@ class _WorkerTraceback(Exception):  # noqa: N818 (shown as the cause of an error
 
 @contextmanager
 def _quiet_start() -> Iterator[None]:
-    """While processes start: they inherit one thread for each numeric library, and Ctrl-C reaches none half made."""
+    """A context in which processes start: they inherit one thread for each numeric library, and Ctrl-C waits."""
     before = {name: os.environ.get(name) for name in _ONE_THREAD}
     os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
-    # Blocked signals stay blocked in the child until it ignores them; here they arrive when the block ends.
+    # Blocked signals stay blocked in the child until it ignores them; in this process they arrive when the block ends.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
@@ -177,12 +177,12 @@ def _quiet_start() -> Iterator[None]:
 
 
 def _work(pipe: Connection[Any, Any]) -> None:
-    """The life of a worker: the job, then item numbers, until the pipe ends."""
-    # Ctrl-C and a scheduler's SIGTERM go to the whole group: the parent decides what they mean, and may need batches.
+    """The main function of a worker: it reads the job, then item numbers, until the pipe ends."""
+    # Ctrl-C and a scheduler's SIGTERM go to the whole group: the parent handles them, and may still need batches.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-    # A full pipe must not stop the work: finished results wait here, as many as the parent has asked for.
+    # A full pipe must not stop the work: finished results, as many as the parent has asked for, wait here.
     ready: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_send, args=(pipe, ready), daemon=True).start()
     with suppress(EOFError, OSError):  # the parent has closed the pipe or is gone
@@ -199,7 +199,7 @@ def _send(pipe: Connection[Any, Any], ready: queue.SimpleQueue[bytes]) -> None:
 
 
 def _prepare(payload: bytes) -> Callable[[int], Any]:
-    """The function to run; if it cannot be had, one that says why for every item."""
+    """The function to run; if it cannot be unpickled or initialised, one that raises that error for every item."""
     try:
         make, initializer, initargs = pickle.loads(payload)
         if initializer is not None:
@@ -224,7 +224,7 @@ def _failure(error: Exception) -> bytes:
     trace = "".join(traceback.format_exception(error))
     try:
         message = bytes(ForkingPickler.dumps((error, None, trace)))
-        pickle.loads(message)  # some exceptions pickle, but cannot be made again
+        pickle.loads(message)  # some exceptions can be pickled, but not unpickled
     except Exception:
         print(trace, file=sys.stderr, flush=True)
         message = bytes(ForkingPickler.dumps((RuntimeError(f"{type(error).__name__}: {error}"), None, trace)))

@@ -83,7 +83,7 @@ def test_a_killed_run_completes_its_batches_to_the_same_bits(manual_corpus: Path
     assert ernie(*into("killed"), script=KILLED).returncode == -signal.SIGKILL
     again = ernie(*into("killed"), script=WHOLE)
     assert again.returncode == 0, again.stderr
-    assert "continuing after step 5" in again.stderr
+    assert "resuming after step 5" in again.stderr
     assert log(tmp_path / "killed") == log(tmp_path / "whole")
     names = {line["name"] for line in log(tmp_path / "whole") if line["kind"] == "eval"}
     assert {"echo", "order"} <= names

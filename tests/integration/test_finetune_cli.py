@@ -179,7 +179,7 @@ def test_the_same_command_again_changes_nothing(trained: Trained, capsys: pytest
     before = log_losses(trained.run)
     assert main(trained.arguments) == 0
     captured = capsys.readouterr()
-    assert "continuing after step 100 of 100" in captured.err
+    assert "resuming after step 100 of 100" in captured.err
     assert captured.out.splitlines()[:6] == trained.printed.splitlines()[:6]
     assert log_losses(trained.run) == before
 

@@ -40,7 +40,7 @@ def test_rows_without_a_label_are_left_out_everywhere(
     capsys.readouterr()
     assert main(command(folder, "train_marked", "dev_marked", tmp_path / "marked", "--no_label", "-")) == 0
     said = capsys.readouterr().err
-    assert "to train on: 64 rows (3 left out: their label is -); to evaluate on: 37 rows (3 left out: " in said
+    assert "to train on: 64 rows (3 skipped: their label is -); to evaluate on: 37 rows (3 skipped: " in said
     assert "WARNING: " not in said
     clean, marked = (json.loads((tmp_path / run / "results.json").read_text()) for run in ("clean", "marked"))
     assert (clean.pop("left_out"), marked.pop("left_out")) == (0, 3)
@@ -87,7 +87,7 @@ def test_unusable_rows_of_every_table_are_refused_or_counted(
     empty.write_text("a\tb\tlabel\n\tw1\tyes\n")
     arguments = ["--model", str(tmp_path / "run"), "--data", str(empty), "--skip_unusable"]
     assert main(["evaluate", *arguments]) == 2
-    assert "empty.tsv: nothing in it can be used; the first reason, line 2: text_a ('a')" in capsys.readouterr().err
+    assert "empty.tsv: nothing in it is usable; the first problem is in line 2: text_a ('a')" in capsys.readouterr().err
 
 
 def test_questions_that_cannot_be_used(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,7 +41,7 @@ def test_columns_and_language_are_those_of_training_everywhere(
     assert main(["finetune", *arguments, *columns, "--where", "language=zh"]) == 0
     said = capsys.readouterr().err
     assert "to train on: 64 rows (taken whole: no column language)" in said
-    assert "to evaluate on: 20 rows (40 passed over: language is not zh)" in said
+    assert "to evaluate on: 20 rows (40 skipped: language is not zh)" in said
     assert main(["export", "--model", str(run), "--output", str(exported)]) == 0
 
     def evaluated(data: Path, *options: str) -> dict[str, float]:
@@ -61,7 +61,7 @@ def test_columns_and_language_are_those_of_training_everywhere(
     answers = list(csv.DictReader(io.StringIO(printed.out), delimiter="\t"))
     assert [row["line"] for row in answers] == [str(line) for line in range(2, 62)]
     assert [bool(row["prediction"]) for row in answers] == [False, True, False] * 20
-    assert answers[0]["problem"] == "passed over: language is 'de', not 'zh'"
+    assert answers[0]["problem"] == "skipped: language is 'de', not 'zh'"
     assert "40 of 60 rows could not be used" in printed.err
 
     for options, message in [

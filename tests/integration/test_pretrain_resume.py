@@ -93,7 +93,7 @@ def test_killed_in_mid_training(manual_corpus: Path, undisturbed: Path, tmp_path
     assert checkpoint.steps(tmp_path / "checkpoints")[0] == 5
     result = ernie(*words)
     assert result.returncode == 0, result.stderr
-    assert "continuing after step" in result.stderr
+    assert "resuming after step" in result.stderr
     assert_same(tmp_path, undisturbed)
 
 
@@ -104,7 +104,7 @@ def test_killed_inside_a_save(manual_corpus: Path, undisturbed: Path, tmp_path: 
     assert any(path.name.startswith(".tmp-") for path in (tmp_path / "checkpoints").iterdir())
     result = ernie(*words)
     assert result.returncode == 0, result.stderr
-    assert "continuing after step 5" in result.stderr
+    assert "resuming after step 5" in result.stderr
     assert not any(path.name.startswith(".tmp-") for path in (tmp_path / "checkpoints").iterdir())
     assert_same(tmp_path, undisturbed)
 
@@ -130,7 +130,7 @@ def test_sigterm_saves_and_a_damaged_checkpoint_is_named(
     result = ernie(*words)
     assert result.returncode == 0, result.stderr
     assert f"{newest.name}/training.safetensors" in result.stderr
-    assert f"continuing after step {saved[-2]}" in result.stderr
+    assert f"resuming after step {saved[-2]}" in result.stderr
     assert_same(tmp_path, undisturbed)
 
 

@@ -1,4 +1,4 @@
-"""What watches a run: progress, logs, curves, early stop, the guard against non-finite steps, and stop signals."""
+"""Hooks that watch a run: progress, logs, curves, early stop, guard against non-finite steps, and stop signals."""
 
 from propeller.run.hooks.early_stop import EarlyStop
 from propeller.run.hooks.guard import NonFiniteGuard

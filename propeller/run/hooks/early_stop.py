@@ -1,4 +1,4 @@
-"""Ends a run whose evaluation no longer improves, and says which evaluation was the best."""
+"""The hook that ends a run whose evaluation no longer improves, and knows which evaluation was the best."""
 
 from __future__ import annotations
 
@@ -64,11 +64,11 @@ class EarlyStop(Hook):
         return value < self.best_value if self.mode == "min" else value > self.best_value
 
     def state(self) -> dict[str, Any]:
-        """The best evaluation so far and how long it has been."""
+        """The best evaluation so far, and the number of evaluations since."""
         return {"best_value": self.best_value, "best_step": self.best_step, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up the state of the run that is resumed."""
+        """Restore the state of the run that is resumed."""
         self.best_value = state.get("best_value")
         self.best_step = int(state.get("best_step", 0))
         self.waited = int(state.get("waited", 0))

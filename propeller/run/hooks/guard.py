@@ -44,6 +44,6 @@ class NonFiniteGuard(Hook):
         return {"total": self.total, "row": [list(item) for item in self._row]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up the counts of the run that is resumed."""
+        """Restore the counts of the run that is resumed."""
         self.total = int(state.get("total", 0))
         self._row = [(int(step), str(text)) for step, text in state.get("row", [])]

@@ -1,4 +1,4 @@
-"""The log of a run: one JSON object per line, which a resumed run continues where its checkpoint was."""
+"""The log of a run: one JSON object per line; a resumed run appends to the lines up to its checkpoint."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from propeller.run.hooks.record import EvalRecord, Hook, StepRecord
 
 
 def read_log(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a log; a line that a killed process left unfinished ends it."""
+    """The objects of a log, up to a line that a killed process left unfinished."""
     with open(path, encoding="utf-8") as stream:
         for line in stream:
             try:
@@ -27,9 +27,9 @@ def read_log(path: Path) -> Iterator[dict[str, Any]]:
 class JsonlLog(Hook):
     """Writes every `every`-th step and every evaluation, flushed line by line.
 
-    `resume_step` is the step of the checkpoint that the run continues from (0 for a new run): lines about later steps,
-    which will be done again, are dropped first. So apart from times, the log of an interrupted and resumed run equals
-    that of an uninterrupted one.
+    `resume_step` is the step of the checkpoint from which the run is resumed (0 for a new run). Lines about later
+    steps, which will be repeated, are removed first. So apart from times, the log of an interrupted and resumed run
+    equals that of an uninterrupted one.
     """
 
     def __init__(self, path: Path, *, resume_step: int = 0, every: int = 1) -> None:

@@ -1,4 +1,4 @@
-"""How far a run is, for a person: a bar on a terminal, plain lines elsewhere."""
+"""The progress of a run, shown to the user: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def duration(seconds: float) -> str:
 
 
 def figures(record: StepRecord, unit: str) -> str:
-    """The figures of a step in one line: losses, learning rate, rate, padding, remaining time."""
+    """The figures of a step in one line: losses, metrics, learning rate, speed, padding and loss scale."""
     parts = [f"loss {record.loss:.4f}"]
     if len(record.losses) > 1:
         parts[0] += f" ({' '.join(f'{name} {value:.3f}' for name, value in record.losses.items())})"
@@ -34,8 +34,8 @@ def figures(record: StepRecord, unit: str) -> str:
 
 
 class Progress(Hook):
-    """A tqdm bar where `stream` is a terminal; otherwise a line for the first step, the last one, every `every`-th,
-    and one that comes more than `seconds` after the line before."""
+    """A tqdm bar where `stream` is a terminal; otherwise a line for the first step, the last step, every `every`-th
+    step, and a step at least `seconds` after the line before."""
 
     def __init__(
         self,

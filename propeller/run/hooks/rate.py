@@ -1,4 +1,4 @@
-"""How fast a run goes, and how long the rest will take."""
+"""The speed of a run, and its remaining time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections import deque
 class Rate:
     """Units per second and remaining time over a window of the last steps.
 
-    The first step, which builds the Programs, is forgotten as soon as there is another.
+    The first step, which builds the Programs, no longer counts as soon as there is a second one.
     """
 
     def __init__(self, total_steps: int, window: int = 50) -> None:

@@ -1,4 +1,4 @@
-"""What a step and an evaluation tell the hooks, and what a hook is."""
+"""The records of steps and evaluations that hooks receive, and the base class of hooks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One training step, as the hooks see it; figures are those of the global batch.
+    """The record of one training step; figures are those of the global batch.
 
     Attributes:
         step: number of the step, counted from 1.
@@ -22,12 +22,12 @@ class StepRecord:
         grad_norm: global norm of the gradient before clipping.
         finite: False where the update was skipped because the gradient was not finite.
         loss_scale: loss scale in force (1 without loss scaling).
-        units: amount of work in the step, in whatever the caller counts.
+        units: amount of work in the step, in the unit of the caller.
         units_per_second: rate over the last steps.
         padding: share of the batch that is padding, from 0 to 1.
         seconds: duration of the step.
         eta: seconds that the rest of the run will take at this rate.
-        samples: which samples the step used, for a message about them.
+        samples: description of the samples in the step, for messages.
     """
 
     step: int
@@ -48,13 +48,13 @@ class StepRecord:
     samples: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values; numbers that JSON has no word for become "nan", "inf" or "-inf"."""
+        """JSON-able values; numbers that JSON cannot express become "nan", "inf" or "-inf"."""
         return {key: json_value(value) for key, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class EvalRecord:
-    """One evaluation: after which step, of what, its figures, and the stage of the run (from 1), if it has stages."""
+    """The record of one evaluation: the step before it, its name, its figures, and the stage (from 1) or None."""
 
     step: int
     name: str
@@ -62,7 +62,7 @@ class EvalRecord:
     stage: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values, as in :meth:`StepRecord.to_dict`; no stage where there is none."""
+        """JSON-able values, as in :meth:`StepRecord.to_dict`; without a stage if it is None."""
         return {key: json_value(value) for key, value in asdict(self).items() if value is not None}
 
 
@@ -76,9 +76,9 @@ def json_value(value: Any) -> Any:
 
 
 class Hook:
-    """Watches a run; each method does nothing unless a hook has something to do there.
+    """Base class of hooks, which watch a run; each method does nothing unless it is overridden.
 
-    A hook ends the run after the current step by setting `stop_reason` to why.
+    A hook ends the run by setting `stop_reason` to the reason, which is read at the start and after each evaluation.
     """
 
     stop_reason: str | None = None
@@ -93,8 +93,8 @@ class Hook:
         """Called once when the run ends, whatever the reason."""
 
     def state(self) -> dict[str, Any]:
-        """What a resumed run needs to know, JSON-able; empty for most hooks."""
+        """The JSON-able state that a resumed run needs; empty for most hooks."""
         return {}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` returned."""
+        """Restore the state that :meth:`state` returned."""

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C: end the run in order after the current step."""
+"""The handling of SIGTERM and Ctrl-C, which end a run in an orderly way after the current step."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class StopSignals:
 
     @property
     def exit_code(self) -> int:
-        """Exit code that goes with what was received: 0 for nothing or SIGTERM, 130 for Ctrl-C."""
+        """Exit code for the received signal: 0 for none or SIGTERM, 130 for Ctrl-C."""
         return 130 if self.received == signal.SIGINT else 0
 
     def __enter__(self) -> StopSignals:

@@ -12,11 +12,11 @@ _said = False
 
 
 def _writer(log_dir: Path) -> Any:
-    """VisualDL's LogWriter, or None (said once per process) where the package is missing or does not work."""
+    """VisualDL's LogWriter, or None (reported once per process) where the package is missing or does not work."""
     global _said
     try:
         from visualdl import LogWriter
-    except Exception as error:  # an optional package: whatever is wrong with it must not end a run
+    except Exception as error:  # an optional package: no error in it may end a run
         if not _said:
             _said = True
             missing = isinstance(error, ModuleNotFoundError) and error.name == "visualdl"

@@ -83,7 +83,7 @@ def test_xnli_as_published(tmp_path: Path, tokenizer: Tokenizer, inside: str) ->
     assert labels.tolist() == [1, 0]
     found: Any = task.read(dev, tokenizer, labelled=True, strict=True)
     assert found.lines == [3]
-    assert found.describe() == "1 rows (2 passed over: language is not zh)"
+    assert found.describe() == "1 rows (2 skipped: language is not zh)"
     pieces, segments, labels = found.content()
     wanted = ["[CLS]", *"他在北京。", "[SEP]", *"他在海里。", "[SEP]"]
     assert pieces.tolist() == list(map(tokenizer.vocab.id, wanted))
@@ -205,7 +205,7 @@ def test_real_rows(tmp_path: Path, test_data: Path) -> None:
     task = task_of(XNLI, train)
     assert task.read(train, tokenizer, labelled=True, strict=True).describe().startswith("4 rows (taken whole")
     for table in (dev, test):
-        assert task.read(table, tokenizer, labelled=True, strict=True).describe().startswith("1 rows (14 passed over")
+        assert task.read(table, tokenizer, labelled=True, strict=True).describe().startswith("1 rows (14 skipped")
     published = MSRA.more_dev(tmp_path / "format_samples")["test"]
     data: Any = task_of(MSRA, published).read(published, tokenizer, labelled=True, strict=True)
     assert "".join(data.tokens[0]).startswith("中共中央致")

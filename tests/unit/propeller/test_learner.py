@@ -283,7 +283,7 @@ def test_other_mistakes_are_explained() -> None:
         learner.infer("toy", batch(0))
     with pytest.raises(UserError, match="cannot be trained"):
         learner.train_step("guess", [batch(0)], 0.01)
-    with pytest.raises(UserError, match="not a single label"):
+    with pytest.raises(UserError, match="the evaluation data has no labels"):
         learner.evaluate("toy", [])
     learner.add(task("wide", classes=4))
     with pytest.raises(UserError, match=r"'head.bias' has shape \(4,\) here, but \(3,\) in an earlier"):

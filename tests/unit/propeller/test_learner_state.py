@@ -62,7 +62,7 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
     without = {name: array for name, array in tensors.items() if not name.startswith("second")}
     bad_shape = tensors | {"head.weight@moment2": np.zeros(3, np.float32)}
     for given, document, says in [
-        (tensors, meta | {"seed": 4}, "with seed 4, this one has 3"),
+        (tensors, meta | {"seed": 4}, "with seed 4, this run has 3"),
         (tensors, meta | {"format": 0}, "format 0"),
         (tensors, meta | {"precision": {"dtype": "float16", "level": "O1"}}, "precision"),
         (tensors, meta | {"step": -1}, "counter 'step'"),

@@ -64,7 +64,7 @@ def test_bad_rows_are_refused_with_file_and_line(
     with pytest.raises(DataError, match=message) as error:
         task.read(path, tokenizer, labelled=True, strict=True)
     assert str(error.value).startswith(f"{path}:{line}: ")
-    assert str(error.value).endswith("; mend the table, or leave such rows out with --skip_unusable")
+    assert str(error.value).endswith("; fix the table, or skip such rows with --skip_unusable")
 
 
 def test_other_unusable_tables(tmp_path: Path, tokenizer: Tokenizer) -> None:
@@ -111,7 +111,7 @@ def test_labels_that_say_that_there_is_none(tmp_path: Path, tokenizer: Tokenizer
     task = classification(no_label=("-",))
     data = task.read(path, tokenizer, labelled=True, strict=True)
     assert (data.lines, data.unlabelled, data.uncounted, data.problems) == ([2, 4], 2, 2, [])
-    assert data.describe() == "2 rows (2 left out: their label is -)"
+    assert data.describe() == "2 rows (2 skipped: their label is -)"
     unlabelled = task.read(path, tokenizer, labelled=False, strict=False)
     assert (unlabelled.lines, unlabelled.uncounted) == ([2, 3, 4], 1), "without labels every row is answered"
     scores = regression(no_label=("-",))
@@ -135,7 +135,7 @@ def test_looking_for_labels_reports_the_first_unusable_row(tmp_path: Path) -> No
         with pytest.raises(DataError, match=message):
             discover_labels(str(path), "label", "auto", True, ("a", None))
     path.write_text("a\tlabel\nx\n\tyes\n")
-    with pytest.raises(DataError, match=r": nothing in it can be used; the first reason, line 2: 1 columns where"):
+    with pytest.raises(DataError, match=r": nothing in it is usable; the first problem is in line 2: 1 columns where"):
         discover_labels(str(path), "label", "auto", True, ("a", None), skip_unusable=True)
 
 

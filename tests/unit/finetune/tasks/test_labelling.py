@@ -264,8 +264,8 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
         (good, {"doc_stride": 31}, UserError, "doc_stride 31 must be between 1 and 30"),
         (good, {"metric": "mcc"}, UserError, "metric 'mcc' is not one of labelling: f1, precision"),
         (good, {"max_length": 7}, UserError, "max_length must be at least 8"),
-        (plain, {"scheme": "iob2"}, UserError, "p.conll: 'NN' is no tag .*--scheme none"),
-        (good, {"scheme": "iob2", "labels": ["NN", "O"]}, UserError, "--labels: 'NN' is no tag"),
+        (plain, {"scheme": "iob2"}, UserError, "p.conll: 'NN' is not a tag .*--scheme none"),
+        (good, {"scheme": "iob2", "labels": ["NN", "O"]}, UserError, "--labels: 'NN' is not a tag"),
     ]:
         with pytest.raises(error, match=message):
             Labelling.from_options(options(path, **changes))
@@ -276,7 +276,7 @@ def test_one_damaged_tag_in_the_training_data(tmp_path: Path, tokenizer: Tokeniz
     """It is refused with its place, and does not turn the recognition of entities into plain labels."""
     sentences = [[("anna", "B-PER"), ("is", "O")], [("in", "O"), ("bonnx", tag)], [("bonnx", "I-LOC"), ("is", "O")]]
     path = write_conll(tmp_path / "t.conll", sentences)
-    with pytest.raises(DataError, match=r"t\.conll:4: token 2 \('bonnx'\): (its tag is empty|'-?ORG' is no tag like)"):
+    with pytest.raises(DataError, match=r"t\.conll:4: token 2 \('bonnx'\): (its tag is empty|'-?ORG' is not a tag)"):
         Labelling.from_options(options(path)).read(path, tokenizer, labelled=True, strict=True)
     task = Labelling.from_options(options(path, skip_unusable=True))
     assert task.labels == ["O", "B-LOC", "I-LOC", "B-PER", "I-PER"]

@@ -96,7 +96,7 @@ def test_statistics_are_kept_and_stale_ones_refused(tmp_path: Path) -> None:
 
     _write(path, [[[5, 6], [6]], [[6]], [[7]]])
     with pytest.raises(
-        DataError, match=r"not about this state of the corpus: make it anew with `ernie stats .*corpus`"
+        DataError, match=r"of an earlier state of the corpus: make it again with `ernie stats .*corpus`"
     ):
         read_statistics(path)
     assert make_statistics(path).document_frequency[5:8].tolist() == [1, 2, 1]

@@ -88,8 +88,8 @@ def test_questions_without_reference_are_left_out(tmp_path: Path) -> None:
 def test_lines_that_cannot_be_used_say_why(tmp_path: Path) -> None:
     bad = {
         "'question' is missing": without("question"),
-        "'answers' is no list of texts": {**LINE, "answers": "盐"},
-        "'documents' is missing or no list of objects": {**LINE, "documents": [1]},
+        "'answers' is not a list of texts": {**LINE, "answers": "盐"},
+        "'documents' is missing or not a list of objects": {**LINE, "documents": [1]},
         "documents[1] has no 'segmented_paragraphs'": {**LINE, "documents": [FIRST, {}]},
         "documents[0]: most_related_para is 2, but it has 2": {
             **LINE,

@@ -122,7 +122,7 @@ def changed(record: dict[str, Any], path: tuple[str | int, ...], value: object) 
 @pytest.mark.parametrize(
     ("format", "line", "message"),
     [
-        ("multirc", changed(MULTIRC, ("passage",), "text"), "layout of multirc: passage is missing or no object"),
+        ("multirc", changed(MULTIRC, ("passage",), "text"), "layout of multirc: passage is missing or not an object"),
         ("multirc", changed(MULTIRC, ("passage", "text"), " "), "passage.text is empty"),
         ("multirc", changed(MULTIRC, ("passage", "questions", 1, "answers"), None), r"questions\[1\].answers is miss"),
         (
@@ -133,8 +133,8 @@ def changed(record: dict[str, Any], path: tuple[str | int, ...], value: object) 
         ("multirc", changed(MULTIRC, ("passage", "questions"), []), "no question in it"),
         ("multirc", changed(MULTIRC, ("passage", "questions", 0, "answers", 1, "text"), "\ud800"), "is not Unicode"),
         ("multirc", "{", "not valid JSON"),
-        ("record", changed(RECORD, ("passage", "entities", 2, "end"), 500), r"entities\[2\]: 20 to 500 is no place"),
-        ("record", changed(RECORD, ("passage", "entities", 2, "start"), "x"), r"entities\[2\]: 'x' to 23 is no place"),
+        ("record", changed(RECORD, ("passage", "entities", 2, "end"), 500), r"entities\[2\]: 20 to 500 is not a place"),
+        ("record", changed(RECORD, ("passage", "entities", 2, "start"), "x"), r"entities\[2\]: 'x' to 23 is not"),
         ("record", changed(RECORD, ("passage", "entities"), []), "names no entity"),
         ("record", changed(RECORD, ("qas", 1, "query"), "nothing"), r"qas\[1\].query has no @placeholder"),
         ("copa", {**COPA, "question": "why"}, "'question' is 'why'; it must be cause or effect"),

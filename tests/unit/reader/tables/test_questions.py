@@ -67,7 +67,7 @@ def test_why_an_answer_cannot_be_learnt() -> None:
         ("Anna", -1, "the answer 'Anna' has no place in the context, where it would be at character 0"),
         ("1888", 4, "the answer '1888' does not occur in the context"),
         ("x" * 70, 4, f"the answer '{'x' * 60}…' does not occur in the context"),
-        ("Anna", 0, "of the answer 'Anna' the vocabulary leaves nothing"),
+        ("Anna", 0, "the tokenizer makes no token of the answer 'Anna'"),
     ]:
         assert Question(1, "a", "?", CONTEXT, (Answer(text, start),)).misplaced() == reason
     learnt = Question(1, "a", "?", CONTEXT, (Answer("Anna", -1),), learnt=Answer("Anna", 2))
@@ -88,7 +88,7 @@ def test_is_impossible_goes_before_answers(tmp_path: Path) -> None:
         ({"question": " ", "answers": []}, "the question is empty"),
         ({"question": "?", "context": "", "answers": []}, "the context is empty"),
         ({"question": "\ud800?", "answers": []}, "the question is not Unicode"),
-        ({"question": "?", "answers": "Anna"}, "'answers' is no list"),
+        ({"question": "?", "answers": "Anna"}, "'answers' is not a list"),
         ({"question": "?", "answers": [{"text": "Anna"}]}, "an answer needs a 'text' and a whole number"),
         ({"question": "?", "answers": [{"text": "Anna", "answer_start": "0"}]}, "an answer needs a 'text' and a whole"),
         (
@@ -184,7 +184,7 @@ def test_cmrc_2018_in_its_own_layout(tmp_path: Path) -> None:
         ("", ": the file is empty"),
         ('[{"context_text": "c"}]', r": \[0\] has no list 'qas'; expected \[{\"context_text\""),
         ('[{"qas": []}]', r": \[0\] has no 'context_text'"),
-        ('[{"context_text": "c", "qas": ["q"]}]', r": \[0\].qas\[0\] is no object"),
+        ('[{"context_text": "c", "qas": ["q"]}]', r": \[0\].qas\[0\] is not an object"),
         ("[3]", r": \[0\] has no list 'qas'"),
         (" \n", ": the file is empty"),
         (b'{"data":\n [\n"caf\xe9"]}', ":3: not UTF-8; convert"),
@@ -193,7 +193,7 @@ def test_cmrc_2018_in_its_own_layout(tmp_path: Path) -> None:
         ('{"data": [{"title": "t"}]}', r": data\[0\] has no list 'paragraphs'"),
         ('{"data": [{"paragraphs": [{"context": "c"}]}]}', r": data\[0\].paragraphs\[0\] has no list 'qas'"),
         ('{"data": [{"paragraphs": [{"qas": []}]}]}', r": data\[0\].paragraphs\[0\] has no 'context'"),
-        ('{"data": [{"paragraphs": [{"context": "c", "qas": [7]}]}]}', r"qas\[0\] is no object"),
+        ('{"data": [{"paragraphs": [{"context": "c", "qas": [7]}]}]}', r"qas\[0\] is not an object"),
         ("a\tb\nc\td\n", ":1: not valid JSON"),
     ],
 )

@@ -119,7 +119,7 @@ def test_other_letters_and_bare_prefixes() -> None:
 
 def test_what_is_no_tag() -> None:
     for tag in ("NN", "", "X-PER", "O-PER", "b-PER", "-PER"):
-        with pytest.raises(UnusableCellError, match="no tag like O, B-X or I-X"):
+        with pytest.raises(UnusableCellError, match="not a tag like O, B-X or I-X"):
             T.split_tag(tag)
     assert T.split_tag("B-a-b")[1] == "a-b"
 

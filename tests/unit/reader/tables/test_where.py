@@ -51,10 +51,8 @@ def test_no_row_is_lost_or_counted_twice(rows: list[Row]) -> None:
     others = [row for row in rows if row.cells.get("l") == "de"]
     assert taken == [row for row in rows if row not in others]
     marked = list(where.marked(rows))
-    assert [row.problem.startswith("passed over: l is 'de', not 'zh'") for row in marked] == [r in others for r in rows]
-    assert (f"{len(others)} passed over: l is not zh" in selection.describe()) == (
-        bool(others) or Row(1, {}) not in rows
-    )
+    assert [row.problem.startswith("skipped: l is 'de', not 'zh'") for row in marked] == [r in others for r in rows]
+    assert (f"{len(others)} skipped: l is not zh" in selection.describe()) == (bool(others) or Row(1, {}) not in rows)
     assert ("no column l" in selection.describe()) == (Row(1, {}) in rows)
     assert list(Selection(rows, None)) == rows
     assert Selection(rows, None).describe() == ""
@@ -68,7 +66,7 @@ def test_rows_without_a_label(labels: list[object]) -> None:
     left_out = [row for row in rows if str(row.cells.get("label")).strip() in ("-", "none", "0")]
     assert list(selection) == [row for row in rows if row not in left_out]
     assert selection.unlabelled == len(left_out)
-    said = f" ({len(left_out)} left out: their label is - or none or 0)" if left_out else ""
+    said = f" ({len(left_out)} skipped: their label is - or none or 0)" if left_out else ""
     assert selection.describe() == said
 
 
@@ -76,7 +74,7 @@ def test_rows_of_another_language_are_not_counted_as_unlabelled() -> None:
     rows = [Row(2, {"l": "de", "y": "-"}), Row(3, {"l": "zh", "y": "-"}), Row(4, {"l": "zh", "y": "a"})]
     selection = Selection(rows, Where("l", "zh"), NoLabel("y", ("-",)))
     assert [row.line for row in selection] == [4]
-    assert selection.describe() == " (1 passed over: l is not zh; 1 left out: their label is -)"
+    assert selection.describe() == " (1 skipped: l is not zh; 1 skipped: their label is -)"
     selection = Selection(rows[:2], Where("l", "zh"), NoLabel("y", ("-",)))
     assert list(selection) == []
     with pytest.raises(DataError, match=r"t.tsv: none of its rows has a label: 1 have - .--no_label"):
@@ -92,15 +90,15 @@ def test_of_several_columns_the_first_is_meant_that_a_row_has() -> None:
     ]
     selection = Selection(rows, Where.parse("language|lang=zh"))
     assert [row.line for row in selection] == [1, 4]
-    assert selection.describe() == " (2 passed over: language|lang is not zh; 1 rows: no column language|lang)"
+    assert selection.describe() == " (2 skipped: language|lang is not zh; 1 rows: no column language|lang)"
 
 
 def test_values_of_json_and_what_is_said() -> None:
     rows = [Row(1, {"n": 1, "b": True, "t": " zh "}), Row(2, {"n": 2, "b": False, "t": "de"}), Row(3, {"n": None})]
     for text, said in {
-        "n=1": " (2 passed over: n is not 1)",
-        "b=true": " (1 passed over: b is not true; 1 rows: no column b)",
-        "t=zh": " (1 passed over: t is not zh; 1 rows: no column t)",
+        "n=1": " (2 skipped: n is not 1)",
+        "b=true": " (1 skipped: b is not true; 1 rows: no column b)",
+        "t=zh": " (1 skipped: t is not zh; 1 rows: no column t)",
         "x=1": " (taken whole: no column x)",
     }.items():
         selection = Selection(rows, Where.parse(text))

@@ -69,7 +69,7 @@ def test_every_task_once(workers: int) -> None:
         ("", "data", DataError, "bad text"),
         ("", "bug", RuntimeError, "KeyError: 'oops'"),
         ("", "file", DataError, "/no/such/folder/x: No such file"),
-        ("", "die", DataError, "died with exit code 3; run again"),
+        ("", "die", DataError, "died with exit code 3; run the same command again"),
     ],
 )
 def test_failures_are_reported(kind: str, task: Any, error: type[Exception], message: str) -> None:
