@@ -104,7 +104,7 @@ def test_tables_that_do_not_add_up() -> None:
     tasks = ["mlm", "nsp"]
     ok = [{"mlm": 4}, {"mlm": 2, "nsp": 6}]
     assert from_table(tasks, ok, steps_per_task=6).table() == ok
-    with pytest.raises(UserError, match=r"'mlm' 6 steps, steps_per_task says 7"):
+    with pytest.raises(UserError, match=r"'mlm' 6 steps, but steps_per_task is 7"):
         from_table(tasks, ok, steps_per_task={"mlm": 7, "nsp": 6})
     with pytest.raises(UserError, match=r"stage 2.*'nps'.*'nsp'"):
         from_table(tasks, [{"mlm": 4}, {"nps": 6}])
