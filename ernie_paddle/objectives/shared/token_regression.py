@@ -1,4 +1,4 @@
-"""Regressions over tokens, as the objectives of "On Losses for Modern Language Models" (section 3.2) share them."""
+"""The base of token-level regressions ("On Losses for Modern Language Models", section 3.2)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ S = TypeVar("S", bound=ObjectiveSettings)
 
 
 class TokenRegression(Objective[S]):
-    """Predict a real number of every token by mean squared error. Subclasses say which; no target is negative."""
+    """Predict a number of at least 0 for every token by mean squared error. Subclasses define the number."""
 
     @property
     def labels(self) -> str:
-        """Name of the only Input."""
+        """Name of the only Input, the targets."""
         return f"{self.name}_labels"
 
     @property
