@@ -130,8 +130,8 @@ class Objective(Generic[S]):
         if kind != self.reads:
             known, name = KINDS[self.reads], getattr(self, "name", "a task whose objectives arrange nothing")
             raise UserError(
-                f"{path} holds {KINDS[kind].holds}, but {name} reads {known.holds}; prepare such a corpus with "
-                f"`{known.command}` and name it in tasks.NAME.corpora of the recipe"
+                f"{path} holds {KINDS[kind].holds}, but {name} reads {known.holds}: make a corpus of them with "
+                f"`{known.command}`, and name it in tasks.NAME.corpora of the recipe"
             )
         return open_samples(path, split, max_tokens, min_tokens)
 

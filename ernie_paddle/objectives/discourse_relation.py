@@ -32,7 +32,7 @@ class DiscourseRelation(LabelledPair[ObjectiveSettings]):
         for path, labels in zip(data.paths, names, strict=True):
             if labels != names[0]:
                 other = sorted(set(labels) ^ set(names[0]))
-                what = f"{other[0]!r} is a label of only one of them" if other else "the order differs"
+                what = f"{other[0]!r} is a label of one of them only" if other else "the order differs"
                 raise UserError(
                     f"{self.name}: {path} and {data.paths[0]} have different labels ({what}); prepare both with the "
                     "same --labels"

@@ -124,8 +124,8 @@ def _check_sizes(settings: TaskData, arranging: AnyObjective, where: str) -> Non
     for name, (size, each) in sizes.items():
         if samples > 1 and size is not None and size < samples * each:
             raise UserError(
-                f"{where}: {arranging.name} compares the samples of a micro-batch, each made of {rows} rows of up to "
-                f"{length} tokens, but {name}: {size} holds only {size // each}; set it to {samples * each} or more"
+                f"{where}: {arranging.name} compares the samples of a micro-batch, each of {rows} rows of up to "
+                f"{length} tokens, but {name}: {size} leaves only {size // each}; set it to {samples * each} or more"
             )
 
 

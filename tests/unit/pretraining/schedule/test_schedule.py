@@ -122,7 +122,7 @@ def test_tables_that_do_not_add_up() -> None:
         cmtl(tasks, steps_per_task=3, total_steps=6)
     with pytest.raises(UserError, match="no number for nsp"):
         cmtl(tasks, steps_per_task={"mlm": 3})
-    with pytest.raises(UserError, match="every name once"):
+    with pytest.raises(UserError, match="each only once"):
         cmtl(["mlm", "mlm"], steps_per_task=3)
 
 
