@@ -94,7 +94,7 @@ def finetune(*, tell: Callable[[str], None] = say, **options: Any) -> FinetuneOu
     train = train.for_training()
     left_out_of_training = train.uncounted  # skipped in training only: a blank question counts in a score
     if not len(train):
-        raise UserError(f"{given.train}: no row can be trained on:  {described}")
+        raise UserError(f"{given.train}: no row can be trained on: {described}")
     dev = task.read(given.dev, start.tokenizer, labelled=True, strict=strict, format=given.format)
     require_some(dev, task.counted)
     if chief:

@@ -124,7 +124,7 @@ class Labelling(TaskType):
     def __post_init__(self) -> None:
         known = ("accuracy",) if self.scheme == T.PLAIN else metrics.ENTITIES
         if self.metric not in known:
-            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}:  {', '.join(known)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(known)}")
         if self.max_length < 8:
             raise UserError(f"max_length must be at least 8; found {self.max_length}")
         if not 1 <= self.doc_stride <= self.max_length - 2:
@@ -275,7 +275,7 @@ class Labelling(TaskType):
         return ["tokens", "prediction", "probability"]
 
     def answers(self, outputs: Arrays, data: TaggedDataset) -> dict[int, dict[str, Any]]:
-        """The most probable tags, corrected to a valid sequence of the scheme (an entity in IOB2 begins with B, etc.)."""
+        """The most probable tags, corrected to a valid sequence (an entity in IOB2 begins with B, etc.)."""
         probabilities = outputs["probabilities"][data.places]
         numbers = probabilities.argmax(axis=-1).astype(np.int64)
         marked = T.read_classes(numbers, self.scheme, data.sentences)
@@ -355,7 +355,7 @@ class _Codes(dict[str, int]):
         else:
             shown = ", ".join(list(self._types)[:10]) + (", …" if len(self._types) > 10 else "")
             what = "label" if self._scheme == T.PLAIN else "entity type in the tag"
-            raise UnusableCellError(f"unknown {what} {tag!r}; those of the training data or --labels are:  {shown}")
+            raise UnusableCellError(f"unknown {what} {tag!r}; those of the training data or --labels are: {shown}")
         self[tag] = number * _KINDS + kind
         return self[tag]
 
@@ -394,7 +394,7 @@ def discover_tags(
             found.update(sentence.tags)
             if len(found) > _MOST_TYPES:
                 raise DataError(
-                    f"{path}:{sentence.line}: more than {_MOST_TYPES:,} different tags; choose another column with --label"
+                    f"{path}:{sentence.line}: more than {_MOST_TYPES:,} different tags; set the column with --label"
                 )
     if problems and not skip_unusable:
         raise refusal(path, problems)

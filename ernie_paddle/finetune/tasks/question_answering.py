@@ -109,7 +109,7 @@ class QuestionAnswering(TaskType):
 
     def __post_init__(self) -> None:
         if self.metric not in _METRICS:
-            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}:  {', '.join(_METRICS)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(_METRICS)}")
         if self.scoring not in SCORINGS:
             raise UserError(f"scoring {self.scoring!r} is not known: {', '.join(SCORINGS)}")
         least = self.max_query_length + self.layout.specials(2) + _LEAST_CONTEXT

@@ -88,7 +88,7 @@ class Retrieval(TaskType):
 
     def __post_init__(self) -> None:
         if self.metric not in RETRIEVAL:
-            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}:  {', '.join(RETRIEVAL)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(RETRIEVAL)}")
         if self.max_length < 8:
             raise UserError(f"max_length must be at least 8; found {self.max_length}")
         if self.pooling not in POOLINGS:

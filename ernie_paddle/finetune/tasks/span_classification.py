@@ -64,7 +64,7 @@ class SpanDataset(TextDataset):
         if not self.doubtful:
             return super().describe()
         said = f"{len(self.doubtful):,} of them, the first in line {self.doubtful[0]}"
-        return f"{super().describe()} (in {said}, the words of a span are not at its number; the nearest occurrence is used)"
+        return f"{super().describe()} (in {said}, the words of a span are not at its number; the nearest ones are used)"
 
     def content(self) -> list[NDArray[Any]]:
         """The arrays, including the spans."""

@@ -196,7 +196,7 @@ class TextTask(TaskType):
         if self.where is not None:
             Where.parse(self.where)
         if self.metric not in self.known_metrics:
-            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}:  {', '.join(self.known_metrics)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(self.known_metrics)}")
         if self.max_length < 8:
             raise UserError(f"max_length must be at least 8; found {self.max_length}")
 

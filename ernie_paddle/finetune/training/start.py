@@ -140,7 +140,7 @@ def describe_load(report: LoadReport) -> list[str]:
     fresh = report.missing + [name for name, _, _ in report.mismatched]
     lines = [f"{len(report.matched)} parameters loaded"]
     if fresh:
-        lines.append(f"newly initialised:  {_named(fresh)}")
+        lines.append(f"newly initialised: {_named(fresh)}")
     if report.unexpected:
         lines.append(f"in the checkpoint but not in this model: {_named(report.unexpected)}")
     return lines

@@ -25,8 +25,7 @@ class RowGroup:
         tasks: Names of the tasks, in the recipe's order.
         objectives: Objectives of all these tasks without duplicates, and those of the other tasks that fit on the rows.
             The weight of an objective that n groups have is divided by n: all groups have the same number of tokens, so
-                that
-            the losses of the objective add up to about its mean over the labels of the step.
+            that the losses of the objective add up to about its mean over the labels of the step.
         corpora: The corpora that all these tasks read.
         task_id: Task id of the rows.
     """

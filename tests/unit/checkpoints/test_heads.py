@@ -173,7 +173,7 @@ def test_a_head_that_nothing_tells_of() -> None:
     values = {"architectures": ["BertForTokenClassification"], "id2label": {"0": "O", "1": "B", "2": "I"}}
     named = find_head(values, arrays, sources)
     assert named.head == Head(TOKEN)
-    assert named.notes == ("id2label names 3 classes, but the head has 2 outputs; the names are left out",)
+    assert named.notes == ("id2label names 3 classes, but the head has 2 outputs; the names are dropped",)
 
 
 def test_a_head_without_its_bias_is_not_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,7 +173,7 @@ def test_without_a_vocabulary_only_other_layouts_can_be_written(
     assert "note: no vocabulary next to the weights" in lines
     assert convert(capsys, "--from", source, "--to", tmp_path / "static", "--format", "static")[0] == 0
     assert convert(capsys, "--from", source, "--to", tmp_path / "ours", "--vocab", vocab)[0] == 0
-    with pytest.raises(UserError, match="holds no vocabulary"):
+    with pytest.raises(UserError, match="has no readable vocabulary"):
         start_from_model(source)
 
 

@@ -246,7 +246,9 @@ def test_types_and_scheme_come_from_the_data(tmp_path: Path) -> None:
 def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> None:
     good = write_conll(tmp_path / "t.conll", [[("anna", "B-PER"), ("is", "O")]])
     bad = write_conll(tmp_path / "b.conll", [[("is", "O")], [("is", "O"), ("anna", "B-ORG")], [("an", "NN")]])
-    with pytest.raises(DataError, match=r"b.conll:3: token 2 \('anna'\): unknown type .* 'B-ORG'.*LOC, PER .and 1 mor"):
+    with pytest.raises(
+        DataError, match=r"b.conll:3: token 2 \('anna'\): unknown entity type .* 'B-ORG'.*LOC, PER .and 1 mor"
+    ):
         labelling().read(bad, tokenizer, labelled=True, strict=True)
     data = labelling().read(bad, tokenizer, labelled=True, strict=False)
     assert (data.examples, [line for line, _ in data.problems]) == (1, [3, 6])

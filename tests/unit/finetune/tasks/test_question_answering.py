@@ -245,7 +245,8 @@ def test_answers_at_wrong_places_are_counted_and_kept_out(tmp_path: Path, tokeni
     for each in (data, data.for_training()):
         assert "5 questions" in each.describe()
         assert (
-            "(3 have no answer that stands where it says: not trained on; the first: question 2, 2: " in each.describe()
+            "(3 have no answer at the stated place and are not trained on; the first: question 2, 2: "
+            in each.describe()
         )
         assert "the answer 'w2' is not at character 4 of the context, but at 3)" in each.describe()
     assert data.for_training().lines == [1, 3]
