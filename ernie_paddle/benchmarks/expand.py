@@ -1,4 +1,4 @@
-"""`ernie finetune --task NAME`: the options that a benchmark and its recipe stand for."""
+"""`ernie finetune --task NAME`: expansion to the options of a benchmark and its recipe."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from propeller.errors import UserError
 
 
 def expand_task(argv: Sequence[str]) -> list[str]:
-    """The options of `ernie finetune` with those of `--task` in front, so that a person's own come later and win.
+    """Replace `--task` by the options that it stands for, placed first so that the user's own options override them.
 
     Args:
-        argv: options with underscores in their names; without `--task` they stay as they are.
+        argv: Options with underscores in their names; without `--task` they are returned unchanged.
 
     Raises:
-        UserError: no such benchmark, files that are not there, or no recipe for the model's size.
+        UserError: There is no such benchmark, files are missing, or there is no recipe for the model's size.
     """
     given = _given(argv)
     if given.task is None:
@@ -44,8 +44,8 @@ def expand_task(argv: Sequence[str]) -> list[str]:
     shown = " ".join(option_words(settings))
     print(f"recipe {recipe} for size {size} ({suite.recipes[recipe].source}): {shown}", file=sys.stderr)
     if tried:
-        said = f"that recipe tries several values of {', '.join(tried)}, of which these are the first"
-        print(f"{said}; `run.sh` with the suite's name tries all", file=sys.stderr)
+        said = f"that recipe tries several values of {', '.join(tried)}; the first of each is used"
+        print(f"{said}; `ernie benchmarks` tries all", file=sys.stderr)
     return [*words, *tables, *option_words(settings), *argv]
 
 
