@@ -38,7 +38,7 @@ DOCUMENTS = 2 * BATCH
 
 
 def random_corpus(path: Path) -> None:
-    """Write documents of twice 125 tokens (a row of [CLS] A [SEP] B [SEP] has 128), each half in sentences of 5 to 25."""
+    """Write documents of twice 125 tokens ([CLS] A [SEP] B [SEP] has 128), each half in sentences of 5 to 25."""
     rng = np.random.default_rng(0)
     size = LENGTH - 3
     sentences, counts = [], []

@@ -115,8 +115,8 @@ def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
     """The options that `--set` replaces.
 
     Raises:
-            UserError: A setting is not written as name=value, the option does not exist or is set by the suite, or the
-                value is invalid.
+        UserError: A setting is not written as name=value, the option does not exist or is set by the suite, or the
+            value is invalid.
     """
     known = {
         option.name: option for type in TASK_TYPES for option in options_of(type) if option.name not in _OWN_OPTIONS

@@ -67,7 +67,7 @@ def write_submission(path: Path, style: str, tests: Sequence[Answered]) -> dict[
     """Write the zip (the same bytes for the same answers), unless no test has a file.
 
     Returns:
-            Reasons why tests have no file (their tables cannot be read), by name.
+        Reasons why tests have no file (their tables cannot be read), by name.
     """
     files, unusable = {}, {}
     for test in tests:

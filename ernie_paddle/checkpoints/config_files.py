@@ -106,6 +106,7 @@ def read_config(
 def config_values(weights: Weights, family: str, pretraining: str) -> dict[str, Any]:
     """The keys of a `config.json` of Hugging Face or PaddleNLP.
 
+    Args:
         weights: Weights that the file describes.
         family: One of `FAMILIES`.
         pretraining: Name of the class with MLM and NSP heads, whose spelling differs ("ForPreTraining",

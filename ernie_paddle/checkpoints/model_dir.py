@@ -121,8 +121,8 @@ def open_model_dir(path: str | Path) -> ModelDir:
     """Open a model directory; a checkpoint is verified against its hashes.
 
     Raises:
-            UserError: It is not a model directory or holds weights of another project, or a file is damaged or missing.
-            DataError: The vocabulary is unusable.
+        UserError: It is not a model directory or holds weights of another project, or a file is damaged or missing.
+        DataError: The vocabulary is unusable.
     """
     if foreign_layout(path):
         raise UserError(

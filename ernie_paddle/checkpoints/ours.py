@@ -19,8 +19,8 @@ def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> W
     """Read a checkpoint, or the best one of a run's folder.
 
     Raises:
-            UserError: There is no checkpoint, it is damaged, or it states another epsilon.
-            DataError: The vocabulary is unusable.
+        UserError: There is no checkpoint, it is damaged, or it states another epsilon.
+        DataError: The vocabulary is unusable.
     """
     model = open_model_dir(path)
     config = model.config

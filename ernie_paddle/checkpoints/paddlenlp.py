@@ -21,8 +21,8 @@ def read_paddlenlp(path: Path, vocab: Path | None, layer_norm_eps: float | None)
     """Read a folder.
 
     Raises:
-            UserError: A file is missing or damaged, holds anything but tensors, or does not describe an encoder.
-            DataError: The vocabulary is unusable.
+        UserError: A file is missing or damaged, holds anything but tensors, or does not describe an encoder.
+        DataError: The vocabulary is unusable.
     """
     file = next((path / name for name in _CONFIGS if (path / name).is_file()), path / _CONFIGS[0])
     values = read_values(file)

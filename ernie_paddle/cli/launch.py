@@ -49,5 +49,5 @@ def forward(arguments: Sequence[str]) -> int:
     from propeller.tools import fleetrun
 
     if not arguments:
-        raise UserError(f"no script is given (see `{PROGRAM} --help`)")
+        raise UserError(f"there is no script to run (see `{PROGRAM} --help`)")
     return fleetrun.main(arguments, program=PROGRAM)

@@ -56,14 +56,14 @@ def finetune(*, tell: Callable[[str], None] = say, **options: Any) -> FinetuneOu
     """Train a model for a task on a labelled table, and keep the best checkpoint.
 
     Args:
-            tell: Takes a line for the user, on rank 0.
-            options: The options of `ernie finetune` by name (`train`, `dev`, `output`, `type`, `model`, …); values as
-                on the command line, or as Python numbers, lists, True and False.
+        tell: Takes a line for the user, on rank 0.
+        options: The options of `ernie finetune` by name (`train`, `dev`, `output`, `type`, `model`, …); values as
+            on the command line, or as Python numbers, lists, True and False.
 
-        Raises:
-            UserError: The task type does not have an option, an option has an invalid value, there is no model, or the
-                folder holds another run.
-            DataError: A table is unusable.
+    Raises:
+        UserError: The task type does not have an option, an option has an invalid value, there is no model, or the
+            folder holds another run.
+        DataError: A table is unusable.
     """
     given = read_finetune_options(options)
     from ernie_paddle.finetune.training.class_weights import class_weights
@@ -202,18 +202,18 @@ def evaluate(
     """Score a fine-tuned checkpoint or an exported model on a labelled table; every process gets the same result.
 
     Args:
-            model: A checkpoint, the folder of a run, or an exported model.
-            data: Labelled table.
-            format: Format of the table; "auto" chooses by the task and the extension.
-            skip_unusable: Whether to skip unusable rows.
-            batch: Rows per batch.
-            tell: Takes a line for the user.
-            elsewhere: Settings that differ from the training table (`text_a`, `label`, `scoring`, …); None: no
-                difference.
+        model: A checkpoint, the folder of a run, or an exported model.
+        data: Labelled table.
+        format: Format of the table; "auto" chooses by the task and the extension.
+        skip_unusable: Whether to skip unusable rows.
+        batch: Rows per batch.
+        tell: Takes a line for the user.
+        elsewhere: Settings that differ from the training table (`text_a`, `label`, `scoring`, …); None: no
+            difference.
 
-        Raises:
-            UserError: The model is not a fine-tuned one, or has no such settings.
-            DataError: The table is unusable.
+    Raises:
+        UserError: The model is not a fine-tuned one, or has no such settings.
+        DataError: The table is unusable.
     """
     from ernie_paddle.finetune.serving.answering import model_runner
     from ernie_paddle.finetune.serving.inference import run_dataset

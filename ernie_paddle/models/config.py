@@ -152,11 +152,11 @@ class ErnieConfig:
         """Build from a mapping of keys, such as a parsed file.
 
         Args:
-                values: Values by key; keys are the names of this class or of the releases.
-                where: Description of the mapping, for messages.
+            values: Values by key; keys are the names of this class or of the releases.
+            where: Description of the mapping, for messages.
 
-            Raises:
-                UserError: A key is unknown, missing or given twice under two names, or its value is unusable.
+        Raises:
+            UserError: A key is unknown, missing or given twice under two names, or its value is unusable.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         known: dict[str, Any] = {}

@@ -218,9 +218,9 @@ class Objective(Generic[S]):
         """Terms of the loss; each total is a float32 sum over the labels of the micro-batch except ignored ones.
 
         Args:
-                heads: The heads of all objectives of the task, by their names in :meth:`heads`.
-                outputs: The result of :meth:`encode` of the arranging objective.
-                feeds: Every input of the Program, by Input name.
+            heads: The heads of all objectives of the task, by their names in :meth:`heads`.
+            outputs: The result of :meth:`encode` of the arranging objective.
+            feeds: Every input of the Program, by Input name.
         """
         raise NotImplementedError
 

@@ -33,13 +33,13 @@ def make_objective(name: str, settings: Mapping[str, Any] | None = None, where: 
     """The objective called ``name`` with the given settings, and defaults for all others.
 
     Args:
-            name: A key of :func:`registry`.
-            settings: Settings by key, as in a recipe.
-            where: The beginning of error messages.
+        name: A key of :func:`registry`.
+        settings: Settings by key, as in a recipe.
+        where: The beginning of error messages.
 
-        Raises:
-            UserError: The objective or a setting is unknown (the message suggests the closest one), or a value is
-                unusable.
+    Raises:
+        UserError: The objective or a setting is unknown (the message suggests the closest one), or a value is
+            unusable.
     """
     known = registry()
     if name not in known:

@@ -72,7 +72,7 @@ class Origin:
         """Refuse a recipe that cannot continue from this checkpoint.
 
         Raises:
-                UserError: The architecture, the vocabulary, the id of an old task or the labels of a class differ.
+            UserError: The architecture, the vocabulary, the id of an old task or the labels of a class differ.
         """
         path = self.checkpoint.path
         before, now = ErnieConfig.from_json(path / "config.json").to_dict(), config.to_dict()
@@ -151,7 +151,7 @@ def open_origin(path: Path) -> Origin:
     """Open the checkpoint at ``path``, or the newest intact checkpoint of the run at ``path``.
 
     Raises:
-            UserError: There is no checkpoint, it is damaged, or it was not written by ``ernie pretrain``.
+        UserError: There is no checkpoint, it is damaged, or it was not written by ``ernie pretrain``.
     """
     found = path
     if not (path / checkpoint.MANIFEST).is_file():
@@ -173,7 +173,7 @@ def plan_of(opened: checkpoint.Checkpoint) -> TrainingPlan | None:
     """The plan of a checkpoint's run, including the history before that run; None if the run is no pre-training.
 
     Raises:
-            UserError: The checkpoint's recipe is damaged or of another version.
+        UserError: The checkpoint's recipe is damaged or of another version.
     """
     if RECIPE not in opened.names:
         return None

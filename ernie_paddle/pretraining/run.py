@@ -85,13 +85,13 @@ class Pretraining:
         """Open the corpora and declare the Programs.
 
         Args:
-                recipe: The recipe to train.
-                folder: Folder of the run.
-                continue_from: A checkpoint, or the folder of a run, from which this run continues pre-training.
+            recipe: The recipe to train.
+            folder: Folder of the run.
+            continue_from: A checkpoint, or the folder of a run, from which this run continues pre-training.
 
-            Raises:
-                DataError: A corpus is missing, unusable or too small.
-                UserError: The recipe cannot be trained (see the message).
+        Raises:
+            DataError: A corpus is missing, unusable or too small.
+            UserError: The recipe cannot be trained (see the message).
         """
         distributed.init()
         self.recipe, self.folder = recipe, folder
@@ -184,7 +184,7 @@ class Pretraining:
     def _take_up(self, origin: Origin) -> list[str]:
         """Load the parameters of another run; returns lines that name the new and the dropped parameters."""
         report = self.learner.adopt(origin.tensors(), origin.precision())
-        lines = [f"{len(report.matched)} parameters and their moments loaded from {origin.checkpoint.path}"]
+        lines = [f"{len(report.matched)} parameters and their moments taken from {origin.checkpoint.path}"]
         if report.missing:
             lines.append(f"newly initialised: {', '.join(report.missing)}")
         if report.unexpected:
@@ -247,7 +247,7 @@ class Pretraining:
         )
         if self.origin:
             done = ", ".join(f"{name} {count}" for name, count in self.origin.history.steps.items())
-            lines.append(f"continues pre-training from {self.origin.checkpoint.path}, which has done the steps: {done}")
+            lines.append(f"continues {self.origin.checkpoint.path}, steps done there: {done}")
         for name, reader in self.readers.items():
             steps = " / ".join(str(stage.get(name, 0)) for stage in self.schedule.table())
             lines.append(f"{name}: steps per stage {steps}")

@@ -53,10 +53,10 @@ def entity_metrics(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence
     """Precision, recall and F1 of whole entities, over all and by type (`f1_PER`), and the accuracy of the tags.
 
     Args:
-            tags: Tags of each token of each sentence.
-            predictions: Predicted tags of each token of each sentence.
+        tags: Tags of each token of each sentence.
+        predictions: Predicted tags of each token of each sentence.
 
-        Entities are defined as in conlleval (CoNLL-2000), like seqeval's default mode.
+    Entities are defined as in conlleval (CoNLL-2000), like seqeval's default mode.
     """
     from seqeval.metrics import accuracy_score
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support

@@ -132,7 +132,7 @@ class Labelling(TaskType):
                 f"doc_stride {self.doc_stride} must be between 1 and {self.max_length - 2} (max_length - 2)"
             )
         if not self.types:
-            raise UserError("the training data have no entity tags: all tokens are outside (O)")
+            raise UserError("no entity tags in the training data: all tokens are outside (O)")
         if len(self.labels) < 2:
             raise UserError(f"labelling needs at least two labels; found {', '.join(self.labels)}")
 

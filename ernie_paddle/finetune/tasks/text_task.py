@@ -299,8 +299,8 @@ class TextTask(TaskType):
         """Read a whole table.
 
         Raises:
-                DataError: A column is missing, or no row is selected; with `strict` also if a row is unusable (the
-                    message names file and line) or there is none.
+            DataError: A column is missing, or no row is selected; with `strict` also if a row is unusable (the
+                message names file and line) or there is none.
         """
         with open_table(path, format, self.header) as table:
             table = table.choose(*self.needed_columns, *((self.label, *self.kept_columns) if labelled else ()))

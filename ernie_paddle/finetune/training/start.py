@@ -90,11 +90,11 @@ def architecture(size: str, vocab_size: int | None = None) -> ErnieConfig:
     """The architecture of a size: tiny, small, base, large, or the name of a file in configs/arch.
 
     Args:
-            size: Name of the size.
-            vocab_size: Size of the vocabulary; None: that of the file, if it has one.
+        size: Name of the size.
+        vocab_size: Size of the vocabulary; None: that of the file, if it has one.
 
-        Raises:
-            UserError: There is no such size.
+    Raises:
+        UserError: There is no such size.
     """
     folder = configs_dir() / "arch"
     path = folder / f"{SIZES.get(size, size)}.yaml"

@@ -82,8 +82,8 @@ def arranger(objectives: Sequence[AnyObjective], where: str) -> AnyObjective:
     """Return the objective that arranges the rows, or a plain one (``[CLS] sample [SEP]``) if none of them does.
 
     Raises:
-            UserError: There is no objective, one is named twice, or more than one arranges. ``where`` begins the
-                message.
+        UserError: There is no objective, one is named twice, or more than one arranges. ``where`` begins the
+            message.
     """
     names = [objective.name for objective in objectives]
     if not names or len(set(names)) != len(names):

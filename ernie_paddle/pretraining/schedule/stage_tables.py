@@ -49,14 +49,14 @@ def cmtl(
     Amounts that are not whole numbers are rounded by :func:`round_shares` so that every task keeps its total.
 
     Args:
-            tasks: Task names, in the order in which they are introduced.
-            steps_per_task: N of the paper: steps of each task over the whole run, one number for all or one per task.
-            total_steps: Alternative to ``steps_per_task``: the steps of the run, divided equally.
-            seed: Determines the order of the steps within the stages.
+        tasks: Task names, in the order in which they are introduced.
+        steps_per_task: N of the paper: steps of each task over the whole run, one number for all or one per task.
+        total_steps: Alternative to ``steps_per_task``: the steps of the run, divided equally.
+        seed: Determines the order of the steps within the stages.
 
-        Raises:
-            UserError: Neither or both amounts are given, a task has no steps, or ``steps_per_task`` has an unknown
-                task.
+    Raises:
+        UserError: Neither or both amounts are given, a task has no steps, or ``steps_per_task`` has an unknown
+            task.
     """
     totals = _totals(tasks, steps_per_task, total_steps)
     rows = [round_shares(total, shares) for total, shares in zip(totals, cmtl_fractions(len(tasks)), strict=True)]
@@ -90,15 +90,15 @@ def from_table(
     """A table written by hand: for each stage the steps of its tasks.
 
     Args:
-            tasks: All tasks of the run.
-            stages: One mapping per stage; a task that is missing has no steps in the stage.
-            steps_per_task: If given, the totals that the table must add up to.
-            total_steps: If given, the steps of the run that the table must add up to.
-            seed: Determines the order of the steps within the stages.
+        tasks: All tasks of the run.
+        stages: One mapping per stage; a task that is missing has no steps in the stage.
+        steps_per_task: If given, the totals that the table must add up to.
+        total_steps: If given, the steps of the run that the table must add up to.
+        seed: Determines the order of the steps within the stages.
 
-        Raises:
-            UserError: A task is not in ``tasks``, an amount is not a whole number of at least 0, a stage or a task has
-                no steps, or the table does not add up.
+    Raises:
+        UserError: A task is not in ``tasks``, an amount is not a whole number of at least 0, a stage or a task has
+            no steps, or the table does not add up.
     """
     rows = []
     for number, stage in enumerate(stages, 1):

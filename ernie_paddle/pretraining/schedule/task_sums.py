@@ -70,13 +70,13 @@ def sum_tasks(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> 
     there.
 
     Args:
-            recipe: The recipe with the tasks.
-            tasks: Names of the tasks to sum.
-            lead: Task whose id is used for the rows of its group; the rows of other groups have the id of their first
-                task.
+        recipe: The recipe with the tasks.
+        tasks: Names of the tasks to sum.
+        lead: Task whose id is used for the rows of its group; the rows of other groups have the id of their first
+            task.
 
-        Raises:
-            UserError: Objectives are unusable, or two tasks have the same objective with different settings.
+    Raises:
+        UserError: Objectives are unusable, or two tasks have the same objective with different settings.
     """
     together: list[list[str]] = []
     for task in tasks:

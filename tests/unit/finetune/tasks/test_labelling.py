@@ -259,12 +259,12 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     damaged = tmp_path / "d.conll"
     damaged.write_text("a O\nb\n")
     for path, changes, error, message in [
-        (outside, {}, UserError, "no tags of entities"),
+        (outside, {}, UserError, "no entity tags"),
         (empty, {}, DataError, "no rows"),
         (damaged, {}, DataError, "d.conll:2: 1 columns where the first line has 2"),
         (good, {"scheme": "none", "labels": ["O"]}, UserError, "at least two labels"),
         (good, {"doc_stride": 31}, UserError, "doc_stride 31 must be between 1 and 30"),
-        (good, {"metric": "mcc"}, UserError, "metric 'mcc' is not one of labelling: f1, precision"),
+        (good, {"metric": "mcc"}, UserError, "metric 'mcc' is not a metric of labelling: f1, precision"),
         (good, {"max_length": 7}, UserError, "max_length must be at least 8"),
         (plain, {"scheme": "iob2"}, UserError, "p.conll: 'NN' is no tag .*--scheme none"),
         (good, {"scheme": "iob2", "labels": ["NN", "O"]}, UserError, "--labels: 'NN' is no tag"),

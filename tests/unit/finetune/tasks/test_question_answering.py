@@ -315,9 +315,7 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     good = write(tmp_path / "good.jsonl", [row("w0", "w1", ("w1", 0))])
     unlabelled = {"question": "w0", "context": "w1"}
     bad = write(tmp_path / "bad.jsonl", [row("w0", "w1", ("w1", 0)), {"question": "w0"}, row("", "w1"), unlabelled])
-    said = (
-        r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.; .*leave .* out with --skip_unusable$"
-    )
+    said = r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.; .*skip .* with --skip_unusable$"
     with pytest.raises(DataError, match=said):
         answering().read(bad, tokenizer, labelled=True, strict=True)
     data = answering().read(bad, tokenizer, labelled=True, strict=False)
@@ -333,7 +331,7 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
         answering().read(none, tokenizer, labelled=True, strict=True)
     assert [len(chunk) for chunk in answering().stream(bad, tokenizer, chunk_rows=1)] == [1, 0, 0, 1]
     for changes, message in [
-        ({"max_length": 18}, "max_length 18 leaves no room .* question of 8 pieces; give at least 19"),
+        ({"max_length": 18}, "max_length 18 leaves no room .* question of 8 tokens; give at least 19"),
         ({"metric": "accuracy"}, "metric 'accuracy' is not one of question_answering: f1, exact_match"),
         ({"scoring": "rouge"}, "scoring 'rouge' is not known"),
     ]:
