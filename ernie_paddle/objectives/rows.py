@@ -46,9 +46,9 @@ class Example:
     """One row before padding: tokens in their final order, including [CLS] and [SEP].
 
     Attributes:
-        ids: token ids int32 [n].
-        segments: segment ids int8 [n].
-        flags: per-token flags uint8 [n] (``reader.flags``), 0 on specials.
+        ids: Token ids int32 [n].
+        segments: Segment ids int8 [n].
+        flags: Per-token flags uint8 [n] (``reader.flags``), 0 on specials.
         special: bool [n], True on [CLS] and [SEP].
         documents: int32 [n], number of the document (in the row's corpus) of each token; -1 on specials.
         labels: Labels of the whole row by Input name; a missing label becomes the Input's ``ignore``.
@@ -148,7 +148,7 @@ class Batch:
         ids: Token ids int64 [B, T], as the model reads them.
         original: Token ids before masking; tokens that :meth:`Objective.corrupt` moves or replaces are also moved or
             replaced here.
-        segments: segment ids int64 [B, T].
+        segments: Segment ids int64 [B, T].
         flags: uint8 [B, T], 0 on specials and padding.
         documents: int32 [B, T], number of the document (in the row's corpus) of each token; -1 on specials and padding.
         real: bool [B, T], True on tokens and specials, False on padding.

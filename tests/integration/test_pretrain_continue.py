@@ -228,5 +228,7 @@ def test_two_tasks_of_one_head_have_the_same_labels(manual_corpus: Path, tmp_pat
         pairs = _pairs(manual_corpus, tmp_path / name, labels)
         tasks.append(f"{name}: {{objectives: {{discourse_relation: {{}}}}, corpora: [{{path: {pairs}}}]}}")
     recipe = _recipe(manual_corpus, f"tasks={{{', '.join(tasks)}}}", "schedule={kind: cmtl, steps_per_task: 2}")
-    with pytest.raises(UserError, match=r"task 'labelled'. differ from those of .*mined .task 'mined'., but both tasks share the head"):
+    with pytest.raises(
+        UserError, match=r"task 'labelled'. differ from those of .*mined .task 'mined'., but both tasks share the head"
+    ):
         Pretraining(recipe, tmp_path / "run")

@@ -12,7 +12,7 @@ from propeller.errors import UserError
 class FeatureSet:
     """Layers `first` to `last`, counted from the end of (embeddings, block 1, …, block L) if negative, and their use.
 
-    alone: The single layer; concat: all layers concatenated; weighted: a learnt weighted mean of the layers.
+    alone: the single layer; concat: all layers concatenated; weighted: a learnt weighted mean of the layers.
     """
 
     first: int

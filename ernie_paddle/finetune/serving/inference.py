@@ -32,9 +32,8 @@ def run_dataset(run: Infer, task: TaskType, data: Dataset, batch_rows: int, *, r
         world: Number of processes.
 
     Returns:
-        Output arrays by name, rows in the order of the data, the same on all ranks. The task's `position_outputs` have
-        no
-        padding: [sum of lengths, …], the positions of all rows concatenated.
+        Output arrays by name, rows in the order of the data, the same on all ranks. The task's `position_outputs`
+        have the shape [sum of lengths, …], with the positions of all rows concatenated and without padding.
     """
     flat = task.position_outputs
     mine: list[tuple[NDArray[np.int64], Arrays]] = []
