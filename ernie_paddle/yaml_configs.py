@@ -1,4 +1,4 @@
-"""The shipped configurations, and reading YAML files of settings."""
+"""The location of the shipped configurations, and reading of YAML settings."""
 
 from __future__ import annotations
 

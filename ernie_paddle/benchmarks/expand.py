@@ -50,7 +50,7 @@ def expand_task(argv: Sequence[str]) -> list[str]:
 
 
 def _given(argv: Sequence[str]) -> argparse.Namespace:
-    """The options that decide which others are meant; mistakes in them are left to the parser that follows."""
+    """Parse the options that select the benchmark and recipe; the parser that follows reports mistakes in them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--task", "--train", "--dev", "--size", "--recipe"):
         parser.add_argument(name)
@@ -63,7 +63,7 @@ def _given(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _size(given: argparse.Namespace) -> tuple[str, bool]:
-    """The size whose recipe is meant, and whether the model has task ids."""
+    """The size of the recipe, and whether the model has task ids."""
     from ernie_paddle.finetune.training.start import architecture, model_identity
 
     if given.model is None:

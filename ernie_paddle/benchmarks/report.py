@@ -130,7 +130,7 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
 def _diagnostics(diagnoses: Sequence[Diagnosed], published: Sequence[Published]) -> list[str]:
     if not diagnoses:
         return []
-    head = ["set", "answered by", "rows", "left out", "ours", "published"]
+    head = ["set", "predicted by", "rows", "skipped", "ours", "published"]
     lines = ["", "## Diagnostic sets", "", _row(head), _row(["---"] * len(head))]
     for found in diagnoses:
         ours = ", ".join(f"{_title(name)} {100 * value:.1f}" for name, value in found.scores.items())
@@ -167,7 +167,7 @@ def _baseline(shown: Sequence[tuple[Benchmark, str]], found: Mapping[str, Sequen
 
 
 def _average(task: Benchmark, runs: Sequence[Result], of: Mean) -> float:
-    """A task's own score: the mean of its metrics, as GLUE does."""
+    """A task's own score: the mean of its metrics, as in GLUE."""
     return of([statistics.fmean(_reported(task, run)) for run in runs])
 
 
@@ -187,7 +187,7 @@ def _not_evaluated(plan: SuitePlan, results: Mapping[SuiteRun, Result]) -> list[
 
 
 def _runs(tasks: Sequence[TaskPlan], results: Mapping[SuiteRun, Result]) -> list[str]:
-    lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "left out", "minutes"]), _row(["---"] * 7)]
+    lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "skipped", "minutes"]), _row(["---"] * 7)]
     for task in tasks:
         variant = task.best_variant(results)
         every = [results[run] for number in range(len(task.variants)) for run in task.runs(number) if run in results]

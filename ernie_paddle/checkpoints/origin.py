@@ -15,7 +15,7 @@ ORIGIN = "origin.json"
 
 
 def origin_document(weights: Weights, family: str) -> dict[str, Any]:
-    """The content of the file."""
+    """The content of the origin file."""
     head = None if weights.head is None else asdict(weights.head)
     return {"family": family, "head": head, "only_ours": weights.only_ours}
 

@@ -44,7 +44,7 @@ class _Function:
 
 
 class _Dtype:
-    """`numpy.dtype(code)` of plain numbers; the byte order comes as its state."""
+    """`numpy.dtype(code)` of plain numbers; the byte order is its state."""
 
     __slots__ = ("value",)
 
@@ -90,7 +90,7 @@ def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """`_codecs.encode(text, "latin1")`, which stands for bytes in the older protocols."""
+    """`_codecs.encode(text, "latin1")`, which represents bytes in the older protocols."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise RefusedError("it encodes text")
     return text.encode("latin1")
@@ -104,7 +104,7 @@ def _pair(content: Any = ()) -> tuple[Any, ...]:
 
 
 class _Ordered(dict[Any, Any]):
-    """Stands for `collections.OrderedDict`; attributes that were set on one are dropped."""
+    """The stand-in of `collections.OrderedDict`; attributes that were set on it are dropped."""
 
     def __init__(self, pairs: Any = ()) -> None:
         super().__init__(pairs)

@@ -127,10 +127,10 @@ def report(weights: Weights, comparison: Comparison) -> Iterator[str]:
     yield from (line(name, f"shape: the configuration says {list(wanted)}") for name, wanted, _ in comparison.shape)
     yield from (f"{name:<{width}}  missing" for name in comparison.missing)
     for name, reason in weights.left_out.items():
-        yield f"{name}: left out, {reason}"
+        yield f"{name}: dropped, {reason}"
     yield from (f"note: no {head} in the source" for head in comparison.absent)
     yield from (f"note: {note}" for note in weights.notes)
     yield (
         f"{len(comparison.matched)} matched, {len(comparison.missing)} missing, {len(comparison.unexpected)} "
-        f"unexpected, {len(comparison.shape)} of another shape, {len(weights.left_out)} left out"
+        f"unexpected, {len(comparison.shape)} of another shape, {len(weights.left_out)} dropped"
     )

@@ -24,5 +24,5 @@ def add_column_options(parser: argparse.ArgumentParser, labels: bool) -> None:
 
 
 def given_columns(args: argparse.Namespace, labels: bool) -> dict[str, Any]:
-    """The values of these options."""
+    """The values of the column options."""
     return {name: getattr(args, name) for name in names_of(elsewhere_options(labels))}

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, report, and write."""
+    """Read the weights, report the tensors, and write the weights."""
     from ernie_paddle.checkpoints.layouts import LAYOUTS, left_behind, open_model_folder, write_model_folder
     from ernie_paddle.checkpoints.shapes import Comparison, report
     from ernie_paddle.finetune.task_type import task_from_dict

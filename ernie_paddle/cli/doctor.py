@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Hand over to propeller's doctor."""
+    """Run propeller's doctor."""
     from propeller.tools import doctor
 
     asked = [f"--{name}" for name in ("communication", "gpu_selftest") if getattr(args, name)]

@@ -68,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Embed, write the file, and report unusable rows on stderr."""
+    """Embed the texts, write the file, and report unusable rows on stderr."""
     from ernie_paddle.checkpoints.model_dir import open_model_dir
     from ernie_paddle.finetune.serving.text_vectors import own_pooling, text_vectors
     from reader.batches.rows import encode_rows

@@ -54,7 +54,7 @@ def add_arguments(parser: opt.Parser, argv: Sequence[str] = ()) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, report, and return the exit code."""
+    """Train the model, report the results, and return the exit code."""
     from ernie_paddle.finetune.run import finetune
 
     outcome = finetune(**{name: getattr(args, name) for name in names_of(options_of(args.type))})

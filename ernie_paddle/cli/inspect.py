@@ -84,7 +84,7 @@ def _is_tokenizer_folder(path: Path) -> bool:
 
 
 def describe_corpus(path: Path, samples: int) -> Iterator[str]:
-    """Counts, lengths, the share of [UNK], what was skipped, and some samples with their units."""
+    """Describe a corpus: counts, lengths, the share of [UNK], what was skipped, and some samples with their units."""
     info = read_corpus_info(path)
     tokenizer = load_tokenizer(path)
     kind = corpus_kind(path)
@@ -120,7 +120,7 @@ def describe_corpus(path: Path, samples: int) -> Iterator[str]:
 
 
 def describe_pairs(path: Path, info: dict[str, Any], tokenizer: Tokenizer, samples: int) -> Iterator[str]:
-    """Labels, lengths, the share of [UNK], what was skipped, and some pairs."""
+    """Describe a corpus of pairs: labels, lengths, the share of [UNK], what was skipped, and some pairs."""
     yield _headline("corpus of labelled pairs", path, info)
     for split in info["splits"]:
         corpus = PairCorpus.open(path, split)
@@ -185,7 +185,7 @@ def mark_units(ids: NDArray[Any], flags: NDArray[np.uint8], tokenizer: Tokenizer
 
 
 def describe_vocabulary(path: Path) -> Iterator[str]:
-    """Size, special pieces and settings of a vocabulary."""
+    """Describe a vocabulary: size, special pieces and settings."""
     tokenizer = load_tokenizer(path)
     vocab = tokenizer.vocab
     settings = {key: value for key, value in tokenizer.config().items() if isinstance(value, (str, int, bool))}

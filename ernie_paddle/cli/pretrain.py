@@ -11,7 +11,7 @@ from ernie_paddle.pretraining.recipe_files import DEFAULT_RECIPE, load_recipe, r
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ernie pretrain`."""
+    """Declare the options."""
     names = ", ".join(recipe_names())
     option(parser, "--recipe", str, DEFAULT_RECIPE, f"recipe: a .yaml file, or one of {names}")
     option(parser, "--data", str, None, "prepared corpus that replaces the recipe's corpora", repeat=True)

@@ -89,7 +89,7 @@ class PooledClassifier(nn.Layer):
 
 
 class TokenClassifier(nn.Layer):
-    """Classes for every token: linear(dropout(hidden)); with K = 2 the start and end scores of a span (`spans`)."""
+    """Classes for every token: linear(dropout(hidden)); with K = 2 start and end scores of a span (`span_logits`)."""
 
     def __init__(self, config: ErnieConfig, n_outputs: int, name: str = "classifier", dropout: float = 0.0) -> None:
         super().__init__()

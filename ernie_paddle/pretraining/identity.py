@@ -32,7 +32,7 @@ def identity(recipe: Recipe, origin: Origin | None = None) -> dict[str, Any]:
 
 
 def content_of(corpus: str) -> str:
-    """A short hash of what a prepared corpus holds."""
+    """A short hash of the content of a prepared corpus."""
     info = read_corpus_info(corpus)
     return key_of({key: info.get(key) for key in ("fingerprint", "vocab_sha256", "splits")})
 

@@ -104,7 +104,7 @@ def build_joint(
 
 
 def _check(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, max_length: int) -> None:
-    """Refuse objectives that cannot share rows, and rows that the architecture is too small for."""
+    """Refuse objectives that cannot share rows, and rows that are too large for the architecture."""
     parts = arranger(objectives, f"task {name!r}").max_parts
     if config.type_vocab_size and parts > config.type_vocab_size:
         raise UserError(

@@ -117,7 +117,7 @@ class TrainConfig:
 class TaskConfig:
     """Objectives that share a batch: at most one that arranges the input, and any number of token-level ones.
 
-    ``corpora`` replaces those of the data section, for a task that needs data of its own (labelled pairs, say).
+    ``corpora`` replaces those of the data section, for a task that needs data of its own (such as labelled pairs).
     ``warmup_steps`` replaces the setting of the train section, if each task has its own warm-up.
     """
 

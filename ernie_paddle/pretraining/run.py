@@ -70,7 +70,7 @@ class SkippedData(Hook):
         return total
 
     def state(self) -> dict[str, Any]:
-        """The counts so far."""
+        """The counts so far, to be stored in checkpoints."""
         return self.total().to_dict()
 
     def restore(self, state: dict[str, Any]) -> None:

@@ -207,7 +207,7 @@ class Classification(TextTask):
         return {"logits": logits_BK, "probabilities": F.softmax(logits_BK, axis=-1)}
 
     def score(self, outputs: Arrays, data: TextDataset) -> dict[str, float]:
-        """Accuracy, F1, Matthews correlation, those of the groups, and mean cross-entropy (nats)."""
+        """Accuracy, F1, Matthews correlation, the metrics of groups, and mean cross-entropy (nats)."""
         assert data.labels is not None
         logits = outputs["logits"].astype(np.float64)
         logits -= logits.max(axis=-1, keepdims=True)

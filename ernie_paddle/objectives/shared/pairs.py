@@ -117,7 +117,7 @@ class CutPair(SentencePair[P]):
 
 
 def room_beside(row: Row, first: Part) -> int:
-    """Tokens that fit beside A and the special symbols of two texts."""
+    """Number of tokens that fit into the row besides A and the special symbols of two texts."""
     return row.room - len(first) - row.data.layout.specials(2)
 
 

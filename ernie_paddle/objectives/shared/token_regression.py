@@ -38,11 +38,11 @@ class TokenRegression(Objective[S]):
         return [Input(self.labels, (None, None), "float32", pad=IGNORE, ignore=IGNORE)]
 
     def measure(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]]]:
-        """Flat positions b*T + t of the tokens that count, int64 [N], and their targets [N]."""
+        """Flat positions b*T + t of the tokens that have a target, int64 [N], and their targets [N]."""
         raise NotImplementedError
 
     def label(self, batch: Batch) -> Arrays:
-        """The targets of the tokens that count."""
+        """The targets of all tokens of the batch; IGNORE for those without one."""
         places, values = self.measure(batch)
         targets = np.full(batch.ids.shape, IGNORE, np.float32)
         targets.reshape(-1)[places] = values

@@ -57,7 +57,7 @@ class TaskSum:
 
     @property
     def name(self) -> str:
-        """The name of what is trained."""
+        """The names of the tasks, joined by "+"."""
         return JOINED.join(self.tasks)
 
 
@@ -111,7 +111,7 @@ def _on_rows_of(recipe: Recipe, group: Sequence[str], tasks: Sequence[str]) -> d
 
 
 def _divided(recipe: Recipe, name: str, settings: dict[str, Any], owners: int) -> dict[str, Any]:
-    """Settings with an even share of the objective's weight."""
+    """Settings with the objective's weight divided by the number of its groups."""
     if owners == 1:
         return settings
     return {**settings, "weight": make_objective(name, settings, recipe.name).settings.weight / owners}

@@ -332,7 +332,7 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     assert [len(chunk) for chunk in answering().stream(bad, tokenizer, chunk_rows=1)] == [1, 0, 0, 1]
     for changes, message in [
         ({"max_length": 18}, "max_length 18 leaves no room .* question of 8 tokens; give at least 19"),
-        ({"metric": "accuracy"}, "metric 'accuracy' is not one of question_answering: f1, exact_match"),
+        ({"metric": "accuracy"}, "metric 'accuracy' is not a metric of question_answering: f1, exact_match"),
         ({"scoring": "rouge"}, "scoring 'rouge' is not known"),
     ]:
         with pytest.raises(UserError, match=message):
