@@ -1,6 +1,6 @@
-"""`python -m bench [prepare] [features] [loader] [step] [tasks] [--vs torch]`: speed, memory, as ratios within one run.
+"""`python -m bench [prepare] [features] [loader] [step] [tasks] [--vs torch]`: speed and memory, as ratios.
 
-Without a name all of them run, one after the other; with a single name further options go to that benchmark
+Without a name all benchmarks run, one after the other; with a single name, further options are passed to the benchmark
 (`python -m bench loader --help`).
 """
 

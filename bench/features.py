@@ -1,10 +1,10 @@
-"""How fast tables and questions become rows of pieces, and how much of an evaluation batch is padding.
+"""Speed of turning tables and questions into rows of pieces, and the share of padding in evaluation batches.
 
-Run it with `python -m bench features`. The questions are featurised by turns here and in plain Python, in the manner
-of BERT's original script (`bench/plain_squad.py`), some at a time, so that another load on the machine disturbs both
-alike. Few answers get another place: inside of a word the script takes what has the text of the answer first, or the
-whole word; ours is where the offset says. Without --sst2 and --squad the texts are made from Python's manual: as many
-rows as SST-2 has, of as many words.
+Run it with `python -m bench features`. The questions are featurized alternately by this project and in plain Python, as
+in BERT's original script (`bench/plain_squad.py`), a few at a time, so that other load on the machine affects both
+equally. Few answers are at another place: inside a word, the script takes the first occurrence of the answer's text, or
+the whole word; ours is at the given offset. Without --sst2 and --squad the texts are made from Python's manual: as many
+rows as SST-2 has, with as many words.
 """
 
 from __future__ import annotations
@@ -40,13 +40,15 @@ _WINDOWS = {"max_length": 384, "max_query_length": 64, "stride": 128}
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints a Markdown table."""
+    """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sst2", type=Path, help="SST-2's training table (default: made from the manual)")
-    parser.add_argument("--squad", type=Path, help="questions in SQuAD's JSON (default: made from the manual)")
+    parser.add_argument("--sst2", type=Path, help="SST-2's training table (default: made from Python's manual)")
+    parser.add_argument("--squad", type=Path, help="questions in SQuAD's JSON (default: made from Python's manual)")
     parser.add_argument("--vocab", type=Path, help="a vocabulary (default: 8,000 pieces trained on the manual)")
     parser.add_argument("--questions", type=int, default=1000, help="questions to compare (default: 1000)")
-    parser.add_argument("--rounds", type=int, default=3, help="readings of SST-2, the best counts (default: 3)")
+    parser.add_argument(
+        "--rounds", type=int, default=3, help="repetitions for SST-2, of which the best counts (default: 3)"
+    )
     options = parser.parse_args(argv)
     single_threaded()
     with tempfile.TemporaryDirectory(prefix="bench-features-") as folder:
@@ -69,7 +71,7 @@ def measure(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, st
 
 
 def table_rows(table: Path, vocab: Path, rounds: int) -> Iterator[tuple[str, str, str]]:
-    """From the file to pieces with labels, each time with a tokenizer that has seen nothing."""
+    """Read the file into pieces with labels, each time with a tokenizer whose cache is empty."""
     task = Classification("sentence", None, "label", 128, "accuracy", True, labels=("0", "1"))
     seconds = []
     for _ in range(rounds):
@@ -82,7 +84,7 @@ def table_rows(table: Path, vocab: Path, rounds: int) -> Iterator[tuple[str, str
 
 
 def question_rows(source: Path, vocab: Path, most: int) -> Iterator[tuple[str, str, str]]:
-    """Rows of questions with their answers, padded, ours and plain in turns; and how many differ."""
+    """Make padded rows of questions with answers, alternately by ours and in plain Python; and count differences."""
     tokenizer = load_tokenizer(vocab)
     assert isinstance(tokenizer, WordPieceTokenizer)
     plain = PlainTokenizer(tokenizer.vocab, tokenizer.lowercase)
@@ -117,7 +119,7 @@ def question_rows(source: Path, vocab: Path, most: int) -> Iterator[tuple[str, s
 
 
 def made_table(path: Path) -> Path:
-    """Parts of the manual as short as the phrases of SST-2, and as many, with labels that mean nothing."""
+    """Write parts of the manual as short and as many as the phrases of SST-2, with meaningless labels."""
     generator = np.random.default_rng(0)
     words = manual_text(4 * MEGABYTE, seed=1).split()
     sizes = generator.integers(*_SST2_WORDS, size=_SST2_ROWS)
@@ -130,7 +132,7 @@ def made_table(path: Path) -> Path:
 
 
 def made_questions(path: Path) -> Path:
-    """Parts of the manual as contexts; a question is some words of it, and so is the answer."""
+    """Write parts of the manual as contexts; questions and answers are words of their context."""
     generator = np.random.default_rng(0)
     words = manual_text(4 * MEGABYTE, seed=1).split()
     paragraphs = []
@@ -155,7 +157,7 @@ def made_questions(path: Path) -> Path:
 
 
 def padding(lengths: np.ndarray) -> float:
-    """The share of padding in the batches of an evaluation."""
+    """The share of padding in evaluation batches."""
     padded = sum(len(rows) * int(lengths[rows].max()) for rows in evaluation_batches(lengths, 64))
     return 1 - int(lengths.sum()) / padded
 

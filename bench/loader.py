@@ -1,9 +1,10 @@
-"""How fast training's batches are made, in real tokens per second: the production path, as `ernie pretrain` runs it.
+"""Speed of making training batches, in real tokens per second, with the production code of `ernie pretrain`.
 
-A step's whole work is in it: which samples, reading them from memory-mapped shards, arranging, padding, labelling and
-masking, and the way from a worker process to this one. Run it with `python -m bench loader`; the corpus is synthetic
-and lives in a temporary directory. The line of all seven objectives of ERNIE 2.0 is a run of the four tasks that they
-need, one drawn at every step: token-level objectives share the rows of each of the arranging ones.
+The measurement covers the whole work of a step: choosing samples, reading them from memory-mapped shards, arranging,
+padding, labelling and masking, and the transfer from a worker process to this one. Run it with `python -m bench
+loader`; the corpus is synthetic, in a temporary directory. The line of all seven objectives of ERNIE 2.0 is a run of
+the four tasks that they need, one drawn at every step: token-level objectives share the rows of each arranging
+objective.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ DOCUMENTS, DISCOURSE, QUERIES = "documents", "discourse", "queries"  # corpora
 
 @dataclass(frozen=True)
 class Case:
-    """What is measured: a run of these tasks, each with its objectives, corpus and length of rows."""
+    """A measured case: a run of these tasks, each with its objectives, corpus and length of rows."""
 
     name: str
     tasks: Mapping[str, tuple[Sequence[str], str, int]]
@@ -59,7 +60,7 @@ WORKERS = (0, 1, 2)
 
 
 def synthetic_corpus(path: Path, n_tokens: int, seed: int = 0) -> None:
-    """Documents of about 800 tokens, sentences of 5 to 45, words of 1 to 4 pieces (1.3 in the mean), one shard.
+    """Documents of about 800 tokens, sentences of 5 to 45, words of 1 to 4 pieces (1.3 on average), one shard.
 
     A tenth of the words continue a phrase or an entity, a tenth have a capital.
     """
@@ -85,7 +86,7 @@ def synthetic_corpus(path: Path, n_tokens: int, seed: int = 0) -> None:
 
 
 def synthetic_pairs(path: Path, labels: Sequence[str], longest: tuple[int, int], n_pairs: int) -> None:
-    """Labelled pairs of texts of 3 tokens to these many, all lengths alike; every token is a word."""
+    """Labelled pairs of texts with uniform lengths from 3 to `longest` tokens; every token is a word."""
     generator = np.random.default_rng(0)
     sizes = generator.integers(3, np.array(longest) + 1, size=(n_pairs, 2)).reshape(-1)
     n = int(sizes.sum())
@@ -111,19 +112,19 @@ def synthetic_pairs(path: Path, labels: Sequence[str], longest: tuple[int, int],
 
 
 def synthetic_vocab() -> Vocab:
-    """Pieces without a meaning."""
+    """A vocabulary of meaningless pieces."""
     return Vocab([*SPECIALS, *(f"w{number}" for number in range(len(SPECIALS), VOCAB_SIZE))], "synthetic")
 
 
 def corpora(folder: Path, n_tokens: int) -> None:
-    """All corpora that the cases name."""
+    """Make all corpora of the cases."""
     synthetic_corpus(folder / DOCUMENTS, n_tokens)
     synthetic_pairs(folder / DISCOURSE, [f"marker {number}" for number in range(174)], (40, 40), n_tokens // 100)
     synthetic_pairs(folder / QUERIES, ("strong", "weak"), (12, 30), n_tokens // 100)
 
 
 def run_reader(folder: Path, case: Case, batch_tokens: int) -> RunReader:
-    """The batches of an endless run, each task as often as the others."""
+    """The batches of an endless run in which all tasks are equally frequent."""
     tasks = {
         name: TaskData(
             task=name,
@@ -138,10 +139,10 @@ def run_reader(folder: Path, case: Case, batch_tokens: int) -> RunReader:
 
 
 def measure(reader: RunReader, workers: int, seconds: float) -> tuple[float, float]:
-    """Make batches for so long, after the processes have started.
+    """Make batches for this time, after the processes have started.
 
     Returns:
-        Real tokens per second, [CLS] and [SEP] included, of all workers together; and the share of padding.
+        Real tokens per second, including [CLS] and [SEP], of all workers together; and the share of padding.
     """
     real = padded = 0
     with closing(prefetch(reader, range(100_000), workers)) as batches:
@@ -158,12 +159,14 @@ def measure(reader: RunReader, workers: int, seconds: float) -> tuple[float, flo
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print a Markdown table: what is made, by how many workers, how fast, and the goals."""
+    """Print a Markdown table of objectives, workers, speed and goals."""
     parser = argparse.ArgumentParser(prog="bench loader", description=main.__doc__)
     parser.add_argument("--batch_tokens", type=int, default=16384, help="token budget of a batch (default: 16384)")
     parser.add_argument("--corpus_tokens", type=int, default=4_000_000, help="size of the corpus (default: 4000000)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="time for each measurement (default: 1)")
-    parser.add_argument("--rounds", type=int, default=2, help="measurements of each, the best counts (default: 2)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="seconds per measurement (default: 1)")
+    parser.add_argument(
+        "--rounds", type=int, default=2, help="measurements of each case, of which the best counts (default: 2)"
+    )
     args = parser.parse_args(argv)
     print("| objectives | workers | tokens/s | goal | against 1 worker | padding |")
     print("|---|---|---|---|---|---|")
@@ -173,7 +176,7 @@ def main(argv: list[str] | None = None) -> None:
             reader = run_reader(Path(folder), case, args.batch_tokens)
             rates = dict.fromkeys(WORKERS, 0.0)
             padding = 0.0
-            for _ in range(args.rounds):  # worker counts take turns, so that a busy moment does not hit one alone
+            for _ in range(args.rounds):  # worker counts take turns, so that a busy moment does not affect only one
                 for workers in WORKERS:
                     rate, padding = measure(reader, workers, args.seconds)
                     rates[workers] = max(rates[workers], rate)

@@ -1,6 +1,6 @@
-"""The MLM training step of `bench/step.py` with this project's model and Learner; run by it in a process of its own.
+"""The MLM training step of `bench/step.py` with this project's model and Learner; run by it in a separate process.
 
-Its standard input and output are those of `torch_step.py`, and so is what one step does.
+Its standard input and output and its step are those of `torch_step.py`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from bench.spec import model_config
 
 
 def main() -> None:
-    """Serve steps as `torch_step.py` does; the first argument is the specification, JSON."""
+    """Serve steps as `torch_step.py` does; the first argument is the specification as JSON."""
     from paddle import nn
 
     from ernie_paddle.models.encoder import Encoder

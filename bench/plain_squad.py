@@ -1,8 +1,8 @@
-"""SQuAD's questions as rows of pieces in plain Python, step by step as BERT's original script goes about it.
+"""SQuAD's questions as rows of pieces in plain Python, following BERT's original script step by step.
 
-The words of a context are cut at white space, each becomes pieces one at a time, for every question anew; windows are
-made one after the other, and the window to trust for a piece is sought by looking at all windows. It is what the
-featuriser of the project is compared with, for speed and for what comes out.
+The words of a context are split at white space, each becomes pieces one at a time, for every question again; windows
+are made one after the other, and the trusted window of a piece is found by looking at all windows. It is the reference
+for the speed and the output of the project's featurizer.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class PlainRow:
 
 
 class PlainTokenizer:
-    """BERT's two steps: words and marks, then the longest pieces from the left."""
+    """BERT's two steps: split into words and punctuation, then into the longest pieces from the left."""
 
     def __init__(self, vocab: Vocab, lowercase: bool) -> None:
         self._ids = vocab.ids
@@ -54,7 +54,7 @@ class PlainTokenizer:
         return found
 
     def ids(self, pieces: list[str]) -> list[int]:
-        """Their numbers."""
+        """The ids of the pieces."""
         return [self._ids[piece] for piece in pieces]
 
     def _words(self, text: str) -> list[str]:
@@ -106,7 +106,7 @@ class PlainTokenizer:
 def plain_rows(
     question: Question, tokenizer: PlainTokenizer, *, max_length: int, max_query_length: int, stride: int
 ) -> list[PlainRow]:
-    """The rows of one question; a wrong offset of the answer, which the script passes over, gives rows without one."""
+    """The rows of one question; a wrong offset of the answer, which the script skips, gives rows without an answer."""
     words: list[str] = []
     word_of_character = []
     after_space = True
@@ -175,7 +175,7 @@ def plain_rows(
 
 
 def _closest(pieces: list[str], start: int, end: int, wanted: str) -> tuple[int, int]:
-    """The part of a span that is the answer itself, if there is one: "(1895-1943)" -> "1895"."""
+    """The part of a span that equals the answer, if there is one: "(1895-1943)" -> "1895"."""
     for begin in range(start, end + 1):
         for last in range(end, begin - 1, -1):
             if " ".join(pieces[begin : last + 1]) == wanted:
@@ -184,7 +184,7 @@ def _closest(pieces: list[str], start: int, end: int, wanted: str) -> tuple[int,
 
 
 def _most_context(windows: list[tuple[int, int]], number: int, place: int) -> bool:
-    """Whether this window has the most context on the poorer side of the piece."""
+    """Whether this window has the largest minimum of context on both sides of the piece."""
     best_score, best = None, None
     for other, (begin, length) in enumerate(windows):
         last = begin + length - 1

@@ -1,8 +1,8 @@
-"""How fast text becomes shards: tokenising against the `tokenizers` library, two workers against one, and memory.
+"""Speed of turning text into shards: tokenization against the `tokenizers` library, two workers against one; memory.
 
-Run it with `python -m bench.prepare`. Figures are ratios within one run; both sides take turns on the same text, so
-that another load on the machine disturbs them alike. Without --text the text is the manual in `pydoc_data.topics`,
-repeated, with every 25th word replaced by an invented one: as in real text, the vocabulary grows with the length.
+Run it with `python -m bench.prepare`. Figures are ratios within one run; both sides alternate on the same text, so that
+other load on the machine affects them equally. Without --text, the text is the manual in `pydoc_data.topics`, repeated,
+with every 25th word replaced by an invented one: as in real text, the vocabulary grows with the length.
 """
 
 from __future__ import annotations
@@ -55,13 +55,15 @@ print(json.dumps([peak("self"), worker[0]]))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Prints a Markdown table of three measurements."""
+    """Print a Markdown table of three measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--text", type=Path, help="a text file or JSON lines to use instead (default: pydoc_data)")
     parser.add_argument("--vocab", type=Path, help="a vocabulary (default: 8,000 pieces trained on pydoc_data)")
-    parser.add_argument("--megabytes", type=int, default=120, help="text for the scaling measurement (default: 120)")
+    parser.add_argument(
+        "--megabytes", type=int, default=120, help="megabytes of text for the scaling measurement (default: 120)"
+    )
     parser.add_argument("--large", type=int, default=200, help="megabytes of the larger memory run (default: 200)")
-    parser.add_argument("--rounds", type=int, default=2, help="runs of each number of workers (default: 2)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs for each number of workers (default: 2)")
     options = parser.parse_args(argv)
     single_threaded()
     with tempfile.TemporaryDirectory(prefix="bench-prepare-") as folder:
@@ -87,7 +89,7 @@ def measure(folder: Path, options: argparse.Namespace) -> Iterator[tuple[str, st
 
 
 def tokenising(text: Path, vocab: Path) -> Iterator[tuple[str, str, str]]:
-    """Ours against the library's `encode_batch` and `encode_batch_fast`, one thread each, in turns."""
+    """Ours against the library's `encode_batch` and `encode_batch_fast`, one thread each, alternately."""
     tokenizer = load_tokenizer(vocab)
     assert isinstance(tokenizer, WordPieceTokenizer)
     sentences = [line for line in text.read_text(encoding="utf-8").split("\n") if line]
@@ -121,7 +123,7 @@ def tokenising(text: Path, vocab: Path) -> Iterator[tuple[str, str, str]]:
 
 
 def scaling(folder: Path, text: Path, vocab: Path, rounds: int) -> Iterator[tuple[str, str, str]]:
-    """The whole preparation with one and with two worker processes, in turns; the best of each counts."""
+    """The whole preparation with one and with two worker processes, alternately; the best of each counts."""
     seconds: dict[int, list[float]] = {1: [], 2: []}
     for number in range(rounds):
         for workers in (1, 2) if number % 2 == 0 else (2, 1):
@@ -153,7 +155,7 @@ def memory(folder: Path, vocab: Path, large: int) -> Iterator[tuple[str, str, st
 
 
 def write_sentences(source: Path, target: Path, limit: int) -> None:
-    """The sentences of any input as one per line, up to a size."""
+    """Write the sentences of any input, one per line, up to a size."""
     written = 0
     with target.open("w", encoding="utf-8") as file:
         for document in read_documents([source]):
@@ -165,7 +167,7 @@ def write_sentences(source: Path, target: Path, limit: int) -> None:
 
 
 def manual_text(size: int, seed: int) -> str:
-    """About `size` bytes of the manual, one line of it per line, with invented words that depend on the seed."""
+    """About `size` bytes of the manual, line by line, with invented words that depend on the seed."""
     rng = np.random.default_rng(seed)
     topics = pydoc_data.topics.topics.values()
     tokens = re.split("( |\n)", "\n\n".join(re.sub(r"\n(?=[^\n])", " ", re.sub(" +", " ", topic)) for topic in topics))

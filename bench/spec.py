@@ -1,4 +1,4 @@
-"""What the specification of a benchmarked model means for this project, for the processes that serve its steps."""
+"""The specification of a benchmarked model as this project's configuration, for the processes that run its steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def model_config(spec: dict[str, Any]) -> ErnieConfig:
-    """The architecture of `bench.step.SPEC`; a BERT, without task ids."""
+    """The architecture of `bench.step.SPEC`: a BERT without task ids."""
     from ernie_paddle.models.config import ErnieConfig
 
     return ErnieConfig(

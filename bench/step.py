@@ -1,9 +1,9 @@
-"""How long one training step of a masked language model takes on a CPU, and how much memory it needs.
+"""Time and memory of one training step of a masked language model on a CPU.
 
 4 layers, hidden 256, 4 heads, feed-forward 1024, vocabulary 18,000, 16 × 128 tokens of which 15 % are masked (the
-prediction head sees only those), dropout 0.1, float32, AdamW, clipping by the global norm. With `--vs torch` the same
-step in plain PyTorch, eager, is timed in turns with ours, each side in a process of its own, and the ratio of the
-shortest steps is printed: a machine that others use too disturbs the shortest step least.
+prediction head only computes these), dropout 0.1, float32, AdamW, clipping by the global norm. With `--vs torch`, the
+same step in plain PyTorch (eager) is timed alternately with ours, each side in a separate process, and the ratio of the
+shortest steps is printed: other load on the machine affects the shortest step least.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WARM_UP = 3
 
 
 class Side:
-    """One process that makes steps when asked to, and what it has reported."""
+    """One process that runs steps on request, and the times that it reported."""
 
     def __init__(self, name: str, command: list[str], threads: int) -> None:
         self.name = name
@@ -53,14 +53,14 @@ class Side:
         )
 
     def steps(self, count: int, keep: bool = True) -> None:
-        """Make steps; their times are kept unless they only warm up."""
+        """Run steps; their times are kept unless they only warm up."""
         report = self.ask(str(count))
         if keep:
             self.ms += report["ms"]
             self.cpu_ms += report["cpu_ms"]
 
     def ask(self, request: str) -> dict[str, Any]:
-        """Send a line, and wait for the report on the steps that it asks for."""
+        """Send a line, and wait for the report on the requested steps."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -91,7 +91,7 @@ class Side:
 
 
 def make_batch(path: Path) -> None:
-    """Write one random batch, the same for both sides."""
+    """Write one random batch, which both sides use."""
     rng = np.random.default_rng(0)
     shape, vocab = (BATCH, LENGTH), SPEC["vocab"]
     n_masked = int(MASKED * BATCH * LENGTH)
@@ -106,13 +106,15 @@ def make_batch(path: Path) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code is 0 whatever the figures are."""
+    """Run the benchmark; the exit code is 0 whatever the results are."""
     parser = argparse.ArgumentParser(prog="bench step", description=__doc__)
-    parser.add_argument("--vs", choices=["torch"], help="compare with PyTorch (needs it installed)")
+    parser.add_argument("--vs", choices=["torch"], help="compare with PyTorch, which must be installed")
     parser.add_argument("--steps", type=int, default=5, help="steps of each side in a round (default 5)")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds, the sides taking turns (default 5)")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds, in which the sides alternate (default 5)")
     parser.add_argument("--threads", type=int, default=2, help="threads of each side (default 2)")
-    parser.add_argument("--torch_python", default=sys.executable, help="interpreter that has PyTorch (default: this)")
+    parser.add_argument(
+        "--torch_python", default=sys.executable, help="interpreter that has PyTorch (default: this one)"
+    )
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         batch = Path(folder) / "batch.npz"

@@ -1,6 +1,6 @@
-"""Steps of several pre-training tasks over one set of parameters; run by `bench/tasks.py` in a process of its own.
+"""Steps of several pre-training tasks over one set of parameters; run by `bench/tasks.py` in a separate process.
 
-For each line of standard input, a JSON list of tasks, it makes a step of each in turn and reports their times.
+For each line of standard input, a JSON list of tasks, it runs a step of each in turn and reports the times.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from bench.spec import model_config
 
 
 def main() -> None:
-    """Serve steps; the first argument is the specification, JSON."""
+    """Serve steps; the first argument is the specification as JSON."""
     from ernie_paddle.pretraining.batches.step_data import TaskData
     from ernie_paddle.pretraining.model import build_task
     from propeller.graph.optim import OptimizerConfig
@@ -26,7 +26,7 @@ def main() -> None:
     learner = Learner(OptimizerConfig(weight_decay=0.01, clip_norm=1.0), seed=0)
     batches, tokens = {}, {}
     for name, objectives in spec["tasks"].items():
-        # One name, so that all tasks draw the same documents and masks.
+        # All tasks have one name, so that they draw the same documents and masks.
         data = TaskData(
             "bench", {o: {} for o in objectives}, [(spec["corpus"], 1.0)], spec["length"], batch_rows=spec["rows"]
         )

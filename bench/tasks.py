@@ -1,14 +1,15 @@
-"""What a further objective adds to a training step, and what it costs to train another task at every step.
+"""The cost of a further objective in a training step, and of switching the task at every step.
 
 The model is that of `bench step` (4 layers of 256, dropout, float32, AdamW); a step has 16 rows of 125 random tokens,
-two to a document, the same for all tasks. All is measured in one process, in processor time, as ratios of neighbouring
-steps, which other work on the machine disturbs alike; the median of many ratios is printed, with its quartiles:
+two to a document, the same for all tasks. Everything is measured in one process, in processor time, as ratios of
+neighbouring steps, which other load on the machine affects equally; the median of many ratios is printed, with
+quartiles:
 
 * a step of mlm and one auxiliary objective against the step of mlm alone before it ("On Losses …": CMTL+);
-* of two tasks with equal graphs, each with Programs of its own, in the order a a b b a a b b …: a step after one of the
-  other task against the next one, after one of its own.
+* of two tasks with equal graphs, each with its own Programs, in the order a a b b a a b b …: a step after one of the
+  other task against the next step, which follows one of its own task.
 
-quick_thoughts makes its rows two by two, so the tokens of every step are shown.
+quick_thoughts makes two rows per sample, so the tokens of every step are shown.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ DOCUMENTS = 2 * BATCH
 
 
 def random_corpus(path: Path) -> None:
-    """Documents of twice 125 tokens ([CLS] A [SEP] B [SEP] makes a row of 128), each half in sentences of 5 to 25."""
+    """Write documents of twice 125 tokens ([CLS] A [SEP] B [SEP] has 128), each half in sentences of 5 to 25."""
     rng = np.random.default_rng(0)
     size = LENGTH - 3
     sentences, counts = [], []
@@ -61,18 +62,18 @@ def random_corpus(path: Path) -> None:
 
 
 def _sentences(rng: np.random.Generator, size: int) -> list[int]:
-    """Lengths of sentences that together have `size` tokens."""
+    """Draw lengths of sentences that add up to `size` tokens."""
     ends = np.minimum(np.cumsum(rng.integers(5, 26, size)), size)
     lengths: list[int] = np.diff(ends[: 1 + int((ends < size).sum())], prepend=0).tolist()
     return lengths
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the benchmark; the exit code is 0 whatever the figures are."""
+    """Run the benchmark; the exit code is 0 whatever the results are."""
     parser = argparse.ArgumentParser(prog="bench tasks", description=__doc__)
-    parser.add_argument("--auxiliary", default=AUXILIARY, help=f"objectives, with commas (default {AUXILIARY})")
+    parser.add_argument("--auxiliary", default=AUXILIARY, help=f"objectives, separated by commas (default {AUXILIARY})")
     parser.add_argument("--steps", type=int, default=2, help="pairs of pairs of each task in a round (default 2)")
-    parser.add_argument("--rounds", type=int, default=8, help="rounds, the tasks taking turns (default 8)")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds, in which the tasks alternate (default 8)")
     parser.add_argument("--rows", type=int, default=BATCH, help=f"rows of a step (default {BATCH})")
     parser.add_argument("--threads", type=int, default=2, help="threads (default 2)")
     options = parser.parse_args(argv)

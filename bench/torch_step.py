@@ -1,8 +1,8 @@
-"""The MLM training step of `bench/step.py` in plain PyTorch, eager mode; run by it in a process of its own.
+"""The MLM training step of `bench/step.py` in plain PyTorch, eager mode; run by it in a separate process.
 
-Reads lines from standard input: a number asks for that many steps, end of file ends. Answers each with one line of
-JSON: the milliseconds of every step (elapsed, and of processor time over all threads) and the peak memory in MB. The
-model is the same as ours (BERT, post-norm, tied MLM head at the masked positions only), as one writes it for PyTorch.
+Reads lines from standard input: a number requests that many steps, the end of the file ends the process. Answers each
+with one line of JSON: the milliseconds of every step (elapsed, and processor time over all threads) and the peak memory
+in MB. The model equals ours (BERT, post-norm, tied MLM head at the masked positions only), written in usual PyTorch.
 
 Shape suffixes: B batch, T length, N heads, D head size, H hidden, M masked positions, V vocabulary.
 """
@@ -72,7 +72,7 @@ class Model(nn.Module):
 
 
 def main() -> None:
-    """Serve steps as the module's documentation says; the first argument is the specification, JSON."""
+    """Serve steps as described above; the first argument is the specification as JSON."""
     spec = json.loads(sys.argv[1])
     torch.manual_seed(0)
     torch.set_num_threads(int(spec["threads"]))

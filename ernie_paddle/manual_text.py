@@ -1,6 +1,6 @@
 """The text of the quickstart: Python's own manual, as a pre-training corpus and as a classification task.
 
-Every Python installation carries the manual of the language in ``pydoc_data.topics``: about 80 documents.
+Every Python installation includes the manual of the language in ``pydoc_data.topics``: about 80 documents.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MIN_WORDS = 8
 
 @dataclass(frozen=True)
 class QuickstartData:
-    """Files written by :func:`write_quickstart_data`, and how much is in them."""
+    """Files written by :func:`write_quickstart_data`, and their sizes."""
 
     corpus: Path
     train: Path
@@ -39,7 +39,7 @@ def manual_topics() -> Mapping[str, str]:
 
 
 def passages_of(text: str) -> list[str]:
-    """Paragraphs of prose: grammar rules, code and headings are left out, lines are joined."""
+    """Paragraphs of prose: grammar rules, code and headings are dropped, lines are joined."""
     passages = []
     for block in re.split(r"\n\s*\n", text):
         passage = " ".join(line.strip() for line in block.splitlines()).strip()
@@ -53,7 +53,7 @@ def passages_of(text: str) -> list[str]:
 def write_quickstart_data(folder: Path, *, seed: int = 0, topics: int = 8, dev_share: float = 0.25) -> QuickstartData:
     """Write ``corpus.jsonl`` and the two tables of the task *from which of the largest topics does this passage come?*
 
-    A passage that stands in several topics (the manual repeats itself) is in neither table. The passages of the
+    A passage that occurs in several topics (the manual repeats itself) is in neither table. The passages of the
     development table occur neither in the corpus nor in the training table.
     """
     rng = random.Random(seed)
@@ -70,7 +70,7 @@ def write_quickstart_data(folder: Path, *, seed: int = 0, topics: int = 8, dev_s
     documents = []
     for passages in by_topic.values():
         document = [passage for passage in passages if passage not in left_out]
-        left_out.update(document)  # a passage is in the corpus once
+        left_out.update(document)  # every passage is in the corpus only once
         if document:
             documents.append(document)
     folder.mkdir(parents=True, exist_ok=True)
@@ -91,12 +91,12 @@ def write_quickstart_data(folder: Path, *, seed: int = 0, topics: int = 8, dev_s
 
 
 def cell(passage: str) -> str:
-    """A passage as a cell of a TSV, which has no quotes."""
+    """Format a passage as a cell of a TSV, which has no quotes."""
     return passage.replace("\t", " ")
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    """Write the lines, unless the file holds them already: a new date would make `ernie prepare` start anew."""
+    """Write the lines, unless the file already has them: a new date would make `ernie prepare` start again."""
     text = "\n".join(lines) + "\n"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")

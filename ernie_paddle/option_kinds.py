@@ -1,6 +1,6 @@
 """Kinds of option values: functions that check the text of an option and convert it, and options as data.
 
-The functions are what argparse takes as a type; their names are what `--help` shows.
+The functions are types for argparse; `--help` shows their names.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ REQUIRED = Required()
 
 @dataclass(frozen=True)
 class Option:
-    """One option, as the command line and the Python functions both read it.
+    """One option of both the command line and the Python functions.
 
     Attributes:
-        name: without dashes, words joined by underscores.
+        name: Name without dashes, words joined by underscores.
         kind: bool for a flag; else int, float, str, Path, or a function that checks and converts a text.
-        default: the value where the option is not given; REQUIRED where there is none.
-        meaning: one phrase for the help text.
-        choices: the only values allowed; empty: any.
-        shown_default: words for the help text where the default is worked out at run time.
-        elsewhere: what the option says of tables that a fine-tuned model is evaluated or used on, where these may
-            differ from the training table; None: training alone decides.
-        of_labels: whether that matters only where labels are read.
+        default: Value if the option is not given; REQUIRED if there is none.
+        meaning: One phrase for the help text.
+        choices: The only allowed values; empty: any.
+        shown_default: Text for the help if the default is determined at run time.
+        elsewhere: Meaning of the option for another table on which a fine-tuned model is evaluated or used and which
+            may differ from the training table; None: the option is only for training.
+        of_labels: Whether `elsewhere` only applies if labels are read.
     """
 
     name: str
@@ -49,16 +49,16 @@ class Option:
     of_labels: bool = False
 
     def read(self, value: Any, where: str) -> Any:
-        """A value as the command line would read it: from a text, a number, true or false, or a list.
+        """Convert a value like the command line, from a text, a number, true or false, or a list.
 
         Raises:
-            UserError: it is none that this option can have; ``where`` begins the message.
+            UserError: The option cannot have this value; ``where`` begins the message.
         """
         if value is None or isinstance(value, bool) != (self.kind is bool):
             if value is None and self.default is not REQUIRED:
                 return None
             what = "true or false" if self.kind is bool else "a value"
-            raise UserError(f"{where}{self.name}={value}: it takes {what}")
+            raise UserError(f"{where}{self.name}={value}: the value must be {what}")
         if self.kind is bool:
             return value
         text = ",".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
@@ -72,10 +72,10 @@ class Option:
 
 
 def read_options(options: Iterable[Option], given: Mapping[str, Any], where: str) -> argparse.Namespace:
-    """All of these options, those that are not given with their defaults.
+    """Complete the given options with the defaults of the others.
 
     Raises:
-        UserError: an option that does not exist (names the nearest), is missing, or cannot have its value.
+        UserError: An option does not exist (the message suggests the closest one), is missing, or has an invalid value.
     """
     known = {option.name: option for option in options}
     for name in given:
@@ -108,7 +108,7 @@ def at_least(text: str, least: int) -> int:
 
 
 def fraction(text: str) -> float:
-    """A number from 0 to 1, 1 itself excluded."""
+    """A number from 0 up to, but excluding, 1."""
     return _number(text, float, lambda value: 0.0 <= value < 1.0, "a number from 0 up to (not including) 1")
 
 
@@ -118,7 +118,7 @@ def ratio(text: str) -> float:
 
 
 def coverage(text: str) -> float:
-    """A number from 0.9 to 1, both included."""
+    """A number from 0.9 to 1, inclusive."""
     return _number(text, float, lambda value: 0.9 <= value <= 1.0, "a number from 0.9 to 1")
 
 

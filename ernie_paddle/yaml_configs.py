@@ -1,4 +1,4 @@
-"""The shipped configurations, and reading YAML files of settings."""
+"""The location of the shipped configurations, and reading of YAML settings."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from propeller.errors import UserError
 
 
 def configs_dir() -> Path:
-    """The folder of shipped configurations: inside an installed package, or beside it in a checkout."""
+    """The folder of shipped configurations, inside an installed package or next to it in a checkout."""
     package = Path(__file__).resolve().parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping of settings in a YAML file.
+    """Read the mapping of settings in a YAML file.
 
     Raises:
-        UserError: no such file, not YAML, or something else than a mapping.
+        UserError: The file does not exist, is not YAML, or is not a mapping.
     """
     try:
         loaded = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -32,5 +32,5 @@ def read_yaml(path: Path) -> dict[str, Any]:
         line = f":{place.line + 1}" if place else ""
         raise UserError(f"{path}{line}: not valid YAML ({getattr(error, 'problem', error)})") from None
     if not isinstance(loaded, dict):
-        raise UserError(f"{path}: expected a mapping of settings at the top")
+        raise UserError(f"{path}: expected a mapping of settings at the top level")
     return loaded

@@ -1,4 +1,4 @@
-"""What the jobs of a suite do, each in the process of its task: fine-tune and evaluate; answer the tests."""
+"""The actions of a suite's jobs, run in the process of the task: fine-tune and evaluate, and predict the tests."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from propeller.errors import UserError, one_line
 from reader.errors import DataError
 
 RUN_FOLDERS = "variant-*/seed-*"
-"""Where the runs of a task are, in its folder."""
+"""Glob pattern of the runs in the folder of a task."""
 
 
 def finetune(
     folder: Path, options: Mapping[str, Any], more_dev: Mapping[str, str], metric: str, like: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-    """Fine-tune and evaluate.
+    """Fine-tune and evaluate a model.
 
     Args:
-        folder: of the run.
-        options: of `ernie_paddle.finetune.run.finetune`.
-        more_dev: further labelled tables to evaluate the best checkpoint on, by name.
-        metric: the one that decides.
-        like: settings that this task's runs share with this one if they are its rivals: of all rivals in the folder of
-            the task that are finished only the best keeps its checkpoint.
+        folder: Folder of the run.
+        options: Options of `ernie_paddle.finetune.run.finetune`.
+        more_dev: Further labelled tables on which the best checkpoint is evaluated, by name.
+        metric: Metric that selects the best run.
+        like: Settings that identify the rivals among this task's runs: of all finished rivals in the folder of the task
+            only the best keeps its checkpoint.
 
     Returns:
-        The report of the run, the metrics of the further tables in `best` as "metric name", and in `not_evaluated` the
-        names of those that could not be evaluated; None if the run did not come to its end.
+        The report of the run, with the metrics of the further tables in `best` as "metric name", and the names of
+        tables that could not be evaluated in `not_evaluated`; None if the run did not finish.
 
     Raises:
-        RunFailedError: the run ended with another exit code than 0.
+        RunFailedError: The exit code of the run is not 0.
     """
     outcome = run.finetune(**options)
     if outcome.exit_code != 0:
@@ -48,11 +48,11 @@ def finetune(
     found["not_evaluated"] = []
     for name, table in more_dev.items():
         try:
-            # What holds for unusable rows of the first development table holds for the others.
+            # Unusable rows are treated as in the first development table.
             skip = bool(options.get("skip_unusable", False))
             more = run.evaluate(folder, table, skip_unusable=skip)
         except (UserError, DataError, OSError) as error:
-            # The run itself is good; the log has the reason.
+            # The run itself is valid; the log has the reason.
             run.say(f"{name} could not be evaluated: {one_line(error)}")
             found["not_evaluated"].append(name)
             continue
@@ -66,20 +66,20 @@ def finetune(
 def answer(
     folder: Path, like: Mapping[str, Any], metric: str, tests: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any] | None:
-    """Answer tests with the best of a task's runs, those of earlier commands with more seeds or values among them.
+    """Predict tests with the best of a task's runs, including those of earlier commands with more seeds or values.
 
     Args:
-        folder: gets a file of answers for each test, as `ernie predict` writes them: NAME.jsonl.
-        like: settings of the runs that may answer.
-        metric: the one that decides.
-        tests: by name the `path` of the table and `options` of `ernie_paddle.finetune.run.predict`.
+        folder: Folder for a file of predictions of each test, as `ernie predict` writes them: NAME.jsonl.
+        like: Settings of the runs that may be used.
+        metric: Metric that selects the best run.
+        tests: The `path` of the table and `options` of `ernie_paddle.finetune.run.predict`, by name of the test.
 
     Returns:
-        `model`: the run that answered; `rows`: by test, how many answers there are.
+        `model`: the run that was used; `rows`: the number of predictions by test.
     """
     scores = _contenders(folder.parent, metric, like)
     if not scores:
-        raise UserError("no run of this task came to its end, so nothing can answer its tests")
+        raise UserError("no run of this task came to its end, so its tests cannot be predicted")
     best = max(scores, key=scores.__getitem__)
     folder.mkdir(parents=True, exist_ok=True)
     rows = {}
@@ -90,22 +90,22 @@ def answer(
 
 
 def _write_answers(found: run.Prediction, output: Path) -> int:
-    """Write answers as JSON lines, the whole file or none; returns how many there are."""
+    """Write predictions as JSON lines, completely or not at all; returns their number."""
     aside, rows = output.with_name(f".tmp-{output.name}"), 0
     with open(aside, "w", encoding="utf-8") as lines:
         for chunk in found.chunks:
             lines.writelines(json.dumps(answer, ensure_ascii=False) + "\n" for answer in chunk)
             rows += len(chunk)
     if not rows:
-        raise DataError(f"{output.stem}: no rows to answer")
+        raise DataError(f"{output.stem}: no rows to predict")
     for number, reason in found.problems[:1]:
-        run.say(f"{len(found.problems):,} rows could not be answered, the first in {found.counted} {number}: {reason}")
+        run.say(f"{len(found.problems):,} rows could not be predicted, the first in {found.counted} {number}: {reason}")
     aside.replace(output)
     return rows
 
 
 def _keep_best(folder: Path, score: float, metric: str, like: Mapping[str, Any]) -> None:
-    """Remove the checkpoints of all finished runs but the best: a suite takes hundreds of them."""
+    """Remove the checkpoints of all finished runs but the best, as a suite has hundreds of runs."""
     from propeller.run.run_folder import CHECKPOINTS
 
     scores = {**_contenders(folder.parents[1], metric, like), folder: score}
@@ -115,7 +115,7 @@ def _keep_best(folder: Path, score: float, metric: str, like: Mapping[str, Any])
 
 
 def _contenders(task: Path, metric: str, like: Mapping[str, Any]) -> dict[Path, float]:
-    """The deciding metric of a task's finished runs that have their checkpoint and these settings, by folder."""
+    """The deciding metric of a task's finished runs with these settings that still have their checkpoint, by folder."""
     from propeller.run.run_folder import CHECKPOINTS
 
     found = {}

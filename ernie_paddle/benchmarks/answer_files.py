@@ -1,4 +1,4 @@
-"""The files of a submission: answers to a test, as GLUE's server and SQuAD's script want them."""
+"""The files of a submission: predictions for a test in the format of GLUE's server or SQuAD's script."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from reader.tables.questions import read_questions
 from reader.tables.table import open_table
 
 _SIMILARITY = (0.0, 5.0)
-"""The least and the greatest score of STS-B, which is GLUE's only regression."""
+"""The lowest and the highest score of STS-B, which is GLUE's only regression."""
 
 
 @dataclass(frozen=True)
 class Answered:
-    """A test with its answers: rows of `ernie predict` by line of the table."""
+    """A test with its predictions: rows of `ernie predict` by line of the table."""
 
     benchmark: Benchmark
     name: str
@@ -28,7 +28,7 @@ class Answered:
 
 
 def glue_file(test: Answered) -> tuple[str, str]:
-    """GLUE: `NAME.tsv` with the columns index and prediction; a similarity is put between 0 and 5."""
+    """GLUE: `NAME.tsv` with the columns index and prediction; a similarity is clipped to 0 to 5."""
     least, most = _SIMILARITY
     rows = []
     for number, answer in _rows(test):
@@ -39,22 +39,22 @@ def glue_file(test: Answered) -> tuple[str, str]:
 
 
 def answers_file(test: Answered) -> tuple[str, str]:
-    """SQuAD: `NAME.json`, an object from question to answer, which is empty where a question cannot be asked."""
+    """SQuAD: `NAME.json`, an object from question to answer, which is empty if a question cannot be asked."""
     found: dict[str, str] = {}
     asked = read_questions(test.table, str(test.benchmark.options.get("format", "auto")), labelled=False)
     for question, row in zip(asked, read_answers(test), strict=True):
-        # The first of those with one id has the answer.
+        # Of several questions with the same id, the first provides the answer.
         found.setdefault(question.id, row.get("prediction", ""))
     return f"{test.name}.json", json.dumps(found, ensure_ascii=False)
 
 
 def unanswered(test: Answered) -> int:
-    """How many rows of a test could not be answered."""
+    """The number of rows of a test that could not be predicted."""
     return sum("prediction" not in row for row in read_answers(test))
 
 
 def _rows(test: Answered) -> list[tuple[Any, str]]:
-    """(id, answer) of every row of the table."""
+    """(id, prediction) of every row of the table."""
     config = test.benchmark.test[test.name]
     rows = read_answers(test)
     commonest = commonest_answer(rows)
@@ -73,7 +73,7 @@ def read_answers(test: Answered) -> list[Mapping[str, Any]]:
 
 
 def commonest_answer(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The answer that most rows have, of equally common ones the last by name; empty where no row has one."""
+    """The most frequent prediction, of equally frequent ones the last by name; empty if no row has one."""
     given = Counter(str(row["prediction"]) for row in rows if "prediction" in row)
     return max(given, key=lambda answer: (given[answer], answer)) if given else ""
 

@@ -1,4 +1,4 @@
-"""A published benchmark as data: files in the layout of its download, and the options of `ernie finetune` that fit."""
+"""A published benchmark as data: files in the layout of its download, and the matching options of `ernie finetune`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from reader.tables.table import Row, open_table
 
 @dataclass(frozen=True)
 class TestTable:
-    """Rows to answer, for a submission where the suite has one.
+    """A table to predict, for a submission if the suite has one.
 
     Attributes:
-        files: names that it goes by, as in `Benchmark.train`.
-        options: options of `ernie predict`, where the columns differ from those of the training table.
-        id: column that tells the rows apart; None: rows are numbered from 0.
-        scores: of a diagnostic set, the metrics that are reported where the table comes with labels.
+        files: Possible names of the file, as in `Benchmark.train`.
+        options: Options of `ernie predict`, if the columns differ from those of the training table.
+        id: Column that identifies the rows; None: rows are numbered from 0.
+        scores: For a diagnostic set, the metrics that are reported if the table has labels.
     """
 
-    __test__ = False  # no test, whatever pytest thinks of the name
+    __test__ = False  # tells pytest that this class is not a test
 
     files: list[str]
     options: dict[str, Any] = field(default_factory=dict)
@@ -36,18 +36,18 @@ class Benchmark:
     """One task of a suite.
 
     Attributes:
-        name: of the benchmark.
-        options: options of `ernie finetune` that say what is in the tables.
-        headerless: those that hold instead where the tables' first rows name no columns, as some copies come; empty:
-            `options` fit all copies.
-        metrics: what is reported; the first one decides which checkpoint is best.
-        folders: names that its folder goes by.
-        train: names that the training table goes by, in the folder; each may end in .gz as well.
-        dev: development tables by name; the first decides, the others are evaluated too.
-        average_all: whether the task's own score is the mean over all development tables, not that of the first.
-        test: tables to answer, by the name of the submission's file.
-        answers: what the submission calls the labels, where that differs.
-        advice: what to do where a file is missing, if there is more to say.
+        name: Name of the benchmark.
+        options: Options of `ernie finetune` that describe the tables.
+        headerless: Options that apply instead if the first rows of the tables do not name the columns, as in some
+            copies; empty: `options` fit all copies.
+        metrics: Reported metrics; the first one selects the best checkpoint.
+        folders: Possible names of its folder.
+        train: Possible names of the training table in the folder; each may also end in .gz.
+        dev: Development tables by name; the first one selects the best checkpoint, the others are evaluated too.
+        average_all: Whether the task's score is the mean over all development tables instead of that of the first.
+        test: Tables to predict, by the name of the submission's file.
+        answers: Names of the labels in the submission, if they differ.
+        advice: How to obtain a missing file, if there is more to say.
     """
 
     name: str
@@ -73,9 +73,9 @@ class Benchmark:
         return bool(self.options.get("header", True))
 
     def as_in(self, table: Path) -> Benchmark:
-        """This benchmark with the options that fit a copy, of which a table tells whether its first row names columns.
+        """This benchmark with the options that fit a copy; the table shows whether its first row names the columns.
 
-        A table that cannot be read changes nothing: who reads it in earnest says what is wrong.
+        A table that cannot be read changes nothing; the error is raised when the table is used.
         """
         if not self.headerless or not table.is_file():
             return self
@@ -90,43 +90,43 @@ class Benchmark:
         return replace(self, options={**self.options, **self.headerless, "header": False})
 
     def settings(self) -> dict[str, Any]:
-        """The options of fine-tuning that say what is in the tables, and which metric decides."""
+        """The options of fine-tuning that describe the tables and select the metric."""
         return {**self.options, "metric": self.metrics[0]}
 
     def arguments(self) -> list[str]:
-        """The same as words of a command line."""
+        """The `settings` as words of a command line."""
         return option_words(self.settings())
 
     def tables(self, data_dir: Path) -> tuple[Path, Path]:
-        """The training table and the development table that decides.
+        """The training table and the development table that selects the best checkpoint.
 
         Raises:
-            UserError: one is not there.
+            UserError: One of them is missing.
         """
         name = next(iter(self.dev))
         train, dev = self._find(data_dir, self.train), self._find(data_dir, self.dev[name])
         missing = [_named(files) for files, path in ((self.train, train), (self.dev[name], dev)) if path is None]
         if train is None or dev is None:
             raise UserError(
-                f"{self.name}: {' and '.join(missing)} not found; the folder {data_dir / self.folders[0]} is to hold "
+                f"{self.name}: {' and '.join(missing)} not found; the folder {data_dir / self.folders[0]} must contain "
                 f"{self.layout()} (each may be packed as .gz)" + (f"; {self.advice}" if self.advice else "")
             )
         return train, dev
 
     def more_dev(self, data_dir: Path) -> dict[str, Path]:
-        """The development tables beside the first, as far as they are there."""
+        """The existing development tables except the first."""
         found = {name: self._find(data_dir, files) for name, files in list(self.dev.items())[1:]}
         return {name: path for name, path in found.items() if path}
 
     def tests(self, data_dir: Path) -> dict[str, Path | None]:
-        """The tables to answer, None where one is not there."""
+        """The tables to predict; None for a missing one."""
         return {name: self._find(data_dir, table.files) for name, table in self.test.items()}
 
     def layout(self) -> str:
-        """The files that belong into the folder, in words."""
+        """A description of the files that the folder must contain."""
         needed = [_named(files) for files in (self.train, *self.dev.values())]
         tests = [_named(table.files) for table in self.test.values()]
-        return ", ".join(needed) + (f", and to be answered {', '.join(tests)}" if tests else "")
+        return ", ".join(needed) + (f", and for predictions {', '.join(tests)}" if tests else "")
 
     def _find(self, data_dir: Path, files: Sequence[str]) -> Path | None:
         for folder in self.folders:
@@ -138,12 +138,12 @@ class Benchmark:
 
 
 def _named(files: Sequence[str]) -> str:
-    """A file by all names that it goes by."""
+    """A file with all its possible names."""
     return " or ".join(files)
 
 
 def option_words(options: Mapping[str, Any]) -> list[str]:
-    """Options as words of a command line: yes and no as `--x` and `--no_x`, lists with commas, None left out."""
+    """Options as words of a command line: yes and no as `--x` and `--no_x`, lists with commas, None omitted."""
     words = []
     for name, value in options.items():
         if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Diagnostic sets: tests beside those of the tasks, scored where they come with their labels, as AX-b and AX-g do."""
+"""Diagnostic sets: additional tests, which are scored if they have labels, such as AX-b and AX-g."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ GENDER_PARITY = "gender_parity"
 
 @dataclass(frozen=True)
 class Diagnosed:
-    """A diagnostic set that is answered.
+    """A diagnostic set with predictions.
 
     Attributes:
-        name: of the set.
-        task: whose model answered it.
-        rows: how many rows were scored, those that have a label and an answer.
-        left_out: how many have not.
-        scores: fractions of 1 by metric, those that the suite names; empty where no row has a label.
+        name: Name of the set.
+        task: Task whose model made the predictions.
+        rows: Number of scored rows, which have a label and a prediction.
+        left_out: Number of other rows.
+        scores: Fractions of 1 by metric, for the metrics of the suite; empty if no row has a label.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Diagnosed:
 
 
 def diagnosed(suite: Suite, plan: SuitePlan, results: Mapping[SuiteRun, Result]) -> list[Diagnosed]:
-    """All diagnostic sets that are answered, but for tables that cannot be read: their submission says why."""
+    """All diagnostic sets with predictions, except for unreadable tables, which the submission reports."""
     found = []
     for benchmark in suite.benchmarks.values():
         run = SuiteRun(benchmark.name)
@@ -59,7 +59,7 @@ def _score(test: Answered) -> Diagnosed:
         given = {row.line: str(row.cells.get(column)) for row in opened.rows}
     answers = read_answers(test)
     truth = [given.get(answer["line"]) for answer in answers]
-    # Class numbers, -1 where a row has no label or no answer.
+    # Class numbers, -1 for a row without a label or prediction.
     right = np.array([labels.index(label) if label in labels else -1 for label in truth], np.int64)
     found = np.array([labels.index(row["prediction"]) if "prediction" in row else -1 for row in answers], np.int64)
     both = (right >= 0) & (found >= 0)
@@ -71,11 +71,11 @@ def _score(test: Answered) -> Diagnosed:
 
 
 def gender_parity(answers: Sequence[int] | np.ndarray[tuple[int], np.dtype[np.int64]]) -> float:
-    """Share of pairs that get the same answer (Winogender, Rudinger et al. 2018; SuperGLUE 3.3).
+    """Share of pairs with equal predictions (Winogender, Rudinger et al. 2018; SuperGLUE 3.3).
 
     Args:
-        answers: of the rows as the table has them, in which two neighbours are a pair: one sentence with a pronoun of
-            either gender. A pair of which a row is unanswered (-1) is left out.
+        answers: Predictions of the rows in the order of the table, where two neighbours are a pair: one sentence with a
+            pronoun of either gender. A pair with a row without a prediction (-1) is skipped.
     """
     pairs = np.asarray(answers)[: len(answers) // 2 * 2].reshape(-1, 2)
     pairs = pairs[(pairs >= 0).all(axis=1)]

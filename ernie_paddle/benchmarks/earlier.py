@@ -1,4 +1,4 @@
-"""What earlier commands finished for other tasks of a suite in the same folder: it stays in report and submission."""
+"""Results of earlier commands for other tasks of a suite in the same folder, which stay in report and submission."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ PLAN = "plan.json"
 
 @dataclass(frozen=True)
 class Earlier:
-    """Tasks that other commands did.
+    """Tasks that earlier commands ran.
 
     Attributes:
-        tasks: how each was done; its options and seeds may be other ones than those of the command that asks.
-        results: of their finished runs.
-        passed_over: why others do not count.
+        tasks: Plans of the tasks; their options and seeds may differ from those of the current command.
+        results: Results of their finished runs.
+        passed_over: Reasons why other tasks are not included.
     """
 
     tasks: list[TaskPlan] = field(default_factory=list)
@@ -32,7 +32,7 @@ class Earlier:
 
 
 def remember(plan: SuitePlan) -> None:
-    """Write down how the tasks of a plan are done, for commands that come later."""
+    """Record the plans of the tasks, for later commands."""
     for task in plan.tasks:
         folder = plan.task_folder(task.benchmark)
         folder.mkdir(parents=True, exist_ok=True)
@@ -43,7 +43,7 @@ def remember(plan: SuitePlan) -> None:
 
 
 def earlier_tasks(suite: Suite, plan: SuitePlan) -> Earlier:
-    """The tasks of a suite that are not in a plan, but were done in its folder from the same start on the same data."""
+    """The tasks of a suite that are not in a plan, but were run in its folder from the same start on the same data."""
     found, now = Earlier(), {task.benchmark.name for task in plan.tasks}
     for benchmark in suite.benchmarks.values():
         path = plan.task_folder(benchmark) / PLAN
@@ -53,29 +53,29 @@ def earlier_tasks(suite: Suite, plan: SuitePlan) -> Earlier:
             done: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             task = TaskPlan(benchmark, done["recipe"], done["variants"], done["seeds"])
         except (ValueError, KeyError, TypeError):
-            found.passed_over.append(f"{benchmark.name}: what an earlier command did does not count: {path} is damaged")
+            found.passed_over.append(f"{benchmark.name}: results of an earlier command are ignored: {path} is damaged")
             continue
         try:
             results = _results(replace(plan, tasks=[task]))
         except UserError as error:
-            found.passed_over.append(f"{benchmark.name}: what an earlier command did does not count: {error}")
+            found.passed_over.append(f"{benchmark.name}: results of an earlier command are ignored: {error}")
             continue
         if results:
             found.tasks.append(task)
             found.results.update(results)
         else:
             found.passed_over.append(
-                f"{benchmark.name}: what an earlier command did does not count: nothing of it was finished from this "
+                f"{benchmark.name}: results of an earlier command are ignored: it finished no run from this "
                 "model and on these tables"
             )
     return found
 
 
 def _results(plan: SuitePlan) -> Mapping[SuiteRun, Result]:
-    """The results in the output folder that were made as the plan says; others are passed over.
+    """The results in the output folder that match the plan; others are ignored.
 
     Raises:
-        UserError: a table is not there.
+        UserError: A table is missing.
     """
     groups: Sequence[Group[SuiteRun]] = [
         Group(group.folder, [replace(job, renewed=True) for job in group.jobs]) for group in plan.groups

@@ -1,4 +1,4 @@
-"""`ernie finetune --task NAME`: the options that a benchmark and its recipe stand for."""
+"""`ernie finetune --task NAME`: expansion to the options of a benchmark and its recipe."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from propeller.errors import UserError
 
 
 def expand_task(argv: Sequence[str]) -> list[str]:
-    """The options of `ernie finetune` with those of `--task` in front, so that a person's own come later and win.
+    """Replace `--task` by the options that it stands for, placed first so that the user's own options override them.
 
     Args:
-        argv: options with underscores in their names; without `--task` they stay as they are.
+        argv: Options with underscores in their names; without `--task` they are returned unchanged.
 
     Raises:
-        UserError: no such benchmark, files that are not there, or no recipe for the model's size.
+        UserError: There is no such benchmark, files are missing, or there is no recipe for the model's size.
     """
     given = _given(argv)
     if given.task is None:
@@ -44,13 +44,13 @@ def expand_task(argv: Sequence[str]) -> list[str]:
     shown = " ".join(option_words(settings))
     print(f"recipe {recipe} for size {size} ({suite.recipes[recipe].source}): {shown}", file=sys.stderr)
     if tried:
-        said = f"that recipe tries several values of {', '.join(tried)}, of which these are the first"
-        print(f"{said}; `run.sh` with the suite's name tries all", file=sys.stderr)
+        said = f"that recipe tries several values of {', '.join(tried)}; the first of each is used"
+        print(f"{said}; `ernie benchmarks` tries all", file=sys.stderr)
     return [*words, *tables, *option_words(settings), *argv]
 
 
 def _given(argv: Sequence[str]) -> argparse.Namespace:
-    """The options that decide which others are meant; mistakes in them are left to the parser that follows."""
+    """Parse the options that select the benchmark and recipe; the parser that follows reports mistakes in them."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     for name in ("--task", "--train", "--dev", "--size", "--recipe"):
         parser.add_argument(name)
@@ -63,7 +63,7 @@ def _given(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _size(given: argparse.Namespace) -> tuple[str, bool]:
-    """The size whose recipe is meant, and whether the model has task ids."""
+    """The size of the recipe, and whether the model has task ids."""
     from ernie_paddle.finetune.training.start import architecture, model_identity
 
     if given.model is None:

@@ -1,4 +1,4 @@
-"""What a suite takes as jobs: every task is fine-tuned once per variant of its recipe and seed, then answers tests."""
+"""The jobs of a suite: every task is fine-tuned once per variant and seed, then its tests are predicted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANSWERS = "answers"
 
 @dataclass(frozen=True)
 class SuiteRun:
-    """One fine-tuning run, or (`seed` is None) the answering of a task's tests."""
+    """One fine-tuning run, or (if `seed` is None) the predictions for a task's tests."""
 
     task: str
     variant: int = 0
@@ -33,10 +33,10 @@ class TaskPlan:
     """One task of a suite.
 
     Attributes:
-        benchmark: the task.
-        recipe: name of the recipe.
-        variants: its options, one for each value that is tried.
-        seeds: of the runs of every variant.
+        benchmark: The task.
+        recipe: Name of the recipe.
+        variants: Options of the recipe, one set for each combination of values to try.
+        seeds: Seeds of the runs of every variant.
     """
 
     benchmark: Benchmark
@@ -70,7 +70,7 @@ def task_plan(
     """The plan of a task: the recipe for the size of the starting point, with some options changed.
 
     Raises:
-        UserError: there is no such recipe, or none for this size.
+        UserError: There is no such recipe, or none for this size.
     """
     name, settings = suite.settings(task.name, start.size, recipe)
     settings = {**settings, **changes}
@@ -84,10 +84,10 @@ class SuitePlan:
     """All runs of a suite.
 
     Attributes:
-        tasks: of those that are there.
-        data_dir: folder of the benchmarks.
-        output: folder of everything.
-        start: what all runs start from.
+        tasks: Plans of the available tasks.
+        data_dir: Folder of the benchmarks.
+        output: Folder of all results.
+        start: Starting point of all runs.
     """
 
     tasks: Sequence[TaskPlan]
@@ -170,13 +170,13 @@ class SuitePlan:
 
 
 def answer_paths(plan: SuitePlan, results: Mapping[SuiteRun, Result]) -> list[Path]:
-    """The files with the answers to all tests of a plan's tasks that are answered."""
+    """The files with the predictions for the tests of a plan's tasks, as far as they exist."""
     answered = [SuiteRun(task.benchmark.name) for task in plan.tasks]
     return [plan.folder(run) / f"{name}.jsonl" for run in answered if run in results for name in results[run]["rows"]]
 
 
 def _fingerprints(tables: Mapping[str, Path]) -> dict[str, str]:
-    """What tells the content of tables apart, by name."""
+    """Hashes of the content of tables, by name."""
     return {name: sha256_file(path)[:16] for name, path in tables.items()}
 
 
@@ -188,6 +188,6 @@ def _searched(plan: TaskPlan, variant: int) -> str:
 
 
 def plain(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options as JSON-able data; those that are taken out (None) are left out."""
+    """Options as JSON-able data; removed options (None) are omitted."""
     found = {name: value for name, value in options.items() if value is not None}
     return {name: str(value) if isinstance(value, Path) else value for name, value in found.items()}

@@ -1,4 +1,4 @@
-"""Finished runs of a suite as Markdown: medians over the seeds beside what the papers report."""
+"""Finished runs of a suite as Markdown: medians over the seeds next to the papers' figures."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ def markdown(
     """The whole report.
 
     Args:
-        suite: with the published figures.
-        plan: what was wanted.
-        results: of the runs that are done.
-        failures: why others have none.
-        started: what the runs started from, in words.
-        size: of the recipes; published figures of this size are shown, those of base beside smaller models.
-        made_by: the command.
-        left_out: why tasks are missing.
-        unfinished: how many runs are still to do.
-        diagnoses: scores of diagnostic sets.
+        suite: The suite, with the published figures.
+        plan: The plan of the command.
+        results: Results of finished runs.
+        failures: Reasons of failed runs.
+        started: Description of the runs' starting point.
+        size: Size of the recipes; published figures of this size are shown, those of base for smaller models.
+        made_by: The command.
+        left_out: Reasons why tasks are missing.
+        unfinished: Number of runs still to do.
+        diagnoses: Scores of diagnostic sets.
     """
     tasks = [task for task in plan.tasks if _best(task, results)]
     lines = [f"# {suite.title}", "", f"Made by `{made_by}`, from {started}.", ""]
@@ -68,8 +68,8 @@ def markdown(
         lines += _scores(tasks, published, results)
         lines += [
             "",
-            "Figures are in percent. Ours are those of the best checkpoint of each run, on the development set or on "
-            "the table named in brackets; a paper's row says which set it is. Averages are over the tasks shown.",
+            "Figures are in percent. Ours are from the best checkpoint of each run, on the development set or on the "
+            "table named in brackets; the rows of papers name their sets. Averages are over the tasks shown.",
         ]
         lines += _diagnostics(diagnoses, published)
         lines += ["", "## Runs", "", *_runs(tasks, results)]
@@ -77,7 +77,7 @@ def markdown(
         lines += ["", f"Not finished: {unfinished} runs are still to do."]
     gaps = [*left_out, *_not_evaluated(plan, results)]
     if gaps:
-        lines += ["", "## Left out", "", *(f"- {reason}" for reason in gaps)]
+        lines += ["", "## Missing tasks", "", *(f"- {reason}" for reason in gaps)]
     if failures:
         titles = {job.key: job.title for group in plan.groups for job in group.jobs}
         lines += ["", "## Runs that failed", "", *(f"- {titles[run]}: {reason}" for run, reason in failures.items())]
@@ -85,12 +85,12 @@ def markdown(
 
 
 def figures(task: Benchmark, metrics: Mapping[str, float]) -> str:
-    """The reported metrics of one run, for a progress line."""
+    """Format the reported metrics of one run, for a progress line."""
     return ", ".join(f"{_title(name)} {_percent(task, metrics[name]):.1f}" for name in columns(task) if name in metrics)
 
 
 def columns(task: Benchmark) -> list[str]:
-    """The metrics to report, those of further development tables as "metric name"."""
+    """The metrics to report, including those of further development tables as "metric name"."""
     return [*task.metrics, *(f"{metric} {name}" for name in list(task.dev)[1:] for metric in task.metrics)]
 
 
@@ -119,7 +119,7 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
     lines.append(ours("**ours, one seed**" if seeds == [1] else f"**ours, median of {counts}**", statistics.median))
     if seeds != [1]:
         lines.append(ours("ours, mean ± standard deviation", statistics.fmean, spread=True))
-    lines.append(_row(["answer without looking", *_baseline(shown, found), _DASH]))
+    lines.append(_row(["majority-class baseline", *_baseline(shown, found), _DASH]))
     for row in published:
         known = [_published(row.scores.get(task.name, {}), task, metric) for task, metric in shown]
         average = f"{row.average:.1f} ({row.average_of})" if row.average is not None else _DASH
@@ -130,7 +130,7 @@ def _scores(tasks: Sequence[TaskPlan], published: Sequence[Published], results: 
 def _diagnostics(diagnoses: Sequence[Diagnosed], published: Sequence[Published]) -> list[str]:
     if not diagnoses:
         return []
-    head = ["set", "answered by", "rows", "left out", "ours", "published"]
+    head = ["set", "predicted by", "rows", "skipped", "ours", "published"]
     lines = ["", "## Diagnostic sets", "", _row(head), _row(["---"] * len(head))]
     for found in diagnoses:
         ours = ", ".join(f"{_title(name)} {100 * value:.1f}" for name, value in found.scores.items())
@@ -152,7 +152,7 @@ def _diagnostics(diagnoses: Sequence[Diagnosed], published: Sequence[Published])
 
 
 def _published(scores: Mapping[str, float], task: Benchmark, metric: str) -> str:
-    """A paper's figure; one for the mean of all metrics of a task stands in the column of the first."""
+    """A paper's figure; a mean over all metrics of a task is in the column of the first."""
     if metric == task.metrics[0] and MEAN in scores:
         return f"{scores[MEAN]:.1f} (mean)"
     return f"{scores[metric]:.1f}" if metric in scores else _DASH
@@ -167,7 +167,7 @@ def _baseline(shown: Sequence[tuple[Benchmark, str]], found: Mapping[str, Sequen
 
 
 def _average(task: Benchmark, runs: Sequence[Result], of: Mean) -> float:
-    """A task's own score: the mean of its metrics, as GLUE does."""
+    """A task's own score: the mean of its metrics, as in GLUE."""
     return of([statistics.fmean(_reported(task, run)) for run in runs])
 
 
@@ -177,17 +177,17 @@ def _reported(task: Benchmark, run: Result) -> list[float]:
 
 
 def _not_evaluated(plan: SuitePlan, results: Mapping[SuiteRun, Result]) -> list[str]:
-    """The further tables that runs could not be evaluated on."""
+    """The further tables on which runs could not be evaluated."""
     found = {
         (run.task, table): plan.folder(run).parents[1] / "log.txt"
         for run, result in results.items()
         for table in result.get("not_evaluated", ())
     }
-    return [f"{task}: its table {table} could not be evaluated; {log} says why" for (task, table), log in found.items()]
+    return [f"{task}: its table {table} could not be evaluated; see {log}" for (task, table), log in found.items()]
 
 
 def _runs(tasks: Sequence[TaskPlan], results: Mapping[SuiteRun, Result]) -> list[str]:
-    lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "left out", "minutes"]), _row(["---"] * 7)]
+    lines = [_row(["task", "recipe", "options", "seeds", "rows evaluated", "skipped", "minutes"]), _row(["---"] * 7)]
     for task in tasks:
         variant = task.best_variant(results)
         every = [results[run] for number in range(len(task.variants)) for run in task.runs(number) if run in results]
@@ -202,13 +202,13 @@ def _runs(tasks: Sequence[TaskPlan], results: Mapping[SuiteRun, Result]) -> list
 
 
 def _left_out(run: Result) -> str:
-    """How many rows of the tables were unusable."""
+    """The number of unusable rows in the tables."""
     counts = {"to train": run.get("left_out_of_training", 0), "to evaluate": run.get("left_out", 0)}
     return ", ".join(f"{count:,} {of}" for of, count in counts.items() if count) or _DASH
 
 
 def _best(task: TaskPlan, results: Mapping[SuiteRun, Result]) -> list[Result]:
-    """The runs of the best variant; empty while one is missing."""
+    """The runs of the best variant; empty while a run is missing."""
     variant = task.best_variant(results)
     return [] if variant is None else [results[run] for run in task.runs(variant)]
 

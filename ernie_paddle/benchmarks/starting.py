@@ -1,4 +1,4 @@
-"""What the command of a suite works from: the tasks that are there, the model, changed options, devices."""
+"""The inputs of a suite's command: available tasks, model, changed options, devices."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ _OWN_OPTIONS = {
     "model", "size", "vocab", "seed", "output", "overwrite", "no_overwrite",
 }
 # fmt: on
-"""Options of `ernie finetune` that a suite decides for every run."""
+"""Options of `ernie finetune` that a suite sets for every run."""
 
 
 @dataclass(frozen=True)
 class StartingPoint:
-    """What all runs start from.
+    """The starting point of all runs.
 
     Attributes:
-        options: of `ernie finetune`.
-        identity: tells one starting point from another.
-        size: whose recipes are meant.
-        title: in words.
-        has_task_ids: whether the model has task embeddings.
+        options: Options of `ernie finetune`.
+        identity: Identifies the starting point.
+        size: Size whose recipes are used.
+        title: Description for the report.
+        has_task_ids: Whether the model has task embeddings.
     """
 
     options: Mapping[str, Any]
@@ -48,14 +48,14 @@ class StartingPoint:
 
 
 def present_tasks(wanted: Sequence[Benchmark], data_dir: Path | None, suite: str) -> tuple[list[Benchmark], list[str]]:
-    """The tasks whose files are there, and what is missing of the others, which is also said.
+    """The tasks whose files exist, and the missing files of the others, which are also printed.
 
     Raises:
-        UserError: there is none.
+        UserError: No task has its files.
     """
     if data_dir is None or not data_dir.is_dir():
         given = "no --data_dir given" if data_dir is None else f"--data_dir {data_dir}: no such folder"
-        print(f"{suite} needs a folder that holds (each file may be packed as .gz)", file=sys.stderr)
+        print(f"{suite} needs a folder with these files (each may be compressed as .gz)", file=sys.stderr)
         for task in wanted:
             print(f"  {task.name}: {task.folders[0]}/ with {task.layout()}", file=sys.stderr)
         raise UserError(f"{given}; give the folder with these files")
@@ -66,17 +66,17 @@ def present_tasks(wanted: Sequence[Benchmark], data_dir: Path | None, suite: str
             found.append(task)
         except UserError as error:
             left_out.append(str(error))
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"skipped: {error}", file=sys.stderr)
     if not found:
-        raise UserError(f"--data_dir {data_dir} holds no task of {suite} (what each needs is said above)")
+        raise UserError(f"--data_dir {data_dir} has no complete task of {suite} (the missing files are listed above)")
     return found, left_out
 
 
 def starting_model(model: Path, size: str | None) -> StartingPoint:
-    """A checkpoint or released weights, with the recipes of `size`, or of the size that the model has.
+    """Start from a checkpoint or released weights, with the recipes of `size`, or of the model's size.
 
     Raises:
-        UserError: it cannot be used.
+        UserError: The model cannot be used.
     """
     from ernie_paddle.finetune.training.start import model_identity
 
@@ -89,19 +89,19 @@ def starting_model(model: Path, size: str | None) -> StartingPoint:
 def random_start(
     size: str, vocab: Path | None, tasks: Iterable[Benchmark], data_dir: Path, output: Path
 ) -> StartingPoint:
-    """Random weights, said loudly; without a vocabulary one is trained on the text of all tasks that are there.
+    """Start from random weights, with a warning; without a vocabulary, one is trained on the available tasks' text.
 
     Raises:
-        UserError: no such size, or `output` has a vocabulary of another text.
-        DataError: no such vocabulary, or a table cannot be read.
+        UserError: There is no such size, or `output` has a vocabulary of another text.
+        DataError: There is no such vocabulary, or a table cannot be read.
     """
     from ernie_paddle.finetune.training.start import architecture
     from reader.tokenizers.load import load_tokenizer
 
     suits, has_task_ids = recipe_size(size), architecture(size).use_task_id
     print(
-        f"WARNING: no --model given: every run starts from RANDOM weights of size {size!r}; nothing is pre-trained, "
-        "and the figures say only that the commands work",
+        f"WARNING: no --model given: every run starts from RANDOM weights of size {size!r}; they are not pre-trained, "
+        "so the figures only show that the commands work",
         file=sys.stderr,
     )
     if vocab is None:
@@ -115,7 +115,8 @@ def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
     """The options that `--set` replaces.
 
     Raises:
-        UserError: not written as name=value, no such option, one that the suite sets itself, or an impossible value.
+        UserError: A setting is not written as name=value, the option does not exist or is set by the suite, or the
+            value is invalid.
     """
     known = {
         option.name: option for type in TASK_TYPES for option in options_of(type) if option.name not in _OWN_OPTIONS
@@ -126,7 +127,7 @@ def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise UserError(f"--set {text}: write it as name=value, for example epochs=1")
         if name in _OWN_OPTIONS:
-            raise UserError(f"--set {text}: {name} is what the suite itself sets for every run; leave it out")
+            raise UserError(f"--set {text}: the suite sets {name} for every run; remove the option")
         if name not in known:
             raise unknown_name("option of `ernie finetune`", name, known, "--set")
         try:
@@ -137,16 +138,16 @@ def recipe_changes(given: Sequence[str]) -> dict[str, Any]:
         if not tried:
             raise UserError(f"--set {text}: the list is empty")
         for one in tried:
-            if one is not None:  # the option is taken out of the recipes
+            if one is not None:  # None removes the option from the recipes
                 known[name].read(one, "--set ")
     return changes
 
 
 def task_devices(gpus: str | None) -> list[Mapping[str, str]]:
-    """Variables of the environment, one set for each device that takes a task at a time.
+    """Environment variables for each device; a device runs one task at a time.
 
     Raises:
-        UserError: a device is not there.
+        UserError: A device is not visible.
     """
     from propeller.device.runtime import installed_wheels
     from propeller.tools.fleetrun import expand_devices, visible_gpus

@@ -1,4 +1,4 @@
-"""Submissions: the answers to all tests of a suite as files in a zip."""
+"""Submissions: the predictions for all tests of a suite as files in a zip."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ernie_paddle.jobs.job import Result
 from reader.errors import DataError
 
 Writer = Callable[[Answered], tuple[str, str]]
-"""A test -> the name of its file in the zip, and the content."""
+"""Maps a test to the name of its file in the zip, and the content."""
 
 
 WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file, "superglue": superglue_file}
@@ -23,13 +23,13 @@ WRITERS: dict[str, Writer] = {"glue": glue_file, "answers": answers_file, "super
 
 
 def submit(suite: Suite, plan: SuitePlan, results: Mapping[SuiteRun, Result], path: Path) -> None:
-    """Write the submission of all tests that are answered, and say which are not: no table, no answers, or no use.
+    """Write the submission of all tests with predictions, and report the other tests with the reason.
 
     Args:
-        suite: one that has a submission.
-        plan: of all tasks whose answers are wanted.
-        results: of finished runs.
-        path: of the zip.
+        suite: A suite that has a submission.
+        plan: Plan of all tasks to submit.
+        results: Results of finished runs.
+        path: Path of the zip.
     """
     assert suite.submission is not None
     answered: list[Answered] = []
@@ -47,27 +47,27 @@ def submit(suite: Suite, plan: SuitePlan, results: Mapping[SuiteRun, Result], pa
     for name, reason in unusable.items():
         print(f"{name}: not in the submission: {reason}", file=sys.stderr)
     written = [test for test in answered if test.name not in unusable]
-    instead = "an empty answer" if suite.submission == "answers" else "the commonest answer"
+    instead = "an empty answer" if suite.submission == "answers" else "the most frequent prediction"
     for test in written:
         rows = unanswered(test)
         if rows:
             print(
-                f"{test.name}: {rows} rows of {test.table} cannot be used; they get {instead}",
+                f"{test.name}: {rows} unusable rows of {test.table} get {instead}",
                 file=sys.stderr,
             )
-    absent = {"missing": missing, "not answered (failed, or not asked for)": failed, "unusable": list(unusable)}
+    absent = {"missing": missing, "without predictions (failed, or not requested)": failed, "unusable": list(unusable)}
     gaps = "".join(f"; {why}: {', '.join(names)}" for why, names in absent.items() if names)
     if written:
         print(f"submission: {path}, {len(written)} of {len(answered) + len(missing) + len(failed)} files{gaps}")
     else:
-        print(f"no submission: no test is answered{gaps}", file=sys.stderr)
+        print(f"no submission: no test has predictions{gaps}", file=sys.stderr)
 
 
 def write_submission(path: Path, style: str, tests: Sequence[Answered]) -> dict[str, str]:
     """Write the zip (the same bytes for the same answers), unless no test has a file.
 
     Returns:
-        by name, why tests have no file, for their tables cannot be read.
+        Reasons why tests have no file (their tables cannot be read), by name.
     """
     files, unusable = {}, {}
     for test in tests:

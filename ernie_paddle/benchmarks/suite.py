@@ -22,13 +22,13 @@ _EVERY = "all"
 
 @dataclass(frozen=True)
 class PaperSettings:
-    """How a paper fine-tunes.
+    """Fine-tuning settings of a paper.
 
     Attributes:
-        source: where the settings are from.
-        sizes: by model size and task, options of `ernie finetune`; those of the task `all` hold for each. A list
-            means that every value is tried and the best on the development table is taken.
-        common: options for every size and task.
+        source: Where the settings come from.
+        sizes: Options of `ernie finetune` by model size and task; those of the task `all` apply to every task. For a
+            list, every value is tried and the best on the development table is used.
+        common: Options for every size and task.
     """
 
     source: str
@@ -36,7 +36,7 @@ class PaperSettings:
     common: dict[str, Any] = field(default_factory=dict)
 
     def settings(self, task: str, size: str) -> dict[str, Any] | None:
-        """The options for a task and size, lists as they are; None where the paper says nothing."""
+        """The options for a task and size, with lists unchanged; None if the paper gives none."""
         known = self.sizes.get(size, {})
         if _EVERY not in known and task not in known:
             return None
@@ -48,12 +48,12 @@ class Published:
     """Figures that a paper reports, in percent.
 
     Attributes:
-        model: whose.
-        size: base or large.
-        split: which set: "dev", perhaps with the number of seeds, or "test".
-        scores: by task and metric.
-        average: as the paper gives it.
-        average_of: what that is the average of.
+        model: Name of the model.
+        size: Size of the model, base or large.
+        split: Evaluated set: "dev", optionally with the number of seeds, or "test".
+        scores: Scores by task and metric.
+        average: Average as given by the paper.
+        average_of: Tasks that the average covers.
     """
 
     model: str
@@ -66,14 +66,14 @@ class Published:
 
 @dataclass(frozen=True)
 class Suite:
-    """Benchmarks that one command runs.
+    """The benchmarks that one command runs.
 
     Attributes:
-        title: heading of the report.
-        benchmarks: by name.
-        recipes: by paper; the first that knows a model's size is the usual one.
-        published: figures to show beside ours.
-        submission: format of the submission, a key of `submission.WRITERS`; None: there is none.
+        title: Heading of the report.
+        benchmarks: Benchmarks by name.
+        recipes: Recipes by paper; the first that has a model's size is the default.
+        published: Published figures to compare with.
+        submission: Format of the submission, a key of `submission.WRITERS`; None: there is none.
     """
 
     title: str
@@ -83,10 +83,10 @@ class Suite:
     submission: str | None = None
 
     def find(self, names: Iterable[str], where: str) -> list[Benchmark]:
-        """Benchmarks by name, each once; capitals and dashes do not matter.
+        """Find benchmarks by name, without duplicates; capitals and dashes do not matter.
 
         Raises:
-            UserError: there is no such benchmark; names the nearest.
+            UserError: There is no such benchmark; the message suggests the closest one.
         """
         plain = {plain_name(name): benchmark for name, benchmark in self.benchmarks.items()}
         for name in names:
@@ -95,10 +95,10 @@ class Suite:
         return list(dict.fromkeys(plain[plain_name(name)] for name in names))
 
     def check_recipe(self, recipe: str | None) -> None:
-        """See whether there is a recipe of this name.
+        """Check that there is a recipe of this name.
 
         Raises:
-            UserError: there is none; names the nearest.
+            UserError: There is no such recipe; the message suggests the closest one.
         """
         if recipe is not None and recipe not in self.recipes:
             raise unknown_name("recipe", recipe, self.recipes, "--recipe")
@@ -106,10 +106,10 @@ class Suite:
     def with_recipe(
         self, tasks: Iterable[Benchmark], size: str, recipe: str | None, left_out: list[str]
     ) -> list[Benchmark]:
-        """Those tasks that there are settings for; why others have none is said, and added to `left_out`.
+        """The tasks that have settings; reasons for the others are printed and added to `left_out`.
 
         Raises:
-            UserError: there is none.
+            UserError: No task has settings.
         """
         found = []
         for task in tasks:
@@ -118,16 +118,16 @@ class Suite:
                 found.append(task)
             except UserError as error:
                 left_out.append(str(error))
-                print(f"left out: {error}", file=sys.stderr)
+                print(f"skipped: {error}", file=sys.stderr)
         if not found:
-            raise UserError(f"no recipe fits these tasks and size {size} (what each lacks is said above)")
+            raise UserError(f"no recipe fits these tasks and size {size} (see the reasons above)")
         return found
 
     def settings(self, task: str, size: str, recipe: str | None = None) -> tuple[str, dict[str, Any]]:
         """The name of a recipe and its options for a task and size: those of `recipe`, or the usual ones.
 
         Raises:
-            UserError: there is no such recipe, or it says nothing of this task and size.
+            UserError: There is no such recipe, or it has no settings for this task and size.
         """
         self.check_recipe(recipe)
         for name in [recipe] if recipe else self.recipes:
@@ -143,7 +143,7 @@ class Suite:
 
 
 def plain_name(name: str) -> str:
-    """A name without what people write in different ways."""
+    """Normalize a name, without differences in case and punctuation."""
     return re.sub(r"[^a-z0-9.]", "", name.lower())
 
 
@@ -154,10 +154,10 @@ def suite_names() -> list[str]:
 
 @functools.cache
 def load_suite(name: str) -> Suite:
-    """A suite by its name.
+    """Load a suite by its name.
 
     Raises:
-        UserError: no such suite, or a damaged file.
+        UserError: There is no such suite, or the file is damaged.
     """
     if name not in suite_names():
         raise unknown_name("suite", name, suite_names(), "benchmarks")
@@ -170,10 +170,10 @@ def load_suite(name: str) -> Suite:
 
 
 def find_benchmark(name: str, where: str) -> tuple[Suite, Benchmark]:
-    """A benchmark of any suite; `suite/name` where two have one of this name.
+    """Find a benchmark of any suite; `suite/name` selects among benchmarks of the same name.
 
     Raises:
-        UserError: there is none or more than one.
+        UserError: There is none or more than one.
     """
     wanted_suite, slash, task = name.rpartition("/")
     suites = {suite: load_suite(suite) for suite in ([wanted_suite] if slash else suite_names())}
@@ -184,23 +184,23 @@ def find_benchmark(name: str, where: str) -> tuple[Suite, Benchmark]:
         if plain_name(benchmark.name) == plain_name(task)
     }
     if len(found) > 1:
-        raise UserError(f"{where} {name}: there are several, say which: {', '.join(found)}")
+        raise UserError(f"{where} {name}: the name is ambiguous, say which: {', '.join(found)}")
     if not found:
         raise unknown_name("benchmark", name, [known for suite in suites.values() for known in suite.benchmarks], where)
     return next(iter(found.values()))
 
 
 def size_of(config: ErnieConfig) -> str:
-    """The size whose recipe suits a model best, by its hidden size."""
+    """The size whose recipe fits a model best, by its hidden size."""
     sizes = (("large", 1024), ("base", 768), ("small", 256))
     return next((size for size, hidden in sizes if config.hidden_size >= hidden), "tiny")
 
 
 def recipe_size(size: str) -> str:
-    """The size whose recipe suits a random model of a size or a named architecture.
+    """The size whose recipe fits a random model of a size or a named architecture.
 
     Raises:
-        UserError: no such size.
+        UserError: There is no such size.
     """
     from ernie_paddle.finetune.training.start import architecture
 

@@ -1,4 +1,4 @@
-"""Answers as SuperGLUE's server wants them: a line for each row, passage (MultiRC) or query (ReCoRD)."""
+"""Predictions in the format of SuperGLUE's server: a line for each row, passage (MultiRC) or query (ReCoRD)."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from ernie_paddle.benchmarks.answer_files import Answered, commonest_answer, rea
 from reader.tables.table import open_table
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
-"""The cells of a row, and its answer as `ernie predict` gives it."""
+"""The cells of a row, and its prediction from `ernie predict`."""
 
 
 def superglue_file(test: Answered) -> tuple[str, str]:
     """The name of the file, `NAME.jsonl`, and its lines.
 
-    A row that could not be answered gets the commonest answer, unless its line could not be read at all: then nobody
-    knows which questions are in it.
+    A row without a prediction gets the most frequent one, unless its line could not be read at all, because the
+    questions in it are then unknown.
     """
     form = str(test.benchmark.test[test.name].options.get("format", "auto"))
     lines = _WRITERS.get(form, _rows)(_answered(test, form), test)
@@ -25,7 +25,7 @@ def superglue_file(test: Answered) -> tuple[str, str]:
 
 
 def _answered(test: Answered, form: str) -> list[Pair]:
-    """All rows of the table that hold anything, with their answers."""
+    """All non-empty rows of the table, with their predictions."""
     answers = read_answers(test)
     commonest = commonest_answer(answers)
     with open_table(test.table, form) as table:
@@ -56,7 +56,7 @@ def _passages(pairs: Iterable[Pair], test: Answered) -> Iterator[dict[str, Any]]
 
 
 def _queries(pairs: Iterable[Pair], test: Answered) -> Iterator[dict[str, Any]]:
-    """ReCoRD: the candidate that is most probably right."""
+    """ReCoRD: the most probable candidate."""
     best: dict[tuple[Any, Any], tuple[float, str]] = {}
     for cells, answer in pairs:
         query = cells["passage_idx"], cells["query_idx"]
@@ -74,7 +74,7 @@ _WRITERS: dict[str, Callable[[Iterable[Pair], Answered], Iterator[dict[str, Any]
 
 
 def _label(answer: Mapping[str, Any], test: Answered) -> str | int:
-    """The label as the server calls it; numbers as numbers."""
+    """The label under its name on the server; numbers as numbers."""
     label = str(answer["prediction"])
     label = test.benchmark.answers.get(label, label)
     return int(label) if label.isdecimal() else label

@@ -1,4 +1,4 @@
-"""A vocabulary for models that start from nothing: trained on the text of the tasks' own training tables."""
+"""A vocabulary for randomly initialized models, trained on the text of the tasks' training tables."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _ORIGIN = "trained_on.json"
 
 
 def train_vocabulary(output: Path, tasks: Iterable[Benchmark], data_dir: Path, size: str) -> Path:
-    """Train a WordPiece vocabulary in `output`/vocab, unless it is there.
+    """Train a WordPiece vocabulary in `output`/vocab, unless it exists.
 
     Args:
-        output: folder of everything.
-        tasks: whose text it is trained on, as far as their tables are there: all of a suite, whichever are run, so that
-            all runs have one vocabulary.
-        data_dir: folder of the benchmarks.
-        size: of the model.
+        output: Folder of all results.
+        tasks: Tasks whose text is used, as far as their tables exist: all of a suite, whichever are run, so that all
+            runs have one vocabulary.
+        data_dir: Folder of the benchmarks.
+        size: Size of the model.
 
     Raises:
-        DataError: no table has text, or too little for a vocabulary.
-        UserError: a vocabulary is there which was trained on other text, or another process works in the folder.
+        DataError: No table has text, or there is too little text for a vocabulary.
+        UserError: The existing vocabulary was trained on other text, or another process uses the folder.
     """
     folder, pieces = output / "vocab", _PIECES.get(size, _USUAL_PIECES)
     tables = dict(_training_tables(tasks, data_dir))
@@ -54,7 +54,7 @@ def train_vocabulary(output: Path, tasks: Iterable[Benchmark], data_dir: Path, s
                 except DataError as error:
                     print(f"the vocabulary lacks text of {task.name}: {error}", file=sys.stderr)
         if not text.stat().st_size:
-            raise DataError(f"no table in {data_dir} has text to train a vocabulary on; the lines above say why")
+            raise DataError(f"no table in {data_dir} has text to train a vocabulary on; see the reasons above")
         shutil.rmtree(aside, ignore_errors=True)
         train_vocab([text], aside, pieces)
         (aside / _ORIGIN).write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
@@ -65,7 +65,7 @@ def train_vocabulary(output: Path, tasks: Iterable[Benchmark], data_dir: Path, s
 
 def _training_tables(tasks: Iterable[Benchmark], data_dir: Path) -> Iterator[tuple[Benchmark, Path]]:
     for task in tasks:
-        with contextlib.suppress(UserError):  # not there: said where the task is wanted
+        with contextlib.suppress(UserError):  # a missing table is reported when the task is used
             yield task, task.tables(data_dir)[0]
 
 
@@ -73,7 +73,7 @@ def _check_origin(folder: Path, wanted: Mapping[str, Any]) -> None:
     """Refuse a vocabulary of other text or another size.
 
     Raises:
-        UserError: it is one.
+        UserError: The vocabulary has other text or another size.
     """
     path = folder / _ORIGIN
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -83,5 +83,5 @@ def _check_origin(folder: Path, wanted: Mapping[str, Any]) -> None:
     other = sorted(task for task in before.keys() | now.keys() if before.get(task) != now.get(task))
     why = f"other text ({', '.join(other)})" if other else f"{known['pieces']} pieces, not {wanted['pieces']}"
     raise UserError(
-        f"{folder} was made from {why}; to use it all the same give --vocab {folder}, or choose another output folder"
+        f"{folder} was made from {why}; to use it anyway give --vocab {folder}, or choose another output folder"
     )

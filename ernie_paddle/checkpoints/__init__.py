@@ -1,1 +1,1 @@
-"""Reading and writing the formats of other projects."""
+"""Reading and writing weights in the formats of other projects."""

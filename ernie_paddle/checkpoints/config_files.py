@@ -1,4 +1,4 @@
-"""Configuration files of other projects, read and written."""
+"""Reading and writing the configuration files of other projects."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _KEYS_LACKING = {
 
 
 def read_values(path: Path) -> dict[str, Any]:
-    """The keys of a configuration; of PaddleNLP's older `model_config.json`, those of the encoder.
+    """Read the keys of a configuration; for PaddleNLP's older `model_config.json`, those of the encoder.
 
     Raises:
-        UserError: the file cannot be read as one.
+        UserError: The file cannot be read as a configuration.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
@@ -39,16 +39,16 @@ def read_values(path: Path) -> dict[str, Any]:
     while isinstance(values, dict) and "vocab_size" not in values:
         inner = values.get("init_args") or values.get("config")
         inner = inner[0] if isinstance(inner, list) and inner else inner
-        # The class around the encoder tells what its head is for.
+        # The class around the encoder determines the purpose of its head.
         named = values.get("init_class")
         values = {**inner, "init_class": named} if named and isinstance(inner, dict) else inner
     if not isinstance(values, dict):
-        raise UserError(f"{path}: describes no encoder (there is no vocab_size in it)")
+        raise UserError(f"{path}: does not describe an encoder (it has no vocab_size)")
     return values
 
 
 def family_of(values: Mapping[str, Any], names: Collection[str]) -> str:
-    """The family that a configuration names, or else the names of the tensors; ERNIE if nothing says otherwise."""
+    """The family that a configuration names, or else the names of the tensors; ERNIE by default."""
     if values.get("model_type"):
         return str(values["model_type"])
     of_a_class = re.match(r"(ErnieM|Bert|Ernie)[A-Z]", str(values.get("init_class")))
@@ -63,22 +63,22 @@ def family_of(values: Mapping[str, Any], names: Collection[str]) -> str:
 def read_config(
     path: Path, family: str, names: Collection[str], layer_norm_eps: float | None
 ) -> tuple[ErnieConfig, list[str]]:
-    """The architecture in a file, and notes about it.
+    """Read the architecture from a file, with notes about it.
 
     Args:
-        path: the file.
-        family: see `family_of`.
-        names: our names of the tensors: whether there is a task embedding decides where the file does not fit.
-        layer_norm_eps: what a person said, for files that do not state it.
+        path: The file.
+        family: See `family_of`.
+        names: Our names of the tensors, which show whether there is a task embedding if the file is wrong about it.
+        layer_norm_eps: The user's value, for files that do not state it.
 
     Raises:
-        UserError: the file does not describe an encoder, or says otherwise than the person.
+        UserError: The file does not describe an encoder, or contradicts the user's value.
     """
     values, notes = read_values(path), []
     stated = values.get("layer_norm_eps", values.get("epsilon", values.get("layer_norm_epsilon")))
     if stated is None and layer_norm_eps is None:
         raise UserError(
-            f"{path}: layer_norm_eps is missing, and no default is right for all: `ernie convert` with "
+            f"{path}: layer_norm_eps is missing and has no safe default; run `ernie convert` with "
             "--layer_norm_eps 1e-5 (the static ERNIE releases) or 1e-12 (PaddleNLP, BERT and Hugging Face)"
         )
     if stated is None:
@@ -107,20 +107,21 @@ def config_values(weights: Weights, family: str, pretraining: str) -> dict[str, 
     """The keys of a `config.json` of Hugging Face or PaddleNLP.
 
     Args:
-        weights: what the file is for.
-        family: of `FAMILIES`.
-        pretraining: the class with MLM and NSP heads, whose spelling differs ("ForPreTraining", "ForPretraining").
+        weights: Weights that the file describes.
+        family: One of `FAMILIES`.
+        pretraining: Name of the class with MLM and NSP heads, whose spelling differs ("ForPreTraining",
+            "ForPretraining").
 
     Raises:
-        UserError: that family has no such encoder.
+        UserError: The family has no such encoder.
     """
     config = weights.config
-    values = replace(config, family="ernie").to_dict()  # `model_type` says the family there
+    values = replace(config, family="ernie").to_dict()  # `model_type` states the family there
     is_m = config.position_offset == 2 and config.type_vocab_size == 0 and not config.use_task_id
     if (family == "ernie_m") != is_m or (family != "ernie_m" and config.position_offset):
         raise UserError(f"this encoder cannot be written as one of the family {family} (its positions or its tables)")
     if family == "bert" and config.use_task_id:
-        raise UserError("BERT has no task embedding, this encoder has one; take --family ernie")
+        raise UserError("BERT has no task embedding, but this encoder has one; use --family ernie")
     for key in _KEYS_LACKING[family]:
         del values[key]
     prefix = {"ernie": "Ernie", "bert": "Bert", "ernie_m": "ErnieM"}[family]

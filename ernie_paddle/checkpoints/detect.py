@@ -1,4 +1,4 @@
-"""Which layout of weights a folder has, told by its files."""
+"""Detection of the layout of a folder of weights, by its files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FIRST_VARIABLE = "word_embedding"
 
 
 def find_pdparams(path: Path) -> Path | None:
-    """PaddleNLP's file of weights: `model_state.pdparams`, or the only one with this ending."""
+    """PaddleNLP's file of weights: `model_state.pdparams`, or the only file with this extension."""
     if (path / PDPARAMS).is_file():
         return path / PDPARAMS
     found = sorted(path.glob("*.pdparams"))
@@ -27,7 +27,7 @@ def find_variables(path: Path) -> Path | None:
 
 
 def foreign_layout(path: str | Path) -> str | None:
-    """The layout of weights of another project; None for anything else (ours, or nothing at all)."""
+    """The layout of weights of another project; None for our own layout or no weights at all."""
     path = Path(path)
     if (path / SAFETENSORS).is_file() and _names_its_class(path / "config.json"):
         return HF
@@ -39,7 +39,7 @@ def foreign_layout(path: str | Path) -> str | None:
 
 
 def _names_its_class(config: Path) -> bool:
-    """Our own configurations name no class of a library."""
+    """Whether a configuration names the class of a library, which our own configurations do not."""
     try:
         values = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Fine-tuning heads: the classes of other projects that have them, under which names, and how a source tells its own.
+"""Fine-tuning heads: which classes of other projects have them, under which names, and how to find a source's head.
 
-Here every such head is `classifier.weight` [in, out] and `classifier.bias`. The classes of Hugging Face and PaddleNLP
-are called the prefix of the family, "For" and one of `KINDS`.
+Here every such head is `classifier.weight` [in, out] and `classifier.bias`. The names of the classes of Hugging Face
+and PaddleNLP consist of the prefix of the family, "For" and one of `KINDS`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _PROBLEMS = ("regression", "single_label_classification", "multi_label_classific
 
 @dataclass(frozen=True)
 class Head:
-    """What `classifier` answers.
+    """The meaning of `classifier`.
 
     Attributes:
-        kind: one of `KINDS`.
-        labels: the classes in the order of the outputs, of a sequence or token classification whose source names them.
-        problem_type: the loss of a sequence classification (Hugging Face's word for it), where it is known.
-        n_choices: the number of choices of a row, where it is known.
+        kind: One of `KINDS`.
+        labels: Classes in the order of the outputs, if the source of a sequence or token classification names them.
+        problem_type: Loss of a sequence classification (Hugging Face's term), if known.
+        n_choices: Number of choices of a row, if known.
     """
 
     kind: str
@@ -52,10 +52,10 @@ class Head:
         return _STATIC_NAMES.get(self.kind, "cls_out")
 
     def config_keys(self, n_outputs: int) -> dict[str, Any]:
-        """What a `config.json` says about a head with so many outputs.
+        """The keys of a `config.json` for a head with this number of outputs.
 
-        A multiple choice has one output whatever the configuration says, and the same weights for any number of
-        choices; only PaddleNLP's class wants to know how many there are.
+        A multiple-choice head has one output whatever the configuration says, and the same weights for any number of
+        choices; only PaddleNLP's class needs the number.
         """
         if self.kind == CHOICE:
             return {} if self.n_choices is None else {"num_choices": self.n_choices}
@@ -70,12 +70,12 @@ class Head:
 
 @dataclass(frozen=True)
 class FoundHead:
-    """What is known of the head of some weights.
+    """What is known about the head of some weights.
 
     Attributes:
-        head: None where there is none, or none that other projects have.
-        only_ours: why no other layout can hold these weights; None where others can.
-        notes: sentences for the report.
+        head: The head; None if there is none, or none that other projects have.
+        only_ours: Reason why no other layout can hold these weights; None if others can.
+        notes: Sentences for the report.
     """
 
     head: Head | None = None
@@ -84,12 +84,12 @@ class FoundHead:
 
 
 def find_head(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sources: Mapping[str, str]) -> FoundHead:
-    """The head in a source that was not fine-tuned here.
+    """Find the head in a source that was not fine-tuned here.
 
     Args:
-        values: its configuration, which may name the class; empty where there is none that could.
-        arrays: under our names.
-        sources: the name in the source of each of them.
+        values: The source's configuration, which may name the class; empty if there is none.
+        arrays: Arrays under our names.
+        sources: Name in the source of each array.
     """
     if WEIGHT not in arrays:
         return FoundHead()
@@ -101,12 +101,12 @@ def find_head(values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], sou
         )
     notes = []
     if sources[WEIGHT] not in _TELLING and named is None:
-        notes.append(f"no class is named, and there is a pooler: {sources[WEIGHT]} is taken for a classifier of texts")
+        notes.append(f"no class is named, but there is a pooler: {sources[WEIGHT]} is read as a classifier of texts")
     labels = labels_of(values) if kind in (SEQUENCE, TOKEN) else ()
     n_outputs = arrays[WEIGHT].shape[-1]
     if len(labels) not in (0, n_outputs):
         notes.append(
-            f"id2label names {len(labels)} classes, but the head has {n_outputs} outputs; the names are left out"
+            f"id2label names {len(labels)} classes, but the head has {n_outputs} outputs; the names are dropped"
         )
         labels = ()
     problem, n_choices = values.get("problem_type"), values.get("num_choices")

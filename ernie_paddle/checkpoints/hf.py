@@ -30,10 +30,10 @@ _PADDLE_NAME = re.compile(r"(.*\.)?encoder\.layers\.\d+\.self_attn\.[qkv]_proj\.
 
 
 def read_safetensors(path: Path) -> Arrays:
-    """The arrays of a file by name; bfloat16 as uint16, as Paddle keeps it.
+    """Read the arrays of a file by name; bfloat16 becomes uint16, as in Paddle.
 
     Raises:
-        UserError: a damaged file, or a type of numbers that weights do not have.
+        UserError: The file is damaged, or has a number type that weights do not have.
     """
     try:
         tensors: Any = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
@@ -48,15 +48,15 @@ def read_safetensors(path: Path) -> Arrays:
 
 
 def read_hf(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Weights:
-    """Read a folder; also one that PaddleNLP wrote as safetensors, with its own names.
+    """Read a folder, including one that PaddleNLP wrote as safetensors with its own names.
 
     Raises:
-        UserError: a file is missing, damaged, or does not describe an encoder; `pytorch_model.bin` alone.
-        DataError: an unusable vocabulary.
+        UserError: A file is missing or damaged, does not describe an encoder, or is `pytorch_model.bin` alone.
+        DataError: The vocabulary is unusable.
     """
     if not (path / SAFETENSORS).is_file():
         raise UserError(
-            f"{path / TORCH}: a pickle of PyTorch, which is not read here; write it as safetensors where PyTorch is: "
+            f"{path / TORCH}: is a PyTorch pickle, which is not supported; with PyTorch, save it as safetensors: "
             "`AutoModel.from_pretrained(folder).save_pretrained(new_folder, safe_serialization=True)`"
         )
     values = read_values(path / _CONFIG)
@@ -80,7 +80,7 @@ def write_hf(folder: Path, weights: Weights, family: str) -> None:
     """Write a folder that `from_pretrained` of the family's classes reads.
 
     Raises:
-        UserError: the family has no such encoder.
+        UserError: The family has no such encoder.
     """
     write_json(folder / _CONFIG, config_values(weights, family, "ForPreTraining"))
     tensors = to_hf_tensors(weights.arrays, family, weights.head.hf_name if weights.head else "classifier")

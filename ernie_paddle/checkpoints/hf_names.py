@@ -1,8 +1,8 @@
-"""Hugging Face's names and layout of BERT, ERNIE and ERNIE-M, and ours.
+"""Mapping between our names and layout and Hugging Face's, for BERT, ERNIE and ERNIE-M.
 
-Ours are PaddleNLP's `Ernie*` names with weights [in, out] (spec of names: `models/`); Hugging Face keeps the weights
-of linear layers [out, in] and names the two halves of a block otherwise. The prefix of the encoder is always `ernie`
-here, whatever family the weights come from. Tied tensors are kept once.
+Ours are PaddleNLP's `Ernie*` names with weights [in, out] (defined in `models/`); Hugging Face stores the weights of
+linear layers as [out, in] and has other names for the two halves of a block. The prefix of the encoder is always
+`ernie` here, whatever family the weights come from. Tied tensors are stored once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _TIED = {
 _ENCODERS = ("bert.", "ernie.", "ernie_m.")
 _BUFFERS = ("embeddings.position_ids", "embeddings.token_type_ids")
 _OLD_NORM = {".gamma": ".weight", ".beta": ".bias"}
-"""The oldest files of BERT name the parameters of a LayerNorm as TensorFlow does."""
+"""The oldest BERT files have TensorFlow's names for the parameters of a LayerNorm."""
 
 _SAID_ELSEWHERE = {
     "architectures", "model_type", "num_labels", "problem_type", "id2label", "label2id", "torch_dtype", "dtype",
@@ -59,9 +59,9 @@ _SAID_ELSEWHERE = {
 
 
 def to_ours(name: str) -> str | None:
-    """Our name of a Hugging Face tensor; None for a second copy of a tied tensor and for buffers.
+    """Map the name of a Hugging Face tensor to ours; None for a second copy of a tied tensor and for buffers.
 
-    The span head `qa_outputs` is `classifier` here. Names of the ERNIE-M family are close to ours already.
+    The span head `qa_outputs` is `classifier` here. Names of the ERNIE-M family are already close to ours.
     """
     if name in _TIED or name.endswith(_BUFFERS):
         return None
@@ -88,12 +88,12 @@ def _inside_encoder(name: str) -> str:
 
 
 def to_hf(name: str, family: str = "ernie", classifier: str = "classifier") -> str:
-    """The Hugging Face name of one of our tensors.
+    """Map one of our names to Hugging Face's.
 
     Args:
-        name: ours.
+        name: Our name.
         family: "ernie" or "bert" (they differ in the prefix), or "ernie_m".
-        classifier: what the fine-tuning head is called there (`Head.hf_name`).
+        classifier: Hugging Face's name of the fine-tuning head (`Head.hf_name`).
     """
     assert family in ("ernie", "bert", "ernie_m"), family
     if name in _TO_HF_HEADS:
@@ -120,10 +120,10 @@ def is_transposed(our_name: str) -> bool:
 
 
 def rename_hf(tensors: Mapping[str, np.ndarray]) -> Renamed:
-    """Rename and transpose a state dict of Hugging Face, saying what was left out.
+    """Rename and transpose a Hugging Face state dict, and record the dropped tensors.
 
     Raises:
-        UserError: two tensors that should be tied differ, so that dropping one would lose weights.
+        UserError: Two tensors that should be tied differ, so that dropping one would lose weights.
     """
     renamed = Renamed()
     for name, array in tensors.items():
@@ -143,14 +143,14 @@ def rename_hf(tensors: Mapping[str, np.ndarray]) -> Renamed:
 
 
 def from_hf(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays of `rename_hf`."""
+    """Like `rename_hf`, but returns only the arrays."""
     return rename_hf(tensors).arrays
 
 
 def to_hf_tensors(
     ours: Mapping[str, np.ndarray], family: str = "ernie", classifier: str = "classifier"
 ) -> dict[str, np.ndarray]:
-    """Rename and transpose our tensors for Hugging Face; tied tensors are written once, as its own writer does."""
+    """Rename and transpose our tensors for Hugging Face; tied tensors are written once, as Hugging Face itself does."""
     return {
         to_hf(name, family, classifier): np.ascontiguousarray(array.T) if is_transposed(name) else array
         for name, array in ours.items()
@@ -158,14 +158,14 @@ def to_hf_tensors(
 
 
 def config_from_hf(values: Mapping[str, Any]) -> ErnieConfig:
-    """The architecture in a Hugging Face `config.json` of model_type bert, ernie or ernie_m.
+    """Read the architecture from a Hugging Face `config.json` of model_type bert, ernie or ernie_m.
 
     Raises:
-        UserError: another family, or a setting that this encoder does not have.
+        UserError: The family is another one, or this encoder does not support a setting.
     """
     family = values.get("model_type")
     if family not in ("bert", "ernie", "ernie_m"):
-        raise UserError(f"model_type is {family!r}; only bert, ernie and ernie_m can be read")
+        raise UserError(f"model_type is {family!r}; only bert, ernie and ernie_m are supported")
     if values.get("act_dropout", 0) != 0:
         raise UserError(
             f"act_dropout is {values['act_dropout']!r}; this encoder has no dropout inside the feed-forward layer"

@@ -1,4 +1,4 @@
-"""The layouts of weights as a table, and what is done with any of them: open a folder, write one."""
+"""The table of layouts of weights, and functions to open and write a folder of any layout."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from propeller.errors import UserError
 
 @dataclass(frozen=True)
 class Layout:
-    """What it is, and its functions: (folder, vocabulary or None, epsilon or None) -> weights; (folder, weights,
-    family)."""
+    """A layout: its title, and the functions (folder, vocabulary or None, epsilon or None) -> weights and (folder,
+    weights, family) to read and write it."""
 
     title: str
     read: Callable[[Path, Path | None, float | None], Weights]
@@ -30,7 +30,7 @@ class Layout:
 
 
 LAYOUTS: dict[str, Layout] = {
-    detect.OURS: Layout("a checkpoint of ours", read_ours, write_ours),
+    detect.OURS: Layout("an ernie-paddle checkpoint", read_ours, write_ours),
     detect.HF: Layout("Hugging Face (model.safetensors)", read_hf, write_hf),
     detect.PADDLENLP: Layout("PaddleNLP (model_state.pdparams)", read_paddlenlp, write_paddlenlp),
     detect.STATIC: Layout("a static release (a file for each variable)", read_static, write_static),
@@ -38,16 +38,16 @@ LAYOUTS: dict[str, Layout] = {
 
 
 def open_model_folder(path: Path, vocab: Path | None = None, layer_norm_eps: float | None = None) -> Weights:
-    """The weights in a folder of any layout.
+    """Open the weights in a folder of any layout.
 
     Args:
-        path: the folder.
-        vocab: a vocabulary that replaces the one in the folder.
-        layer_norm_eps: epsilon of every LayerNorm, where the configuration does not state it.
+        path: The folder.
+        vocab: A vocabulary that replaces the one in the folder.
+        layer_norm_eps: Epsilon of every LayerNorm, if the configuration does not state it.
 
     Raises:
-        UserError: no weights there, or unusable ones.
-        DataError: an unusable vocabulary.
+        UserError: There are no weights, or they are unusable.
+        DataError: The vocabulary is unusable.
     """
     if not path.is_dir():
         raise UserError(f"{path}: no such folder" if not path.exists() else f"{path}: not a folder; give its folder")
@@ -60,33 +60,33 @@ def open_model_folder(path: Path, vocab: Path | None = None, layer_norm_eps: flo
 
 
 def left_behind(weights: Weights, layout: str) -> list[str]:
-    """Sentences about what the layout does not hold of these weights."""
+    """Sentences about the parts of these weights that the layout cannot hold."""
     said = []
     if weights.head is not None and layout == detect.STATIC:
         if weights.head.labels:
             said.append(f"the names of the {len(weights.head.labels)} classes are not written")
         if weights.head.kind == CHOICE:
-            said.append("the static releases know no multiple choice; the head is called like a classifier of texts")
+            said.append("the static releases have no multiple choice; the head is named like a classifier of texts")
     if weights.tokenizer is None:
         said.append("no vocabulary is written")
     if layout == detect.HF and weights.config.use_task_id and weights.config.default_task_id:
-        said.append(f"Hugging Face's classes take task_type_ids 0; give them {weights.config.default_task_id} instead")
+        said.append(f"Hugging Face's classes use task_type_ids 0; pass {weights.config.default_task_id} instead")
     if layout == detect.STATIC and weights.config.layer_norm_eps != 1e-5:
-        said.append("the programs of the static releases compute with layer_norm_eps 1e-5, whatever is written")
+        said.append("the programs of the static releases compute with layer_norm_eps 1e-5, whatever is configured")
     return said
 
 
 def write_model_folder(path: Path, weights: Weights, layout: str, family: str | None = None) -> None:
-    """Write weights into a new folder, which is there whole or not at all.
+    """Write weights into a new folder, completely or not at all.
 
     Args:
-        path: the folder; it must not exist, or be empty.
-        weights: what to write.
-        layout: a key of `LAYOUTS`.
-        family: the prefix of the names; that of the weights when left out.
+        path: The folder; it must not exist, or be empty.
+        weights: The weights to write.
+        layout: A key of `LAYOUTS`.
+        family: Prefix of the names; that of the weights by default.
 
     Raises:
-        UserError: the folder holds something, or the layout cannot hold these weights.
+        UserError: The folder is not empty, or the layout cannot hold these weights.
     """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise UserError(f"{path}: exists already; name a new folder, or remove it first")

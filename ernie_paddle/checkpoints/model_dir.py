@@ -33,7 +33,7 @@ EXPORTED = "model.pdiparams"
 
 
 class NoModelError(UserError):
-    """There is nothing like a model in a directory."""
+    """A directory holds no model."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,12 @@ class ModelDir:
     """An opened model directory.
 
     Attributes:
-        path: the directory.
-        kind: whether it holds a checkpoint or an exported model.
-        config: of the encoder.
-        tokenizer: that the model was trained with.
-        task_settings: what the model was fine-tuned for, as plain data; None for one that was only pre-trained.
+        path: The directory.
+        kind: Whether it holds a checkpoint or an exported model.
+        config: The architecture of the encoder.
+        tokenizer: The tokenizer with which the model was trained.
+        task_settings: Settings of the task for which the model was fine-tuned, as plain data; None for a model that was
+            only pre-trained.
     """
 
     path: Path
@@ -58,14 +59,15 @@ class ModelDir:
         """The settings of the task of a fine-tuned model.
 
         Raises:
-            UserError: the model was never fine-tuned, or in another project, so that its task is not known.
+            UserError: The model was never fine-tuned, or was fine-tuned in another project, so that its task is not
+                known.
         """
         if self.task_settings is None:
             origin = read_origin(self.path)
             if origin is not None and (origin[1].head is not None or origin[1].only_ours is not None):
                 raise UserError(
-                    f"{self.path}: this converted model has a classifier, but what it answers is not known (no {TASK}: "
-                    "neither labels nor columns); run `ernie finetune` on it first, or take the model it was made from"
+                    f"{self.path}: this converted model has a classifier, but its task is unknown (no {TASK}: "
+                    "neither labels nor columns); run `ernie finetune` on it first, or use the model it was made from"
                 )
             raise UserError(
                 f"{self.path}: this model is pre-trained only (no {TASK}); run `ernie finetune` on it first"
@@ -76,7 +78,7 @@ class ModelDir:
         """All parameters by name.
 
         Raises:
-            UserError: an exported model (its parameters are inside the program), or a damaged file.
+            UserError: The model is exported (its parameters are inside the program), or a file is damaged.
         """
         if self.kind == "exported":
             raise UserError(f"{self.path}: an exported model cannot be trained or exported again; give its checkpoint")
@@ -88,10 +90,10 @@ class ModelDir:
 
 
 def find_model_dir(path: str | Path) -> Path:
-    """The directory meant by `path`: itself, or the best (else newest intact) checkpoint of a run's output folder.
+    """Find the model directory of `path`: itself, or the best (else newest intact) checkpoint of a run's output folder.
 
     Raises:
-        UserError: there is nothing like a model.
+        UserError: There is no model.
     """
     path = Path(path)
     if not path.is_dir():
@@ -119,13 +121,13 @@ def open_model_dir(path: str | Path) -> ModelDir:
     """Open a model directory; a checkpoint is verified against its hashes.
 
     Raises:
-        UserError: not a model directory, weights of another project, a damaged file, or a file that is missing.
-        DataError: the vocabulary is unusable.
+        UserError: It is not a model directory or holds weights of another project, or a file is damaged or missing.
+        DataError: The vocabulary is unusable.
     """
     if foreign_layout(path):
         raise UserError(
-            f"{path}: weights of another project; `ernie finetune --model` takes them as they are, for anything else "
-            f"convert them: `ernie convert --from {path} --to NEW_FOLDER`"
+            f"{path}: weights of another project; `ernie finetune --model` accepts them directly; for other uses "
+            f"convert them with `ernie convert --from {path} --to NEW_FOLDER`"
         )
     found = find_model_dir(path)
     if (found / checkpoint.MANIFEST).is_file():

@@ -1,4 +1,4 @@
-"""What a checkpoint that `ernie convert` wrote says of its source, so that it can be written as that again."""
+"""The record of its source in a checkpoint that `ernie convert` wrote, so that it can be converted back."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ ORIGIN = "origin.json"
 
 
 def origin_document(weights: Weights, family: str) -> dict[str, Any]:
-    """The content of the file."""
+    """The content of the origin file."""
     head = None if weights.head is None else asdict(weights.head)
     return {"family": family, "head": head, "only_ours": weights.only_ours}
 
 
 def read_origin(folder: Path) -> tuple[str, FoundHead] | None:
-    """The family and the head; None for a checkpoint that was trained here.
+    """Read the family and the head; None for a checkpoint that was trained here.
 
     Raises:
-        UserError: a damaged file.
+        UserError: The file is damaged.
     """
     path = folder / ORIGIN
     if not path.is_file():

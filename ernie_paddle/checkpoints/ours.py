@@ -1,4 +1,4 @@
-"""Checkpoints of our own as a layout among the others."""
+"""Our own checkpoints as one of the layouts."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ def read_ours(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> W
     """Read a checkpoint, or the best one of a run's folder.
 
     Raises:
-        UserError: no checkpoint, a damaged one, or another epsilon than it states.
-        DataError: an unusable vocabulary.
+        UserError: There is no checkpoint, it is damaged, or it states another epsilon.
+        DataError: The vocabulary is unusable.
     """
     model = open_model_dir(path)
     config = model.config
     if layer_norm_eps is not None and layer_norm_eps != config.layer_norm_eps:
-        raise UserError(f"{model.path}: layer_norm_eps is {config.layer_norm_eps}; leave --layer_norm_eps out")
+        raise UserError(f"{model.path}: layer_norm_eps is {config.layer_norm_eps}; remove --layer_norm_eps")
     renamed = Renamed()
     for name, array in floats_only(model.parameters(), renamed).items():
         renamed.put(name, array, name)
     notes, origin = [], read_origin(model.path)
     if model.task_settings is not None:
         head = FoundHead()
-        notes.append(f"fine-tuned for {model.task_settings.get('type')}; its settings (task.json) stay behind")
+        notes.append(f"fine-tuned for {model.task_settings.get('type')}; its settings (task.json) are not converted")
     elif origin is not None:
         family, head = origin
-        config = dataclasses.replace(config, family=family)  # earlier versions wrote it there alone
+        config = dataclasses.replace(config, family=family)  # earlier versions wrote the family only there
     else:
         head = find_head({}, renamed.arrays, renamed.sources)
     found = renamed.weights(model.path, OURS, config, notes, head)
@@ -47,7 +47,7 @@ def write_ours(folder: Path, weights: Weights, family: str) -> None:
     """Write a checkpoint of step 0 that `ernie finetune --model` takes.
 
     Raises:
-        UserError: there is no vocabulary.
+        UserError: There is no vocabulary.
     """
     if weights.tokenizer is None:
         raise UserError(f"{weights.path}: holds no vocabulary that can be read; give it with --vocab FILE")

@@ -1,6 +1,6 @@
-"""Names of Paddle's layouts and ours: static releases, PaddleNLP, and the `develop` branch of the ERNIE repository.
+"""Mapping between our names and those of Paddle's layouts: static releases, PaddleNLP, and ERNIE's `develop` branch.
 
-All of them keep linear weights [in, out] as we do, so nothing is transposed. Ours are PaddleNLP's `Ernie*` names.
+All of them store linear weights as [in, out], as we do, so nothing is transposed. Ours are PaddleNLP's `Ernie*` names.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _STATIC_HEADS = {
     for head in ("cls_seq_label_out", "cls_mrc_out")
     for letter, kind in (("w", "weight"), ("b", "bias"))
 }
-"""Heads of other tasks than the classification of texts (see `heads`)."""
+"""Heads of tasks other than the classification of texts (see `heads`)."""
 _STATIC_UNTIED = "mask_lm_out_fc.w_0"
 _STATIC_LAYER = re.compile(r"encoder_layer_(\d+)_(.+?)(\.w_0|\.b_0|_scale|_bias)")
 _STATIC_BLOCK = {
@@ -88,7 +88,7 @@ _DEVELOP_BLOCK = {
 
 
 def static_to_ours(name: str) -> str | None:
-    """Our name of a variable of the static releases; None for one that they do not have."""
+    """Map the name of a static release's variable to ours; None for an unknown variable."""
     match = _STATIC_LAYER.fullmatch(name)
     if match and match[2] in _STATIC_BLOCK:
         kind = "weight" if match[3] in (".w_0", "_scale") else "bias"
@@ -97,11 +97,11 @@ def static_to_ours(name: str) -> str | None:
 
 
 def ours_to_static(name: str, classifier: str = "cls_out") -> str:
-    """The name of one of our tensors in the static releases; our own where they have no such tensor.
+    """Map one of our names to the static releases'; a tensor that they do not have keeps our name.
 
     Args:
-        name: ours.
-        classifier: what the fine-tuning head is called there (`Head.static_name`).
+        name: Our name.
+        classifier: Name of the fine-tuning head in the static releases (`Head.static_name`).
     """
     if name in ("classifier.weight", "classifier.bias"):
         return f"{classifier}_{'w' if name.endswith('weight') else 'b'}"
@@ -114,10 +114,10 @@ def ours_to_static(name: str, classifier: str = "cls_out") -> str:
 
 
 def from_static(variables: Mapping[str, NDArray[Any]]) -> Renamed:
-    """Rename the variables of a static release; those of the optimizer are left out.
+    """Rename the variables of a static release; those of the optimizer are dropped.
 
     Raises:
-        UserError: the MLM decoder is not tied to the word embedding.
+        UserError: The MLM decoder is not tied to the word embedding.
     """
     renamed = Renamed()
     floats = floats_only(take_masters(variables, renamed), renamed)
@@ -132,7 +132,7 @@ def from_static(variables: Mapping[str, NDArray[Any]]) -> Renamed:
 
 
 def paddlenlp_to_ours(name: str) -> str:
-    """Our name of a tensor of PaddleNLP (`Ernie*`, `Bert*`, `ErnieM*`) or of the `develop` branch of ERNIE."""
+    """Map the name of a tensor to ours, from PaddleNLP (`Ernie*`, `Bert*`, `ErnieM*`) or ERNIE's `develop` branch."""
     for prefix in _PREFIXES:
         if name.startswith(prefix):
             return "ernie." + name.removeprefix(prefix)
@@ -158,7 +158,7 @@ def from_paddlenlp(tensors: Mapping[str, NDArray[Any]]) -> Renamed:
     """Rename the tensors of a state dict of PaddleNLP.
 
     Raises:
-        UserError: the MLM decoder is not tied to the word embedding.
+        UserError: The MLM decoder is not tied to the word embedding.
     """
     renamed = Renamed()
     floats = floats_only(take_masters(tensors, renamed), renamed)

@@ -14,15 +14,15 @@ from ernie_paddle.checkpoints.weights import Weights
 from propeller.run.checkpoint import write_json
 
 _CONFIGS = ("config.json", "model_config.json", "ernie_config.json")
-"""Of PaddleNLP from 2.4 on, of PaddleNLP before that, of the `develop` branch."""
+"""Configuration files of PaddleNLP since 2.4, of PaddleNLP before 2.4, and of the `develop` branch."""
 
 
 def read_paddlenlp(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Weights:
     """Read a folder.
 
     Raises:
-        UserError: a file is missing or damaged, holds anything but tensors, or does not describe an encoder.
-        DataError: an unusable vocabulary.
+        UserError: A file is missing or damaged, holds anything but tensors, or does not describe an encoder.
+        DataError: The vocabulary is unusable.
     """
     file = next((path / name for name in _CONFIGS if (path / name).is_file()), path / _CONFIGS[0])
     values = read_values(file)
@@ -41,7 +41,7 @@ def write_paddlenlp(folder: Path, weights: Weights, family: str) -> None:
     """Write a folder that `from_pretrained` of PaddleNLP's classes reads.
 
     Raises:
-        UserError: the family has no such encoder.
+        UserError: The family has no such encoder.
     """
     write_json(folder / _CONFIGS[0], config_values(weights, family, "ForPretraining"))
     renamed = {ours_to_paddlenlp(name, family): array for name, array in weights.arrays.items()}

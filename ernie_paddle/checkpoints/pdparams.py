@@ -1,4 +1,4 @@
-"""`model_state.pdparams`: a pickled dictionary of arrays, as `paddle.save` of a state dict writes it."""
+"""`model_state.pdparams`: a pickled dictionary of arrays, as `paddle.save` writes a state dict."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _SLICED = "UnpackBigParamInfor@@"
 
 
 def read_pdparams(path: Path) -> Arrays:
-    """The arrays by name; those that Paddle cut into slices (over 1 GiB in the older protocols) are put together.
+    """Read the arrays by name; arrays that Paddle cut into slices (over 1 GiB in the older protocols) are joined.
 
     Raises:
-        UserError: anything but tensors in the file, or a damaged file.
+        UserError: The file holds anything but tensors, or is damaged.
     """
     content = read_pickle(path)
     content.pop(_NAMES, None)

@@ -1,8 +1,8 @@
-"""Reading a pickle that holds nothing but NumPy arrays in dictionaries, without running anything that it names.
+"""Reading a pickle that holds only dictionaries of NumPy arrays, without running any code that it names.
 
 A pickle is a program: it may name any function of any module and call it. Here every name is looked up in a short
-table of stand-ins, which build arrays out of numbers and bytes and can do nothing else; any other name, and any array
-of Python objects, ends the reading.
+table of stand-ins, which can only build arrays out of numbers and bytes; any other name, and any array of Python
+objects, is refused.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _NUMBERS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b
 
 
 class RefusedError(Exception):
-    """The pickle asks for something that a file of tensors has no need of."""
+    """The pickle requests something that a file of tensors does not need."""
 
 
 class _Function:
@@ -44,7 +44,7 @@ class _Function:
 
 
 class _Dtype:
-    """`numpy.dtype(code)` of plain numbers; the byte order comes as its state."""
+    """`numpy.dtype(code)` of plain numbers; the byte order is its state."""
 
     __slots__ = ("value",)
 
@@ -62,7 +62,7 @@ class _Dtype:
 
 
 class _Array:
-    """An array that is empty until its state comes."""
+    """An array that is empty until its state is set."""
 
     __slots__ = ("value",)
 
@@ -77,7 +77,7 @@ class _Array:
 
 
 def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
-    """An array of its bytes (also NumPy's way to write one with pickle's protocol 5)."""
+    """Build an array from its bytes (also as NumPy writes it with pickle's protocol 5)."""
     if isinstance(raw, str):  # bytes that Python 2 wrote
         raw = raw.encode("latin1")
     sizes = isinstance(shape, tuple) and all(isinstance(n, int) and n >= 0 for n in shape)
@@ -90,7 +90,7 @@ def _from_bytes(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
 
 
 def _encode(text: Any, encoding: Any) -> bytes:
-    """`_codecs.encode(text, "latin1")`, which stands for bytes in the older protocols."""
+    """`_codecs.encode(text, "latin1")`, which represents bytes in the older protocols."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise RefusedError("it encodes text")
     return text.encode("latin1")
@@ -104,7 +104,7 @@ def _pair(content: Any = ()) -> tuple[Any, ...]:
 
 
 class _Ordered(dict[Any, Any]):
-    """Stands for `collections.OrderedDict`; attributes that were set on one are dropped."""
+    """The stand-in of `collections.OrderedDict`; attributes that were set on it are dropped."""
 
     def __init__(self, pairs: Any = ()) -> None:
         super().__init__(pairs)
@@ -122,7 +122,7 @@ STAND_INS: dict[tuple[str, str], object] = {
     **{(module, "tuple"): _Function(_pair) for module in ("builtins", "__builtin__")},
     ("collections", "OrderedDict"): _Function(_Ordered),
 }
-"""What a pickle of tensors may name, by (module, name)."""
+"""The stand-ins of everything that a pickle of tensors may name, by (module, name)."""
 
 
 class _Reader(pickle.Unpickler):
@@ -140,10 +140,10 @@ class _Reader(pickle.Unpickler):
 
 
 def read_pickle(path: Path) -> dict[Any, Any]:
-    """The dictionary in a pickle, each array (also one in a pair with its name) as NumPy's.
+    """Read the dictionary in a pickle, with all arrays (including those in a pair with a name) as NumPy arrays.
 
     Raises:
-        UserError: the file holds anything but tensors, or is damaged; nothing that it names was run.
+        UserError: The file holds anything but tensors, or is damaged; no code that it names was run.
     """
     try:
         with path.open("rb") as stream:
@@ -157,12 +157,12 @@ def read_pickle(path: Path) -> dict[Any, Any]:
         ) from None
     except OSError:
         raise
-    except Exception as error:  # a damaged pickle fails in whatever way its bytes happen to say
+    except Exception as error:  # a damaged pickle can raise any exception
         raise UserError(f"{path}: damaged, or not a pickle ({type(error).__name__}: {error})") from None
 
 
 def _plain(value: Any, key: Any) -> Any:
-    """A value with the stand-ins of arrays replaced: an array, or a dictionary of names or of Paddle's big arrays."""
+    """Replace the stand-ins of arrays: returns an array, or a dictionary of names or of Paddle's big arrays."""
     if isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str):
         value = value[1]
     if isinstance(value, _Array) and value.value is not None:

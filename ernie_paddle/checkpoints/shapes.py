@@ -1,4 +1,4 @@
-"""Which tensors a configuration asks for, and how those of a source compare with it."""
+"""The tensors that a configuration requires, and their comparison with those of a source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def encoder_shapes(config: ErnieConfig) -> Shapes:
 
 
 def head_shapes(config: ErnieConfig) -> dict[str, Shapes]:
-    """Shapes of what a source may lack, by what it is called."""
+    """Shapes of the heads that a source may lack, by the name of the head."""
     width = config.hidden_size
     return {
         "pooler": _linear("ernie.pooler.dense", width, width),
@@ -61,11 +61,11 @@ class Comparison:
     """How the tensors of a source fit its configuration.
 
     Attributes:
-        matched: names with the shape that the configuration gives.
-        missing: names of the encoder that are absent, or of a head of which other parts are there.
-        absent: the heads that are absent as a whole.
-        shape: (name, shape of the configuration, shape in the source).
-        unexpected: names that neither the encoder nor these heads have; they are kept as they are.
+        matched: Names with the shape that the configuration requires.
+        missing: Missing names of the encoder, or of a head that is only partly there.
+        absent: Heads that are missing as a whole.
+        shape: (name, shape in the configuration, shape in the source).
+        unexpected: Names that neither the encoder nor these heads have; they are kept as they are.
     """
 
     matched: list[str]
@@ -76,7 +76,7 @@ class Comparison:
 
     @classmethod
     def of(cls, weights: Weights) -> Comparison:
-        """Compare."""
+        """Compare the weights with their configuration."""
         arrays, heads = weights.arrays, head_shapes(weights.config)
         absent = [head for head, shapes in heads.items() if not set(shapes) & set(arrays)]
         wanted = encoder_shapes(weights.config)
@@ -95,28 +95,28 @@ class Comparison:
         )
 
     def require_whole(self, weights: Weights) -> None:
-        """Nothing may be missing or of another shape.
+        """Require that no tensor is missing or has another shape.
 
         Raises:
-            UserError: something is.
+            UserError: A tensor is missing or has another shape.
         """
         if self.shape:
             name, wanted, found = self.shape[0]
             more = f" (and {len(self.shape) - 1} more of another shape)" if len(self.shape) > 1 else ""
             raise UserError(
                 f"{weights.path}: {weights.sources[name]} has shape {list(found)}, but the configuration says "
-                f"{list(wanted)}{more}; correct the configuration, or take the one that belongs to these weights"
+                f"{list(wanted)}{more}; correct the configuration, or use the one that belongs to these weights"
             )
         if self.missing:
             raise UserError(
                 f"{weights.path}: {len(self.missing)} tensors of the model are missing ({', '.join(self.missing[:3])}"
                 f"{', …' if len(self.missing) > 3 else ''}); the download may be incomplete, or the configuration "
-                "that of another model"
+                "may be that of another model"
             )
 
 
 def report(weights: Weights, comparison: Comparison) -> Iterator[str]:
-    """A line for each tensor, what else is to be known, and the totals."""
+    """A line for each tensor, the notes, and the totals."""
     width = max((len(name) for name in [*weights.arrays, *comparison.missing]), default=0)
 
     def line(name: str, fate: str) -> str:
@@ -127,10 +127,10 @@ def report(weights: Weights, comparison: Comparison) -> Iterator[str]:
     yield from (line(name, f"shape: the configuration says {list(wanted)}") for name, wanted, _ in comparison.shape)
     yield from (f"{name:<{width}}  missing" for name in comparison.missing)
     for name, reason in weights.left_out.items():
-        yield f"{name}: left out, {reason}"
+        yield f"{name}: dropped, {reason}"
     yield from (f"note: no {head} in the source" for head in comparison.absent)
     yield from (f"note: {note}" for note in weights.notes)
     yield (
         f"{len(comparison.matched)} matched, {len(comparison.missing)} missing, {len(comparison.unexpected)} "
-        f"unexpected, {len(comparison.shape)} of another shape, {len(weights.left_out)} left out"
+        f"unexpected, {len(comparison.shape)} of another shape, {len(weights.left_out)} dropped"
     )

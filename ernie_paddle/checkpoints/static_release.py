@@ -20,11 +20,11 @@ _OTHER_FILES = (_CONFIG, "vocab.txt", "tokenizer_config.json", "__model__")
 
 
 def read_static(path: Path, vocab: Path | None, layer_norm_eps: float | None) -> Weights:
-    """Read a folder; the configuration and the vocabulary lie in it, or beside it where it is `params` itself.
+    """Read a folder; the configuration and the vocabulary lie in it, or next to it if the folder is `params` itself.
 
     Raises:
-        UserError: a file is missing, damaged, or does not describe an encoder.
-        DataError: an unusable vocabulary.
+        UserError: A file is missing or damaged, or does not describe an encoder.
+        DataError: The vocabulary is unusable.
     """
     variables = find_variables(path)
     assert variables is not None
@@ -39,13 +39,13 @@ def read_static(path: Path, vocab: Path | None, layer_norm_eps: float | None) ->
 
 
 def write_static(folder: Path, weights: Weights, family: str) -> None:
-    """Write a folder as the releases have it.
+    """Write a folder in the format of the releases.
 
     Raises:
-        UserError: an encoder that they do not have (ERNIE-M).
+        UserError: The releases have no such encoder (ERNIE-M).
     """
     if weights.config.position_offset or family == "ernie_m":
-        raise UserError("the static releases know no ERNIE-M; take --format hf or paddlenlp")
+        raise UserError("the static releases do not support ERNIE-M; use --format hf or paddlenlp")
     write_json(folder / _CONFIG, replace(weights.config, family="ernie").to_dict())
     (folder / PARAMS).mkdir()
     classifier = weights.head.static_name if weights.head else "cls_out"

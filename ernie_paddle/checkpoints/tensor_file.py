@@ -1,4 +1,4 @@
-"""One variable in one file, as Paddle's static graphs save it.
+"""One variable in one file, as saved by Paddle's static graphs.
 
 Little-endian: u32 version 0; u64 number of levels of sequence offsets, and for each its u64 size and bytes; u32 version
 0; i32 size of a `TensorDesc` message of Protocol Buffers (field 1: type of the numbers; field 2, repeated: sizes); the
@@ -26,10 +26,10 @@ _MOST_DIMENSIONS = 9
 
 
 def read_tensor(path: Path) -> NDArray[Any]:
-    """The array in a file of one variable.
+    """Read the array in a file of one variable.
 
     Raises:
-        UserError: another format, a truncated file, or bytes after the end.
+        UserError: The file has another format, is truncated, or has bytes after the end.
     """
     raw = path.read_bytes()
     try:
@@ -53,7 +53,7 @@ def read_tensor(path: Path) -> NDArray[Any]:
 
 
 def write_tensor(path: Path, array: NDArray[Any]) -> None:
-    """Write an array; the same bytes as Paddle's own writer."""
+    """Write an array as the same bytes as Paddle's own writer."""
     kind = next(number for number, name in _TYPES.items() if np.dtype(name) == array.dtype)
     description = b"\x08" + _varint(kind) + b"".join(b"\x10" + _varint(size) for size in array.shape)
     head = struct.pack("<IQIi", 0, 0, 0, len(description))

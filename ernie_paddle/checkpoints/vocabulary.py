@@ -1,4 +1,4 @@
-"""The vocabulary beside released weights: found, checked against the embedding, and written for other projects."""
+"""The vocabulary of released weights: finding, checking against the embedding, and writing for other projects."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _SETTINGS = {
 
 
 def find_tokenizer(folders: tuple[Path, ...], given: Path | None) -> Tokenizer | None:
-    """The tokenizer that a person gave, or the one in the first folder that holds a vocabulary; None without any.
+    """The tokenizer that the user gave, or that of the first folder that holds a vocabulary; None without any.
 
     `vocab.txt` is read with the settings of the other projects' `tokenizer_config.json` (`do_lower_case`).
 
     Raises:
-        DataError: an unusable vocabulary.
+        DataError: The vocabulary is unusable.
     """
     if given is not None:
         return load_tokenizer(given)
@@ -56,26 +56,26 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def with_tokenizer(weights: Weights, folders: tuple[Path, ...], given: Path | None) -> Weights:
-    """The weights with the vocabulary that belongs to them.
+    """Add the vocabulary that belongs to the weights.
 
     Raises:
-        UserError: more pieces than rows of the embedding.
-        DataError: an unusable vocabulary.
+        UserError: There are more pieces than rows of the embedding.
+        DataError: The vocabulary is unusable.
     """
     if weights.config.family == "ernie_m" and given is None:
         return weights.noting("the vocabulary of ERNIE-M is not read: its ids are not those of its SentencePiece model")
     tokenizer = find_tokenizer(folders, given)
     if tokenizer is None:
-        return weights.noting("no vocabulary beside the weights")
+        return weights.noting("no vocabulary next to the weights")
     config, vocab = weights.config, tokenizer.vocab
     if vocab.size > config.vocab_size:
         raise UserError(
             f"{vocab.source}: the vocabulary has {vocab.size:,} pieces, but the word embedding of {weights.path} only "
-            f"{config.vocab_size:,} rows; take the vocabulary that belongs to these weights"
+            f"{config.vocab_size:,} rows; use the vocabulary that belongs to these weights"
         )
     notes = []
     if vocab.size < config.vocab_size:
-        notes.append(f"{config.vocab_size - vocab.size:,} rows of the word embedding belong to no piece")
+        notes.append(f"{config.vocab_size - vocab.size:,} rows of the word embedding have no piece")
     if vocab.pad != config.pad_token_id:
         notes.append(f"pad_token_id was {config.pad_token_id}; the vocabulary's [PAD] is {vocab.pad}")
         config = dataclasses.replace(config, pad_token_id=vocab.pad)
@@ -83,7 +83,7 @@ def with_tokenizer(weights: Weights, folders: tuple[Path, ...], given: Path | No
 
 
 def write_vocabulary(folder: Path, tokenizer: Tokenizer) -> None:
-    """Write `vocab.txt` and the settings as other projects call them; a SentencePiece model as it is, with ours."""
+    """Write `vocab.txt` and other projects' settings; a SentencePiece model is copied with our settings."""
     config = tokenizer.config()
     if config["type"] != "wordpiece":
         tokenizer.save(folder)

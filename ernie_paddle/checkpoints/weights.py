@@ -1,4 +1,4 @@
-"""Weights of an encoder and its heads under our names, whatever layout they were read from."""
+"""Weights of an encoder and its heads under our names, independent of the layout that they were read from."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from reader.tokenizers.base import Tokenizer
 
 @dataclass(frozen=True)
 class Weights:
-    """What a folder of weights holds.
+    """The contents of a folder of weights.
 
     Attributes:
-        path: the folder.
-        layout: its key in `layouts.LAYOUTS`.
-        config: the architecture.
+        path: The folder.
+        layout: Key of its layout in `layouts.LAYOUTS`.
+        config: The architecture.
         arrays: float32 arrays under our names, linear weights [in, out].
-        sources: the name in the source of each of them.
-        left_out: names of the source that are no weights of the model, with the reason.
-        notes: sentences about what was decided in reading.
-        tokenizer: None where the source holds no vocabulary and none was given.
-        head: what `classifier` answers; None where there is none, or none that other projects have.
-        only_ours: why no other layout can hold these weights; None where others can.
-        task_settings: what a checkpoint of ours was fine-tuned for; its task type knows the head, see `with_head`.
+        sources: Name in the source of each array.
+        left_out: Names in the source that are not weights of the model, with the reason.
+        notes: Sentences about decisions made when reading.
+        tokenizer: The tokenizer; None if the source holds no vocabulary and none was given.
+        head: Meaning of `classifier`; None if there is none, or none that other projects have.
+        only_ours: Reason why no other layout can hold these weights; None if others can.
+        task_settings: Settings of the task for which a checkpoint of ours was fine-tuned; its task type knows the head,
+            see `with_head`.
     """
 
     path: Path
@@ -49,7 +50,7 @@ class Weights:
     task_settings: Mapping[str, Any] | None = None
 
     def with_head(self, found: FoundHead) -> Weights:
-        """The same weights, with what is known of their head."""
+        """The same weights, with what is known about their head."""
         return replace(self, head=found.head, only_ours=found.only_ours, notes=(*self.notes, *found.notes))
 
     def digest(self) -> str:
@@ -68,7 +69,7 @@ class Weights:
 
 @dataclass
 class Renamed:
-    """Arrays on their way from the names of a source to ours."""
+    """Arrays that are being renamed from a source's names to ours."""
 
     arrays: Arrays = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
@@ -76,10 +77,10 @@ class Renamed:
     notes: list[str] = field(default_factory=list)
 
     def put(self, name: str, array: NDArray[Any], source: str) -> None:
-        """Take one array.
+        """Add one array.
 
         Raises:
-            UserError: two tensors of the source have the same name here.
+            UserError: Two tensors of the source have the same name here.
         """
         if name in self.arrays:
             raise UserError(f"{self.sources[name]} and {source} are both {name} here; remove one of them")
@@ -87,7 +88,7 @@ class Renamed:
         self.sources[name] = source
 
     def weights(self, path: Path, layout: str, config: ErnieConfig, notes: list[str], found: FoundHead) -> Weights:
-        """What was renamed, with what else is known of the folder."""
+        """The weights of the renamed arrays, with everything else known about the folder."""
         return Weights(
             path=path,
             layout=layout,
@@ -102,9 +103,9 @@ class Renamed:
 
 
 def floats_only(tensors: Mapping[str, NDArray[Any]], renamed: Renamed) -> Arrays:
-    """Arrays as float32; integers (buffers, counters) are left out, 16-bit and 64-bit floats are converted and noted.
+    """Arrays as float32; integers (buffers, counters) are dropped, 16-bit and 64-bit floats are converted and noted.
 
-    Paddle keeps bfloat16 as uint16, whose bits are the upper half of a float32.
+    Paddle stores bfloat16 as uint16, whose bits are the upper half of a float32.
     """
     found: Arrays = {}
     widened: dict[str, int] = {}
@@ -124,7 +125,7 @@ def floats_only(tensors: Mapping[str, NDArray[Any]], renamed: Renamed) -> Arrays
 
 
 def take_masters(tensors: Mapping[str, NDArray[Any]], renamed: Renamed) -> Arrays:
-    """Checkpoints of 16-bit runs hold the float32 value of X as `X.master`: take that one, and leave out the other."""
+    """Checkpoints of 16-bit runs hold the float32 value of X as `X.master`: use the master and drop X."""
     masters = {name.removesuffix(".master"): name for name in tensors if name.endswith(".master")}
     found: Arrays = {}
     for name, array in tensors.items():
@@ -135,17 +136,17 @@ def take_masters(tensors: Mapping[str, NDArray[Any]], renamed: Renamed) -> Array
         else:
             found[name] = array
     if masters:
-        renamed.notes.append(f"{len(masters)} float32 masters were taken instead of 16-bit tensors")
+        renamed.notes.append(f"{len(masters)} float32 masters were used instead of 16-bit tensors")
     return found
 
 
 def drop_tied(
     renamed: Renamed, source: str, array: NDArray[Any], kept: str, same: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> None:
-    """Leave out a second copy of a tied tensor, which must be equal to `same(the kept one)`.
+    """Drop a second copy of a tied tensor, which must be equal to `same(the kept one)`.
 
     Raises:
-        UserError: they differ, so that dropping one would lose weights.
+        UserError: The copies differ, so that dropping one would lose weights.
     """
     other = renamed.arrays.get(kept)
     if other is not None and not np.array_equal(array, same(other)):

@@ -1,7 +1,7 @@
-"""Fine-tune on all tasks of a suite of benchmarks, several seeds each, and show the papers' figures beside ours.
+"""Fine-tune on all tasks of a suite of benchmarks with several seeds, and compare with the papers' figures.
 
-Writes the report, and the submission where the suite has one. Run the same command again to continue: what is finished
-is not done again. Tasks whose files are not there are named and left out.
+Writes the report, and the submission if the suite has one. Run the same command again to resume: finished runs are not
+repeated. Tasks with missing files are reported and skipped.
 """
 
 from __future__ import annotations
@@ -40,30 +40,38 @@ SUBMISSION = "submission.zip"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "suite", str, f"suite of benchmarks: {', '.join(suite_names())}")
-    opt.option(parser, "--model", Path, None, "checkpoint or released weights to start from; none: random weights")
-    opt.option(parser, "--data_dir", Path, None, "folder with a folder per benchmark, as they are downloaded")
-    opt.option(parser, "--output_dir", Path, None, "folder of everything", shown_default="runs/ and the suite's name")
-    opt.option(parser, "--tasks", kinds.comma_list, None, "tasks to run", shown_default="all that are in --data_dir")
-    opt.option(parser, "--seeds", kinds.positive_int, 5, "number of seeds: 0, 1, …")
+    opt.option(
+        parser, "--model", Path, None, "checkpoint or released weights to start from; without one, random weights"
+    )
+    opt.option(parser, "--data_dir", Path, None, "folder with a folder per benchmark, in the layout of the downloads")
+    opt.option(parser, "--output_dir", Path, None, "folder of all results", shown_default="runs/ and the suite's name")
+    opt.option(parser, "--tasks", kinds.comma_list, None, "tasks to run", shown_default="all tasks in --data_dir")
+    opt.option(parser, "--seeds", kinds.positive_int, 5, "number of seeds per task (0, 1, …)")
     opt.option(
         parser,
         "--size",
         str,
         None,
-        "whose recipes to use, and without --model the size of the random model: tiny, small, base, large, or a "
+        "size of the recipes, and without --model of the random model: tiny, small, base, large, or a "
         "name in configs/arch",
         shown_default="that of --model, else tiny",
     )
+    opt.option(parser, "--recipe", str, None, "paper whose recipes to use", shown_default="the first that has the size")
     opt.option(
-        parser, "--recipe", str, None, "paper whose recipes to use", shown_default="the first that knows the size"
+        parser,
+        "--vocab",
+        Path,
+        None,
+        "without --model: vocabulary file or tokenizer folder",
+        shown_default="trained on the tasks' text",
     )
-    opt.option(parser, "--vocab", Path, None, "without --model: vocabulary", shown_default="trained on the tasks' text")
     opt.option(
         parser,
         "--set",
         str,
         None,
-        "option of `ernie finetune` to replace in every recipe, as epochs=1; a list as lr=[1e-5, 3e-5] is searched",
+        "option of `ernie finetune` to replace in every recipe, such as epochs=1; all values of a list such as "
+        "lr=[1e-5, 3e-5] are tried",
         repeat=True,
     )
     opt.option(
@@ -71,13 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--gpus",
         str,
         None,
-        "GPUs, one task on each at a time, such as 0-7",
-        shown_default="all that are visible",
+        "GPUs, such as 0-7; each GPU runs one task at a time",
+        shown_default="all visible GPUs",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a suite; returns the exit code, which is 3 where runs failed."""
+    """Run a suite; returns the exit code, which is 3 if runs failed."""
     return exit_code(f"ernie benchmarks {args.suite}", lambda: _run(args))
 
 
@@ -86,12 +94,12 @@ def _run(args: argparse.Namespace) -> int:
     suite = load_suite(name)
     output = args.output_dir or Path("runs") / name
     if args.tasks == []:
-        raise UserError("--tasks is empty; name tasks, or leave it out for all that are in --data_dir")
+        raise UserError("--tasks is empty; name tasks, or remove the option to run all tasks in --data_dir")
     wanted = suite.find(args.tasks, "--tasks") if args.tasks else list(suite.benchmarks.values())
     suite.check_recipe(args.recipe)
     changes, devices = recipe_changes(args.set or []), task_devices(args.gpus)
     if args.model is not None and args.vocab is not None:
-        raise UserError("--vocab is for random weights; --model has its own vocabulary")
+        raise UserError("--vocab is for random weights; remove it, as --model has its own vocabulary")
     found, left_out = present_tasks(wanted, args.data_dir, name)
 
     size = args.size or "tiny"
@@ -103,14 +111,14 @@ def _run(args: argparse.Namespace) -> int:
     runner = JobRunner(plan.groups, output, _said(suite), devices=devices)
     earlier = earlier_tasks(suite, plan)
     for reason in earlier.passed_over:
-        print(f"left out: {reason}", file=sys.stderr)
+        print(f"skipped: {reason}", file=sys.stderr)
     left_out += earlier.passed_over
     by_name = {task.benchmark.name: task for task in [*tasks, *earlier.tasks]}
     shown = replace(plan, tasks=[by_name[task] for task in suite.benchmarks if task in by_name])
     made_by = f"ernie benchmarks {shlex.join(args.given_words)}"
 
     def write() -> str:
-        # Not before: until then another process may be at work in the folder.
+        # Called only now, because another process may have used the folder before.
         remember(plan)
         results = {**earlier.results, **runner.results}
         text = report.markdown(
@@ -135,13 +143,13 @@ def _run(args: argparse.Namespace) -> int:
             submit(suite, shown, results, output / SUBMISSION)
         else:
             for path in answer_paths(shown, results):
-                print(f"answers: {path}")
+                print(f"predictions: {path}")
 
     return do_jobs(runner, write, at_end)
 
 
 def _said(suite: Suite) -> Callable[[Job[SuiteRun], Result], str]:
-    """What a progress line says of a job."""
+    """The text about a job in a progress line."""
 
     def said(job: Job[SuiteRun], result: Result) -> str:
         return report.figures(suite.benchmarks[job.key.task], result["best"]) if "best" in result else "done"

@@ -1,4 +1,4 @@
-"""Options of the verbs that read a table like the training table, whose columns may have other names."""
+"""Options of verbs that read a table like the training table but with other column names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AS_BEFORE = "as in training"
 
 
 def add_column_options(parser: argparse.ArgumentParser, labels: bool) -> None:
-    """Declare what may be otherwise than in the training table; with `labels` also what is said of labels."""
+    """Declare the options for differences from the training table; with `labels` also those about labels."""
     for option in elsewhere_options(labels):
         assert option.elsewhere is not None
         here = replace(option, default=None, meaning=option.elsewhere, shown_default=_AS_BEFORE)
@@ -24,5 +24,5 @@ def add_column_options(parser: argparse.ArgumentParser, labels: bool) -> None:
 
 
 def given_columns(args: argparse.Namespace, labels: bool) -> dict[str, Any]:
-    """The values of these options."""
+    """The values of the column options."""
     return {name: getattr(args, name) for name in names_of(elsewhere_options(labels))}

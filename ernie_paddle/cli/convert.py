@@ -1,6 +1,6 @@
-"""Convert weights between our checkpoints and the layouts of other projects, with a line for each tensor.
+"""Convert weights between our checkpoints and the layouts of other projects, and report every tensor.
 
-The layout of the source is told by its files: a checkpoint of ours, PaddleNLP's `model_state.pdparams`, Hugging Face's
+The layout of the source is detected by its files: our checkpoint, PaddleNLP's `model_state.pdparams`, Hugging Face's
 `model.safetensors`, or a static release with a file for each variable.
 """
 
@@ -19,18 +19,16 @@ _FORMATS = ("ours", "hf", "paddlenlp", "static")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.option(parser, "--from", Path, kinds.REQUIRED, "folder of the weights, in any of the layouts")
+    opt.option(parser, "--from", Path, kinds.REQUIRED, "folder of the weights, in any layout")
     opt.option(parser, "--to", Path, kinds.REQUIRED, "new folder to write")
     opt.option(parser, "--format", str, "ours", "layout to write", choices=_FORMATS)
-    opt.option(
-        parser, "--vocab", Path, None, "vocabulary of the weights", shown_default="the one beside the source's weights"
-    )
+    opt.option(parser, "--vocab", Path, None, "vocabulary of the weights", shown_default="that of the source's folder")
     opt.option(
         parser,
         "--layer_norm_eps",
         kinds.positive_number,
         None,
-        "epsilon of LayerNorm where the source's configuration does not state it: 1e-5 in the static ERNIE releases, "
+        "epsilon of LayerNorm, if the source's configuration does not state it: 1e-5 in the static ERNIE releases, "
         "1e-12 in PaddleNLP, BERT and Hugging Face",
         shown_default="as stated",
     )
@@ -39,14 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--family",
         str,
         None,
-        "prefix of the names to write in hf and paddlenlp",
+        "prefix of the tensor names for --format hf and paddlenlp",
         choices=FAMILIES,
         shown_default="the source's",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Read, report, and write."""
+    """Read the weights, report the tensors, and write the weights."""
     from ernie_paddle.checkpoints.layouts import LAYOUTS, left_behind, open_model_folder, write_model_folder
     from ernie_paddle.checkpoints.shapes import Comparison, report
     from ernie_paddle.finetune.task_type import task_from_dict
@@ -55,7 +53,9 @@ def run(args: argparse.Namespace) -> int:
     if source.resolve() == target.resolve():
         raise UserError(f"--to is the folder of --from ({source}); name a new folder")
     if args.family is not None and args.format not in ("hf", "paddlenlp"):
-        raise UserError(f"--family is for --format hf and paddlenlp; {args.format} has no such prefix")
+        raise UserError(
+            f"--family is for --format hf and paddlenlp; {args.format} has no such prefix; remove the option"
+        )
     weights = open_model_folder(source, args.vocab, args.layer_norm_eps)
     if weights.task_settings is not None:
         weights = weights.with_head(task_from_dict(weights.task_settings, str(weights.path)).head())

@@ -1,4 +1,4 @@
-"""Report on Python, Paddle, devices, mixed precision, communication, threads and disk, and what to change."""
+"""Report on Python, Paddle, devices, mixed precision, communication, threads and disk, and suggest changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ernie_paddle.cli import options as opt
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.flag(parser, "--communication", False, "also let two processes train together")
+    opt.flag(parser, "--communication", False, "also test training with two processes")
     opt.flag(parser, "--gpu_selftest", False, "check AMP, NCCL and speed on every visible GPU, and print a report")
     opt.option(
         parser, "--device", str, "gpu", "device of the self-test; cpu runs what a CPU can", choices=("gpu", "cpu")
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Hand over to propeller's doctor."""
+    """Run propeller's doctor."""
     from propeller.tools import doctor
 
     asked = [f"--{name}" for name in ("communication", "gpu_selftest") if getattr(args, name)]

@@ -1,8 +1,8 @@
-"""Turn the texts of a table into vectors, one row of a NumPy file for each row of the table, in the same order.
+"""Turn the texts of a table into vectors: a NumPy file with one row per row of the table, in the same order.
 
-A vector is the mean over the positions of a hidden layer, or the layer's [CLS]. It comes from any model: pre-trained,
-or fine-tuned for whatever task; for search, `ernie finetune --type retrieval` makes better ones. A row that cannot be
-used becomes a vector of NaN, and is reported; the exit code is 0 even then, 2 if no row could be used.
+A vector is the mean over the positions of a hidden layer, or the layer's [CLS]. Any model works, pre-trained or
+fine-tuned for any task; for search, `ernie finetune --type retrieval` makes better vectors. An unusable row becomes a
+vector of NaN and is reported; the exit code is 0 even then, and 2 if no row is usable.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pooling",
         str,
         None,
-        "what of a text is its vector",
+        "vector of a text: the mean of its tokens, or that of [CLS]",
         choices=POOLINGS,
         shown_default="that of a retrieval model, else mean",
     )
@@ -51,22 +51,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "hidden layer: 0 is the embeddings, n the n-th block, -1 the last",
         shown_default="the last",
     )
-    opt.flag(parser, "--normalize", False, "give vectors of length 1, as those of retrieval models are in any case")
+    opt.flag(parser, "--normalize", False, "scale vectors to length 1, which those of retrieval models always have")
     opt.option(
         parser,
         "--max_length",
         kinds.positive_int,
         None,
-        "longest input, special pieces included; longer is cut",
+        "maximum input length in tokens, including special ones; longer inputs are truncated",
         shown_default="that of a retrieval model, else 128, at most the model's limit",
     )
-    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by extension", choices=FORMATS)
-    opt.flag(parser, "--header", True, "the first row names the columns; without, columns are called 1, 2, …")
-    opt.option(parser, "--batch", kinds.positive_int, 64, "rows computed at once")
+    opt.option(
+        parser, "--format", str, "auto", "format of the input; auto chooses by the file extension", choices=FORMATS
+    )
+    opt.flag(parser, "--header", True, "the first row names the columns; otherwise their names are 1, 2, …")
+    opt.option(parser, "--batch", kinds.positive_int, 64, "rows per batch")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Embed, write the file, and report unusable rows on stderr."""
+    """Embed the texts, write the file, and report unusable rows on stderr."""
     from ernie_paddle.checkpoints.model_dir import open_model_dir
     from ernie_paddle.finetune.serving.text_vectors import own_pooling, text_vectors
     from reader.batches.rows import encode_rows

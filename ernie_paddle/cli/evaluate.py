@@ -1,6 +1,6 @@
-"""Score a fine-tuned checkpoint or an exported model on a labelled table, beside the majority-class baseline.
+"""Evaluate a fine-tuned checkpoint or an exported model on a labelled table, with the majority-class baseline.
 
-Under fleetrun every device answers its share of the rows.
+Under fleetrun every device evaluates its share of the rows.
 """
 
 from __future__ import annotations
@@ -23,16 +23,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(parser, "--model", Path, kinds.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
     opt.option(parser, "--data", str, kinds.REQUIRED, "labelled table with the columns of the training table")
     opt.option(
-        parser, "--format", str, "auto", "format of the table; auto: as in training, or by extension", choices=FORMATS
+        parser,
+        "--format",
+        str,
+        "auto",
+        "format of the table; auto: as in training, or by the file extension",
+        choices=FORMATS,
     )
     add_column_options(parser, labels=True)
-    opt.flag(parser, "--skip_unusable", False, "leave out rows that cannot be used, and say how many")
-    opt.option(parser, "--batch", kinds.positive_int, 64, "rows computed at once")
-    opt.option(parser, "--output", Path, None, "JSON file that gets the metrics too")
+    opt.flag(
+        parser, "--skip_unusable", False, "skip unusable rows and report their number, instead of stopping at the first"
+    )
+    opt.option(parser, "--batch", kinds.positive_int, 64, "rows per batch")
+    opt.option(parser, "--output", Path, None, "JSON file to which the metrics are also written")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the table."""
+    """Evaluate and print the table of metrics."""
     from ernie_paddle.finetune.run import evaluate
     from propeller.device import distributed
 

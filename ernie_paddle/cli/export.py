@@ -1,6 +1,6 @@
-"""Write a checkpoint as a Paddle Inference model with all that `ernie predict` needs.
+"""Export a checkpoint as a Paddle Inference model with everything that `ernie predict` needs.
 
-A fine-tuned checkpoint gives its answers; one that was only pre-trained gives the encoder's vectors.
+A fine-tuned checkpoint is exported with its predictions, a pre-trained one as an encoder that outputs vectors.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export and print where."""
+    """Export the model and print its location."""
     from ernie_paddle.checkpoints.model_dir import model_documents, open_model_dir, tokenizer_files
     from ernie_paddle.finetune.serving.answering import answer_task
     from ernie_paddle.finetune.serving.encoder_program import encoder_task

@@ -1,7 +1,7 @@
 """Train a model for a task on a labelled table, and keep the best checkpoint.
 
-Rerun the same command to continue an interrupted run. Under fleetrun every device trains on its share of each batch.
-Every task type has options of its own: `ernie finetune --type X --help` lists them beside those of every run.
+Run the same command again to resume an interrupted run. Under fleetrun every device trains on its share of each batch.
+Task types have further options: `ernie finetune --type X --help` lists them with the shared ones.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ernie_paddle.option_kinds import names_of
 
 
 def expand(argv: list[str]) -> list[str]:
-    """The options with those that `--task` stands for."""
+    """Expand `--task` in the options."""
     from ernie_paddle.benchmarks.expand import expand_task
 
     return expand_task(argv)
@@ -36,12 +36,17 @@ def add_arguments(parser: opt.Parser, argv: Sequence[str] = ()) -> None:
                 "--task",
                 str,
                 None,
-                "published benchmark, such as CoLA or squad/SQuAD-1.1: sets the options of its tables and of its "
-                "recipe for the model's size, which other options replace",
+                "published benchmark, such as CoLA or squad/SQuAD-1.1: sets the options for its tables and the "
+                "recipe for the model's size, which other options override",
             )
-            opt.option(group, "--data_dir", Path, None, "with --task: folder that holds a folder per benchmark")
+            opt.option(group, "--data_dir", Path, None, "with --task: folder with a folder per benchmark")
             opt.option(
-                group, "--recipe", str, None, "with --task: whose recipe to use", shown_default="the first that fits"
+                group,
+                "--recipe",
+                str,
+                None,
+                "with --task: paper whose recipe to use",
+                shown_default="the first that has the size",
             )
         for option in options:
             opt.declare(group, option)
@@ -49,7 +54,7 @@ def add_arguments(parser: opt.Parser, argv: Sequence[str] = ()) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, report, and return the exit code."""
+    """Train the model, report the results, and return the exit code."""
     from ernie_paddle.finetune.run import finetune
 
     outcome = finetune(**{name: getattr(args, name) for name in names_of(options_of(args.type))})
@@ -60,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _type_in(argv: Sequence[str]) -> str:
-    """The task type that a command line names; one that does not exist is left to the parser to refuse."""
+    """The task type in a command line; the parser refuses an unknown one later."""
     given = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     given.add_argument("--type", default=USUAL_TYPE)
     try:

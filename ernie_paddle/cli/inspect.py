@@ -1,4 +1,4 @@
-"""Show what a prepared corpus, a checkpoint or run, an exported model, or a vocabulary holds."""
+"""Show the contents of a prepared corpus, a checkpoint or run, an exported model, or a vocabulary."""
 
 from __future__ import annotations
 
@@ -28,36 +28,36 @@ from reader.tokenizers.base import CONFIG_FILE, Tokenizer
 from reader.tokenizers.load import load_tokenizer
 
 _WHOLES = (CORPUS_FILE, "manifest.json", "export.json", "config.json", CONFIG_FILE)
-_ALL = 1 << 30  # tokens: more than any pair has
+_ALL = 1 << 30  # tokens; more than any pair has
 _NOTHING = "not a corpus, checkpoint, exported model or vocabulary"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "path", Path, "corpus, checkpoint, folder of a run, exported model, vocabulary or tokenizer")
-    opt.option(parser, "--samples", kinds.count, 3, "decoded samples of a corpus to show")
+    opt.option(parser, "--samples", kinds.count, 3, "number of decoded samples of a corpus to show")
     opt.flag(parser, "--parameters", False, "list every parameter of a checkpoint")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Find out what it is and print it."""
+    """Detect the kind of the path and print its description."""
     for line in describe(args.path, args.samples, args.parameters):
         print(line)
     return 0
 
 
 def describe(path: Path, samples: int, all_parameters: bool) -> Iterator[str]:
-    """The lines about whatever lies at `path`.
+    """The lines that describe the contents of `path`.
 
     Raises:
-        UserError, DataError: nothing there that ernie makes.
+        UserError, DataError: The path holds nothing that ernie makes.
     """
     if not path.exists():
         raise UserError(f"{path}: no such file or directory")
     if (path / CORPUS_FILE).is_file():
         yield from describe_corpus(path, samples)
     elif (path / PARTIAL).is_dir():
-        raise UserError(f"{path}: an unfinished `ernie prepare`; run the same command to continue")
+        raise UserError(f"{path}: the corpus is unfinished; run the same `ernie prepare` command again to resume")
     elif path.is_file():
         yield from _describe_file(path)
     elif _is_tokenizer_folder(path):
@@ -67,10 +67,10 @@ def describe(path: Path, samples: int, all_parameters: bool) -> Iterator[str]:
 
 
 def _describe_file(path: Path) -> Iterator[str]:
-    """A vocabulary; of other files, what to do with them."""
+    """Describe a vocabulary; for other files, an error says what to inspect instead."""
     if path.suffix in (".safetensors", ".json", ".pdiparams"):
         if any((path.parent / name).is_file() for name in _WHOLES):
-            raise UserError(f"{path}: one file of several; inspect its folder: {path.parent}")
+            raise UserError(f"{path}: is one of several files; inspect its folder: {path.parent}")
         raise UserError(f"{path}: {_NOTHING}")
     try:
         yield from describe_vocabulary(path)
@@ -84,7 +84,7 @@ def _is_tokenizer_folder(path: Path) -> bool:
 
 
 def describe_corpus(path: Path, samples: int) -> Iterator[str]:
-    """Counts, lengths, the share of [UNK], what was skipped, and some samples with their units."""
+    """Describe a corpus: counts, lengths, the share of [UNK], what was skipped, and some samples with their units."""
     info = read_corpus_info(path)
     tokenizer = load_tokenizer(path)
     kind = corpus_kind(path)
@@ -120,7 +120,7 @@ def describe_corpus(path: Path, samples: int) -> Iterator[str]:
 
 
 def describe_pairs(path: Path, info: dict[str, Any], tokenizer: Tokenizer, samples: int) -> Iterator[str]:
-    """Labels, lengths, the share of [UNK], what was skipped, and some pairs."""
+    """Describe a corpus of pairs: labels, lengths, the share of [UNK], what was skipped, and some pairs."""
     yield _headline("corpus of labelled pairs", path, info)
     for split in info["splits"]:
         corpus = PairCorpus.open(path, split)
@@ -157,7 +157,7 @@ def _headline(what: str, path: Path, info: dict[str, Any]) -> str:
 
 
 def sample_sentences(corpus: Corpus, tokenizer: Tokenizer, samples: int) -> Iterator[str]:
-    """Sentences spread evenly over the corpus, with their units marked."""
+    """Yield sentences spread evenly over the corpus, with their units marked."""
     wanted = sorted({int(k) for k in np.linspace(0, max(0, corpus.n_sentences - 1), samples)})
     before = 0
     for shard in corpus.shards:
@@ -169,7 +169,7 @@ def sample_sentences(corpus: Corpus, tokenizer: Tokenizer, samples: int) -> Iter
 
 
 def mark_units(ids: NDArray[Any], flags: NDArray[np.uint8], tokenizer: Tokenizer) -> str:
-    """A sentence as its pieces, `(phrase units)` and `[entity units]` marked."""
+    """Format a sentence as its pieces, with marked `(phrase units)` and `[entity units]`."""
     out: list[str] = []
     pieces = [tokenizer.vocab.pieces[i] for i in ids]
     starts = {name: F.unit_starts(flags, name) for name in ("phrase", "entity")}
@@ -185,7 +185,7 @@ def mark_units(ids: NDArray[Any], flags: NDArray[np.uint8], tokenizer: Tokenizer
 
 
 def describe_vocabulary(path: Path) -> Iterator[str]:
-    """Size, special pieces and settings of a vocabulary."""
+    """Describe a vocabulary: size, special pieces and settings."""
     tokenizer = load_tokenizer(path)
     vocab = tokenizer.vocab
     settings = {key: value for key, value in tokenizer.config().items() if isinstance(value, (str, int, bool))}
@@ -202,7 +202,7 @@ def describe_vocabulary(path: Path) -> Iterator[str]:
 
 
 def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
-    """A checkpoint (validity, step, parameters, configuration, task) or an exported model (inputs, outputs)."""
+    """Describe a checkpoint (validity, step, parameters, configuration, task) or exported model (inputs, outputs)."""
     from ernie_paddle.checkpoints.model_dir import EXPORTED, NoModelError, open_model_dir
     from propeller.run import checkpoint
     from propeller.serving.export import EXPORT
@@ -234,7 +234,7 @@ def describe_model(path: Path, all_parameters: bool) -> Iterator[str]:
 
 
 def describe_parameters(arrays: dict[str, NDArray[Any]], every: bool) -> Iterator[str]:
-    """A table of parameters: each of them, or summed by the first parts of their names (all layers together)."""
+    """A table of parameters: each one, or summed by the first parts of their names (all layers together)."""
     groups: dict[str, list[NDArray[Any]]] = {}
     for name in sorted(arrays):
         parts = name.split(".")

@@ -1,4 +1,4 @@
-"""What the commands that do many jobs have in common: their report, their exit codes, and how they end early."""
+"""The shared parts of commands that run many jobs: report, exit codes, and interruption."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from propeller.errors import UserError, one_line
 from reader.errors import DataError
 
 EXIT_FAILED_RUNS = 3
-_AGAIN = "interrupted; the same command goes on from here"
+_AGAIN = "interrupted; run the same command again to resume"
 
 
 def do_jobs(runner: JobRunner[K], write: Callable[[], str], at_end: Callable[[], None]) -> int:
-    """Do all jobs; returns the exit code.
+    """Run all jobs; returns the exit code.
 
     Args:
-        runner: of the jobs.
-        write: writes the report of what is done so far and returns it; called after every group.
-        at_end: called when all is done and the report is printed.
+        runner: The runner of the jobs.
+        write: Writes the report of the finished jobs and returns it; called after every group.
+        at_end: Called when all jobs are finished and the report is printed.
     """
     try:
         runner.run(write)
@@ -32,12 +32,12 @@ def do_jobs(runner: JobRunner[K], write: Callable[[], str], at_end: Callable[[],
     print(write())
     at_end()
     if runner.failures:
-        print(f"{len(runner.failures)} runs failed; the same command tries them again", file=sys.stderr)
+        print(f"{len(runner.failures)} runs failed; run the same command again to retry them", file=sys.stderr)
     return EXIT_FAILED_RUNS if runner.failures else 0
 
 
 def exit_code(program: str, run: Callable[[], int]) -> int:
-    """What `run` returns; a person's mistake is one line after the program's name and 2, as for `ernie`."""
+    """The result of `run`; a user's mistake prints one line with the program's name and gives 2, as for `ernie`."""
     try:
         return run()
     except RunFailedError as failure:

@@ -1,9 +1,9 @@
 """Start one worker per device and wait for them: `ernie launch --gpus 0-7 pretrain.py [options of the script]`.
 
-It is this project's `fleetrun` under a name that no other program has, and it takes the same arguments. Options that
-are not listed here go to paddle.distributed.launch unchanged, and whatever follows the script goes to the script. The
-exit code is 0 when all workers succeeded, otherwise that of a failed worker, and 130 after Ctrl-C. An installation
-without the scripts of the repository has the same with `ernie launch --gpus 0-7 ernie pretrain [options]`.
+It is this project's `fleetrun` under a unique name, with the same arguments. Other options are passed to
+paddle.distributed.launch unchanged, and everything after the script is passed to the script. The exit code is 0 if all
+workers succeeded, otherwise that of a failed worker, and 130 after Ctrl-C. In an installation without the scripts of
+the repository, run `ernie launch --gpus 0-7 ernie pretrain [options]`.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ PROGRAM = "ernie launch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options for `--help`; :func:`forward` leaves reading them to fleetrun."""
+    """Declare the options for `--help`; :func:`forward` passes them to fleetrun."""
     opt.option(
         parser,
         "--gpus",
         str,
         None,
-        "devices by number, as 0,1,2 or ranges such as 0-7 or 0-3,6; --devices is the same",
-        shown_default="all that are visible",
+        "numbers of the devices, such as 0,1,2 or ranges such as 0-7 or 0-3,6; also called --devices",
+        shown_default="all visible devices",
     )
     opt.option(
         parser,
         "--nproc_per_node",
         kinds.positive_int,
         None,
-        "number of workers; without a GPU they are CPU workers (gloo)",
+        "number of workers; without a GPU, CPU workers (gloo)",
         shown_default="one per device",
     )
     opt.option(parser, "--log_dir", str, "log", "folder of the workers' output, workerlog.RANK for each")
@@ -41,10 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def forward(arguments: Sequence[str]) -> int:
-    """Hand the arguments to fleetrun as they were given, and return its exit code.
+    """Pass the arguments to fleetrun unchanged, and return its exit code.
 
     Raises:
-        UserError: there are no arguments.
+        UserError: There are no arguments.
     """
     from propeller.tools import fleetrun
 

@@ -1,4 +1,4 @@
-"""List what there is to choose from, each name with a line: objectives, schedules, tasks, suites, recipes, …"""
+"""List the available objectives, schedules, tasks, suites, recipes, …, with a line about each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the names in a column, and their lines beside them.
+    """Print the names and a line about each.
 
     Raises:
-        UserError: there is no such list.
+        UserError: There is no such list.
     """
     if args.what not in LISTS:
         raise unknown_name("list", args.what, LISTS, "what to list")
@@ -32,28 +32,28 @@ def run(args: argparse.Namespace) -> int:
 
 
 def objectives() -> Mapping[str, str]:
-    """What a task of a recipe may train."""
+    """The objectives for the tasks of a recipe."""
     from ernie_paddle.objectives.registry import registry
 
     return {name: cls.summary for name, cls in registry().items()}
 
 
 def schedules() -> Mapping[str, str]:
-    """What a recipe's `schedule.kind` may be."""
+    """The values of a recipe's `schedule.kind`."""
     from ernie_paddle.pretraining.recipe import SCHEDULES
 
     return SCHEDULES
 
 
 def tasks() -> Mapping[str, str]:
-    """What `ernie finetune --type` may be."""
+    """The values of `ernie finetune --type`."""
     from ernie_paddle.finetune.task_type import TASK_TYPES, task_class
 
     return {name: (inspect.getdoc(task_class(name)) or "").partition("\n")[0] for name in TASK_TYPES}
 
 
 def benchmarks() -> Mapping[str, str]:
-    """What `ernie finetune --task` may be."""
+    """The values of `ernie finetune --task`."""
     from ernie_paddle.benchmarks.suite import load_suite, suite_names
 
     lines = {}
@@ -64,14 +64,14 @@ def benchmarks() -> Mapping[str, str]:
 
 
 def suites() -> Mapping[str, str]:
-    """What `ernie benchmarks` may run."""
+    """The suites of `ernie benchmarks`."""
     from ernie_paddle.benchmarks.suite import load_suite, suite_names
 
     return {name: f"{load_suite(name).title}: {', '.join(load_suite(name).benchmarks)}" for name in suite_names()}
 
 
 def recipes() -> Mapping[str, str]:
-    """What `ernie pretrain --recipe` may be; one that cannot be read says so in its line."""
+    """The values of `ernie pretrain --recipe`; the line of an unreadable recipe says so."""
     from ernie_paddle.pretraining.recipe_files import load_recipe, recipe_names
 
     lines = {}

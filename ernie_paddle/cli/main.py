@@ -1,4 +1,4 @@
-"""`ernie VERB …`: finds the verb, runs it, and turns a person's mistakes into one line and exit code 2."""
+"""`ernie VERB …`: finds the verb, runs it, and turns a user's mistakes into one line and exit code 2."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
-# Little is imported here: the rest comes inside of `main`, which takes a Ctrl-C at any time for what it is.
+# Little is imported here; the rest is imported inside `main`, which handles Ctrl-C at any time.
 from ernie_paddle import __version__
 
 if TYPE_CHECKING:
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 VERBS: dict[str, str] = {
     "vocab": "train a WordPiece or SentencePiece vocabulary on raw text",
     "prepare": "turn raw text into a corpus: memory-mapped shards for pre-training",
-    "stats": "count how often pieces occur in a corpus and in how many documents, as some objectives need it",
+    "stats": "compute the token statistics of a corpus that some objectives need",
     "prepare-pairs": "turn tables of labelled text pairs into a corpus of pairs",
     "mine-discourse": "mine sentence pairs with a discourse marker as label from raw text",
-    "pretrain": "pre-train a model on prepared corpora, as a recipe says",
+    "pretrain": "pre-train a model on prepared corpora according to a recipe",
     "finetune": "train a model for a task on a labelled table, and keep the best checkpoint",
-    "evaluate": "score a fine-tuned or exported model on a labelled table",
-    "predict": "answer the rows of a table with a fine-tuned or exported model",
+    "evaluate": "evaluate a fine-tuned or exported model on a labelled table",
+    "predict": "make predictions for the rows of a table with a fine-tuned or exported model",
     "embed": "turn the texts of a table into vectors with any model",
     "convert": "convert weights between checkpoints and the layouts of PaddleNLP, Hugging Face and the static releases",
-    "export": "write a checkpoint as a Paddle Inference model with all that predict needs",
+    "export": "export a checkpoint as a Paddle Inference model for predict",
     "launch": "start a script on several GPUs or CPU workers, as fleetrun does",
-    "inspect": "show what a corpus, checkpoint, exported model or vocabulary holds",
-    "benchmarks": "fine-tune on a suite of benchmarks, several seeds each, and show the papers' figures beside ours",
-    "tables": "pre-train and fine-tune all that a table of a paper takes",
+    "inspect": "show the contents of a corpus, checkpoint, exported model or vocabulary",
+    "benchmarks": "fine-tune on a suite of benchmarks with several seeds, and compare with the papers' figures",
+    "tables": "reproduce a table of a paper: pre-train and fine-tune all its rows",
     "quickstart": "go from raw text to an exported model on Python's own manual",
-    "list": "name the objectives, schedules, fine-tuning tasks or recipes, with a line each",
-    "doctor": "report on Python, Paddle, devices and settings, and what to change",
+    "list": "list the objectives, schedules, fine-tuning tasks or recipes, with a line about each",
+    "doctor": "report on Python, Paddle, devices and settings, and suggest changes",
 }
 
 EXIT_BUG = 1
@@ -56,12 +56,12 @@ def overview() -> str:
 
 
 def load_verb(verb: str) -> ModuleType:
-    """Import the module of one verb; others stay unimported, so that text verbs never load Paddle."""
+    """Import the module of one verb; other verbs are not imported, so that text verbs never load Paddle."""
     return importlib.import_module(f"ernie_paddle.cli.{verb.replace('-', '_')}")
 
 
 def build_parser(verb: str, argv: Sequence[str] = ()) -> Parser:
-    """The parser of one verb; which options `finetune` has depends on the task type that `argv` names."""
+    """The parser of one verb; the options of `finetune` depend on the task type in `argv`."""
     from ernie_paddle.cli.options import Parser
 
     module = load_verb(verb)
@@ -89,8 +89,8 @@ def with_underscores(argv: list[str]) -> list[str]:
 def main(argv: list[str] | None = None) -> int:
     """Run `ernie` with these arguments (default: those of the process) and return the exit code.
 
-    0 done; 1 an error in the program (with its traceback); 2 a mistake in options, files or settings (one line on
-    stderr); 130 interrupted from the keyboard.
+    0: success; 1: an error in the program (with a traceback); 2: a mistake in options, files or settings (one line on
+    stderr); 130: interrupted from the keyboard.
     """
     argv = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -98,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of our output went away (`ernie … | head`): nothing is wrong; keep the interpreter from
+        # The reader of the output closed it (`ernie … | head`), which is no error; keep the interpreter from
         # flushing into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_PIPE
@@ -123,14 +123,14 @@ def _run(argv: list[str]) -> int:
     from propeller.errors import UserError, one_line
     from reader.errors import DataError
 
-    # Paddle's C++ side logs every executor it makes; errors still come through.
+    # Paddle's C++ side logs every executor that it makes; errors are still shown.
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module=r"paddle\.")
     try:
         module = load_verb(verb)
         if hasattr(module, "forward") and argv[1:2] not in (["-h"], ["--help"]):
             return int(module.forward(argv[1:]))
-        # Whoever asks for help has not chosen yet what the options stand for.
+        # With --help, options such as --task are not expanded, as they may be incomplete.
         if hasattr(module, "expand") and not {"-h", "--help"}.intersection(rest):
             rest = module.expand(rest)
         args = build_parser(verb, rest).parse_args(rest)

@@ -1,7 +1,7 @@
-"""Mine sentence pairs with a discourse marker as their label from raw text (the Discovery rule; Sileo et al., 2019).
+"""Mine sentence pairs labelled with a discourse marker from raw text (the Discovery rule; Sileo et al., 2019).
 
-Adjacent sentences of a document make a pair where the second begins with a marker and a comma; the marker is taken out
-and becomes the label. The table has the columns sentence1, sentence2, label and document. Then:
+Adjacent sentences of a document make a pair if the second begins with a marker and a comma; the marker is removed and
+becomes the label. The table has the columns sentence1, sentence2, label and document. To make a corpus of it, run:
 ernie prepare-pairs TABLE --text_a sentence1 --text_b sentence2 --label label --group document …
 """
 
@@ -29,27 +29,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.argument(parser, "inputs", str, "text files or glob patterns, as for ernie prepare", several=True)
     opt.option(parser, "--output", Path, kinds.REQUIRED, "table to write (TSV)")
     opt.option(
-        parser, "--markers", Path, None, "file of markers, one per line", shown_default=f"{len(MARKERS)} of English"
+        parser,
+        "--markers",
+        Path,
+        None,
+        "file of markers, one per line",
+        shown_default=f"{len(MARKERS)} English markers",
     )
-    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
-    opt.option(parser, "--min_words", kinds.positive_int, MiningRule.min_words, "least words of a sentence")
-    opt.option(parser, "--max_words", kinds.positive_int, MiningRule.max_words, "most words of a sentence")
+    opt.option(
+        parser, "--format", str, "auto", "format of the input; auto detects it by name and content", choices=FORMATS
+    )
+    opt.option(parser, "--min_words", kinds.positive_int, MiningRule.min_words, "minimum number of words in a sentence")
+    opt.option(parser, "--max_words", kinds.positive_int, MiningRule.max_words, "maximum number of words in a sentence")
     opt.option(
         parser,
         "--max_per_marker",
         kinds.positive_int,
         None,
-        "most pairs of a marker, chosen at random",
+        "maximum number of pairs per marker, chosen at random",
         shown_default="all",
     )
-    opt.option(parser, "--seed", kinds.count, 0, "seed of that choice")
-    opt.flag(parser, "--overwrite", False, "replace the table if it is there")
+    opt.option(parser, "--seed", kinds.count, 0, "seed of the random choice of pairs")
+    opt.flag(parser, "--overwrite", False, "replace an existing table")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Mine, write the table, print how many pairs of which markers there are."""
+    """Mine pairs, write the table, and print the number of pairs by marker."""
     if args.output.exists() and not args.overwrite:
-        raise UserError(f"{args.output} is there already; name another file, or add --overwrite")
+        raise UserError(f"{args.output} already exists; give another file, or add --overwrite")
     rule = MiningRule(MARKERS if args.markers is None else read_markers(args.markers), args.min_words, args.max_words)
     report = SkipReport()
     pairs: Iterable[MarkedPair] = mine(read_documents(args.inputs, args.format, report=report), rule, report)
@@ -63,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def write_table(path: Path, pairs: Iterable[MarkedPair]) -> None:
-    """Write pairs as TSV; aside first, so that nothing half-written has the table's name."""
+    """Write pairs as TSV, first under a temporary name, so that an incomplete table never has the final name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".tmp")
     with aside.open("w", encoding="utf-8", newline="\n") as file:
@@ -81,7 +88,7 @@ def _counted(pairs: Iterable[MarkedPair], counts: Counter[str]) -> Iterator[Mark
 
 
 def summary_lines(path: Path, counts: Counter[str]) -> list[str]:
-    """How many pairs were found, and of which markers."""
+    """Lines with the number of pairs by marker."""
     lines = [f"{path}: {counts.total():,} pairs of {len(counts):,} markers"]
     if counts:
         most = ", ".join(f"{marker} {count:,}" for marker, count in counts.most_common(_MARKERS_SHOWN))

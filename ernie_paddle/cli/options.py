@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are one line on stderr and exit code 2.
 
     Attributes:
-        elsewhere: options that other forms of the command have, by name, with the sentence that says so.
+        elsewhere: Error messages for options that only other forms of the command have, by name.
     """
 
     elsewhere: dict[str, str]
@@ -34,7 +34,7 @@ class Parser(argparse.ArgumentParser):
         raise SystemExit(2)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """As argparse does, but an option that does not exist is reported before others that are missing."""
+        """Like argparse, but an unknown option is reported before missing ones."""
         args = list(sys.argv[1:] if args is None else args)
         for text in args:
             name = text.partition("=")[0]
@@ -90,14 +90,14 @@ def option(
     """Add `--name VALUE`.
 
     Args:
-        parser: the parser or group that gets the option.
-        name: with its dashes, words joined by underscores (`--batch_size`).
+        parser: The parser or group to which the option is added.
+        name: Name with dashes, words joined by underscores (`--batch_size`).
         kind: int, float, str, Path, or a function that checks and converts the text.
-        default: the value when the option is absent; REQUIRED where there is none.
-        meaning: one phrase for the help text.
-        choices: the only values allowed.
-        repeat: the option may be given several times; the value is a list.
-        shown_default: words for the help text where the default is worked out at run time.
+        default: Value if the option is not given; REQUIRED if there is none.
+        meaning: One phrase for the help text.
+        choices: The only allowed values.
+        repeat: Whether the option may be given several times; the value is then a list.
+        shown_default: Text for the help if the default is determined at run time.
     """
     required = isinstance(default, Required)
     shown = f"default: {shown_default}" if shown_default else _show(default)
@@ -132,7 +132,7 @@ def declare(parser: argparse._ActionsContainer, given: Option) -> None:
 
 
 def flag(parser: argparse._ActionsContainer, name: str, default: bool | None, meaning: str) -> None:
-    """Add the pair `--name` / `--no_name`; with None as default it is as in training."""
+    """Add the pair `--name` / `--no_name`; the default None means "as in training"."""
     stem = name.removeprefix("--")
     shown = {True: "yes", False: "no", None: "as in training"}[default]
     parser.add_argument(

@@ -1,9 +1,8 @@
-"""Answer the rows of a table with a fine-tuned checkpoint or an exported model.
+"""Make predictions for the rows of a table with a fine-tuned checkpoint or an exported model.
 
-Every row of the input gives one row of output, in order: its line number (and which part of the line it is, in formats
-with several rows in a line), the prediction, probabilities, and for a row that cannot be used the reason instead. The
-exit code is 0 even if some rows could not be used, 2 if none could or
-on a mistake in options or files.
+Every row of the input gives one row of output, in order: its line number (and its number within the line, in formats
+with several rows per line), the prediction, probabilities, and for an unusable row the reason instead. The exit code is
+0 even if some rows are unusable, and 2 if all are, or after a mistake in options or files.
 """
 
 from __future__ import annotations
@@ -37,31 +36,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     opt.option(parser, "--model", Path, kinds.REQUIRED, "fine-tuned checkpoint, folder of a run, or exported model")
     opt.option(parser, "--input", str, STDIN, "table with the text columns of the training table; - is standard input")
     opt.option(
-        parser, "--format", str, "auto", "format of the input; auto: as in training, or by extension", choices=FORMATS
+        parser,
+        "--format",
+        str,
+        "auto",
+        "format of the input; auto: as in training, or by the file extension",
+        choices=FORMATS,
     )
     add_column_options(parser, labels=False)
-    opt.option(parser, "--output", Path, None, "file for the answers", shown_default="standard output")
+    opt.option(parser, "--output", Path, None, "file for the predictions", shown_default="standard output")
     opt.option(
         parser,
         "--output_format",
         str,
         "auto",
-        "format of the answers; auto goes by extension, else tsv",
+        "format of the predictions; auto chooses by the file extension, else tsv",
         choices=TABLE_FORMATS,
     )
-    opt.option(parser, "--batch", kinds.positive_int, 64, "rows computed at once")
+    opt.option(parser, "--batch", kinds.positive_int, 64, "rows per batch")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Predict, write one answer for each row, and report unusable rows on stderr."""
+    """Write one prediction for each row, and report unusable rows on stderr."""
     from ernie_paddle.finetune.run import predict
 
     check_output(args.output)
     found = predict(args.model, args.input, format=args.format, batch=args.batch, **given_columns(args, labels=False))
     rows = 0
-    first = next(found.chunks, None)  # before any output: a model or table that is no use leaves none
+    first = next(found.chunks, None)  # before any output, so that an unusable model or table leaves none
     if first is None:
-        raise DataError(f"{'standard input' if args.input == STDIN else args.input}: no rows to answer")
+        raise DataError(f"{'standard input' if args.input == STDIN else args.input}: no rows to predict")
     with _open_output(args.output) as stream:
         write = _writer(stream, _output_format(args), found.columns)
         for chunk in itertools.chain([first], found.chunks):
@@ -80,7 +84,7 @@ def _output_format(args: argparse.Namespace) -> str:
 
 @contextmanager
 def _open_output(path: Path | None) -> Iterator[TextIO]:
-    """Standard output, or a file that gets its name only when it is complete."""
+    """Open standard output, or a file that gets its final name when it is complete."""
     if path is None:
         yield sys.stdout
         sys.stdout.flush()
@@ -95,7 +99,7 @@ def _open_output(path: Path | None) -> Iterator[TextIO]:
 
 
 def _writer(stream: TextIO, format: str, columns: list[str]) -> Any:
-    """A function that writes one answer; TSV and CSV get a header and numbers with 8 digits."""
+    """A function that writes one prediction; TSV and CSV get a header and numbers with 8 digits."""
     if format == "jsonl":
         return lambda answer: stream.write(json.dumps(answer, ensure_ascii=False) + "\n")
 
@@ -107,14 +111,14 @@ def _writer(stream: TextIO, format: str, columns: list[str]) -> Any:
         table.writerow(columns)
         return lambda answer: table.writerow(cells(answer))
     stream.write("\t".join(columns) + "\n")
-    # A TSV has no quotes: whatever would end a cell becomes a space.
+    # A TSV has no quotes, so tabs and line ends in a cell become spaces.
     return lambda answer: stream.write(
         "\t".join(" ".join(cell.splitlines()).replace("\t", " ") for cell in cells(answer)) + "\n"
     )
 
 
 def _cell(value: Any) -> str:
-    """A value in a TSV or CSV; those of a list are separated by spaces."""
+    """Format a value for TSV or CSV; items of a list are separated by spaces."""
     if isinstance(value, list):
         return " ".join(map(_cell, value))
     return f"{value:.8g}" if isinstance(value, float) else str(value)

@@ -1,8 +1,8 @@
 """Turn raw text into a corpus: memory-mapped shards of piece ids with the boundaries of words, phrases and entities.
 
 Input: plain text (one sentence or one paragraph per line) or JSON lines (one document per line) with `text` or
-`paragraphs`; each also as .gz. In plain text a blank line separates documents: text without any is one document, and
-documents are held out whole. A killed run is continued by the same command.
+`paragraphs`; each also as .gz. In plain text a blank line separates documents; text without blank lines is a single
+document, and documents are held out as a whole. Run the same command again to resume an interrupted run.
 """
 
 from __future__ import annotations
@@ -37,37 +37,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser, "--vocab", Path, kinds.REQUIRED, "vocabulary file, SentencePiece model, or folder of a tokenizer"
     )
     opt.option(parser, "--output", Path, kinds.REQUIRED, "folder of the corpus")
-    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
+    opt.option(
+        parser, "--format", str, "auto", "format of the input; auto detects it by name and content", choices=FORMATS
+    )
     opt.option(
         parser,
         "--segmenters",
         kinds.comma_list,
         [],
-        "what finds phrases and entities: phrases (statistical), capitals, gazetteer:FILE, jieba",
+        "methods that find phrases and entities: phrases (statistical), capitals, gazetteer:FILE, jieba",
     )
-    opt.option(parser, "--heldout", kinds.fraction, 0.02, "share of the documents kept for evaluation, at least one")
+    opt.option(
+        parser,
+        "--heldout",
+        kinds.fraction,
+        0.02,
+        "fraction of the documents held out for evaluation, at least one document",
+    )
     opt.option(
         parser,
         "--document_tokens",
         kinds.positive_int,
         None,
-        "cut longer documents at ends of sentences into documents of about so many tokens, held out each for itself",
+        "split longer documents at sentence ends into documents of about this many tokens, each held out on its own",
     )
-    opt.option(parser, "--min_words", kinds.positive_int, None, "leave out documents of fewer words")
-    opt.option(parser, "--min_sentences", kinds.positive_int, None, "leave out documents of fewer sentences")
-    opt.option(parser, "--language", str, None, "language code of documents that do not name theirs")
-    opt.option(parser, "--workers", kinds.count, None, "processes; 0 works in this one", shown_default="one per core")
+    opt.option(parser, "--min_words", kinds.positive_int, None, "skip documents with fewer words")
+    opt.option(parser, "--min_sentences", kinds.positive_int, None, "skip documents with fewer sentences")
+    opt.option(parser, "--language", str, None, "language code of documents without one")
+    opt.option(
+        parser,
+        "--workers",
+        kinds.count,
+        None,
+        "number of worker processes; 0 uses only this process",
+        shown_default="one per core",
+    )
     opt.option(parser, "--seed", kinds.count, 0, "seed of the choice of held-out documents")
-    opt.flag(parser, "--overwrite", False, "replace a corpus that was made with other settings")
+    opt.flag(parser, "--overwrite", False, "replace an existing corpus that was prepared with other settings")
 
 
 class _TerminatedError(BaseException):
-    """SIGTERM came. No `Exception`, so that nothing on the way takes it for a failure of its own."""
+    """SIGTERM was received. Not an `Exception`, so that no handler on the way mistakes it for a failure."""
 
 
 @contextmanager
 def _sigterm_raises() -> Iterator[None]:
-    """SIGTERM ends the block in order, as Ctrl-C does: worker processes stop, finished parts stay."""
+    """Let SIGTERM end the block like Ctrl-C: worker processes stop, finished parts are kept."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -83,12 +98,12 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, print what was made and what was left out."""
+    """Prepare the corpus and print its size and what was skipped."""
     try:
         with _sigterm_raises():
             return _run(args)
     except _TerminatedError:
-        print("ernie prepare: interrupted; the same command continues", file=sys.stderr)
+        print("ernie prepare: interrupted; run the same command again to resume", file=sys.stderr)
         return EXIT_TERMINATED
 
 
@@ -116,9 +131,9 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """What `reader.prepare.documents.prepare` returned, for a person."""
+    """Format the result of `reader.prepare.documents.prepare` for the user."""
     if summary["already_there"]:
-        lines = [f"{summary['path']} is there already, made from the same input with the same settings"]
+        lines = [f"{summary['path']} already exists, prepared from the same input with the same settings"]
     else:
         megabytes, seconds = summary["bytes"] / 1e6, summary["seconds"]
         lines = [f"{summary['path']}: {megabytes:.1f} MB of text in {seconds:.1f} s ({megabytes / seconds:.1f} MB/s)"]
@@ -137,7 +152,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def progress_text(progress: Progress) -> str:
-    """How far a stage is: bytes of text in megabytes, other things by number."""
+    """Format the progress of a stage: text in megabytes, other units by number."""
     stage = _STAGES.get(progress.stage, progress.stage)
     if progress.unit == "bytes":
         return f"{stage}: {progress.done / 1e6:.1f} of about {progress.total / 1e6:.1f} MB"

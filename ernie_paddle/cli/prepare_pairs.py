@@ -1,7 +1,7 @@
-"""Turn tables of labelled text pairs into a corpus of pairs, for objectives that read them.
+"""Turn tables of labelled text pairs into a corpus of pairs, for objectives that read labelled pairs.
 
-Input: TSV, CSV or JSON lines, by extension (also .rels of DISRPT); each also as .gz; TSV and CSV with a header. A
-recipe names the corpus in tasks.NAME.corpora of a task with the objective discourse_relation or ir_relevance.
+Input: TSV or CSV with a header, JSON lines, or .rels of DISRPT, by file extension; each also as .gz. In a recipe, name
+the corpus in tasks.NAME.corpora of a task with the objective discourse_relation or ir_relevance.
 """
 
 from __future__ import annotations
@@ -36,25 +36,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels",
         label_names,
         None,
-        "the only labels to use, in this order, as NAME or IN_TABLE=NAME, separated by commas",
-        shown_default="all that occur, sorted",
+        "the labels to use, in this order, each as NAME or IN_TABLE=NAME, separated by commas",
+        shown_default="all labels, sorted",
     )
-    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by the extension", choices=FORMATS)
-    opt.option(parser, "--heldout", kinds.fraction, 0.02, "share of the rows kept for evaluation, at least one group")
+    opt.option(
+        parser, "--format", str, "auto", "format of the input; auto chooses by the file extension", choices=FORMATS
+    )
+    opt.option(
+        parser, "--heldout", kinds.fraction, 0.02, "fraction of the rows held out for evaluation, at least one group"
+    )
     opt.option(
         parser,
         "--group",
         str,
         None,
-        "column whose equal values are held out together, a document say",
+        "column of a group, such as a document; rows with equal values are held out together",
         shown_default="the column of the first text",
     )
     opt.option(parser, "--seed", kinds.count, 0, "seed of the choice of held-out rows")
-    opt.flag(parser, "--overwrite", False, "replace a corpus that was made with other settings")
+    opt.flag(parser, "--overwrite", False, "replace an existing corpus that was prepared with other settings")
 
 
 def label_names(text: str) -> dict[str, str]:
-    """Labels as NAME or IN_TABLE=NAME, separated by commas."""
+    """Parse labels as NAME or IN_TABLE=NAME, separated by commas."""
     names: dict[str, str] = {}
     for part in kinds.comma_list(text):
         label, equals, name = (piece.strip() for piece in part.partition("="))
@@ -64,12 +68,12 @@ def label_names(text: str) -> dict[str, str]:
             raise argparse.ArgumentTypeError(f"the label {label!r} is named twice")
         names[label] = name or label
     if not names:
-        raise argparse.ArgumentTypeError("no label is named")
+        raise argparse.ArgumentTypeError("no label is given")
     return names
 
 
 def run(args: argparse.Namespace) -> int:
-    """Prepare, print what was made and what was left out."""
+    """Prepare the corpus and print its size and what was skipped."""
     summary = prepare_pairs(
         args.inputs,
         args.output,
@@ -87,9 +91,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary_lines(summary: dict[str, Any]) -> list[str]:
-    """What `reader.prepare.pairs.prepare_pairs` returned, for a person."""
+    """Format the result of `reader.prepare.pairs.prepare_pairs` for the user."""
     if summary["already_there"]:
-        lines = [f"{summary['path']} is there already, made from the same input with the same settings"]
+        lines = [f"{summary['path']} already exists, prepared from the same input with the same settings"]
     else:
         megabytes = summary["bytes"] / 1e6
         lines = [f"{summary['path']}: {megabytes:.1f} MB of tables in {summary['seconds']:.1f} s"]
@@ -106,7 +110,7 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
 
 
 def label_counts(labels: list[str], counts: list[int]) -> str:
-    """ "strong 12, weak 30": how many pairs have each label; of many labels the most frequent ones."""
+    """Format the number of pairs by label, such as "strong 12, weak 30"; for many labels the most frequent ones."""
     pairs = list(zip(labels, counts, strict=True))
     if len(pairs) <= _LABELS_SHOWN:
         return ", ".join(f"{name} {count:,}" for name, count in pairs)

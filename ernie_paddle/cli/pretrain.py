@@ -1,4 +1,4 @@
-"""Pre-train a model on prepared corpora, as a recipe says. Run the same command again to continue a run."""
+"""Pre-train a model on prepared corpora according to a recipe. Run the same command again to resume."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from ernie_paddle.pretraining.recipe_files import DEFAULT_RECIPE, load_recipe, r
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options of `ernie pretrain`."""
+    """Declare the options."""
     names = ", ".join(recipe_names())
-    option(parser, "--recipe", str, DEFAULT_RECIPE, f"a .yaml file, or one of {names}")
-    option(parser, "--data", str, None, "a prepared corpus that replaces the recipe's corpora", repeat=True)
+    option(parser, "--recipe", str, DEFAULT_RECIPE, f"recipe: a .yaml file, or one of {names}")
+    option(parser, "--data", str, None, "prepared corpus that replaces the recipe's corpora", repeat=True)
     option(parser, "--output", Path, None, "folder of the run", shown_default="runs/ and the recipe's name")
     option(
         parser,
         "--continue_from",
         Path,
         None,
-        "a checkpoint or run of `ernie pretrain` to go on from, with new tasks or longer rows",
+        "checkpoint or run from which a new run continues pre-training, with new tasks or longer rows",
     )
-    option(parser, "--set", str, None, "a setting of the recipe to replace, as section.key=value", repeat=True)
+    option(parser, "--set", str, None, "setting of the recipe to replace, as section.key=value", repeat=True)
     flag(
         parser,
         "--dry_run",
         False,
-        "build everything, train each task for two steps, print time and memory, write nothing",
+        "build everything, train two steps of each task and report time and memory, without writing files",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out `ernie pretrain`."""
+    """Run `ernie pretrain`."""
     recipe = load_recipe(args.recipe, args.set or [], args.data or [])
     folder = args.output or Path("runs") / recipe.name
 
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if not first:
         return outcome.exit_code
     if not outcome.finished:
-        print(f"stopped after step {outcome.step}; the same command continues from {outcome.checkpoint}")
+        print(f"stopped after step {outcome.step}; run the same command again to resume from {outcome.checkpoint}")
         return outcome.exit_code
     entropy = training.heldout_entropy()
     last = {record.name: record for record in outcome.evaluations}

@@ -1,4 +1,4 @@
-"""How verbs that go on after an unusable row report such rows in the end."""
+"""The final report of unusable rows, for verbs that do not stop at them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ _SHOWN = 5
 
 
 def report_problems(verb: str, problems: Sequence[tuple[int, str]], rows: int, place: str, found: str) -> None:
-    """Name the first unusable rows on stderr, and count the others; nothing where there are none.
+    """Report the first unusable rows and the number of others on stderr; nothing if there are none.
 
     Args:
-        verb: that reports.
-        problems: (number, reason) of the unusable rows.
-        rows: how many there are in all.
-        place: what the numbers count, such as line.
-        found: where the outcome shows them.
+        verb: Name of the verb.
+        problems: (number, reason) of unusable rows.
+        rows: Total number of rows.
+        place: Unit that the numbers count, such as line.
+        found: Where the output shows these rows.
     """
     if not problems:
         return

@@ -1,6 +1,6 @@
-"""The main job end to end on real text: Python's own manual, from raw text to answers of the exported model.
+"""Run the whole workflow on real text: from Python's own manual to predictions of the exported model.
 
-Runs the same `ernie` commands that a person would type, prints each of them, and ends with what came out of it.
+Runs the same `ernie` commands that a user would type, prints each of them, and ends with a summary of the results.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _FINETUNE = ["--epochs", "3", "--batch_size", "16", "--lr", "1e-3", "--max_lengt
 
 
 def quickstart(folder: Path) -> None:
-    """Do everything inside ``folder``; steps that a run before has finished are not done again."""
+    """Run the workflow inside ``folder``; steps that an earlier run has finished are not repeated."""
     began = time.monotonic()
     _heading("1. Text: Python's own manual")
     data = write_quickstart_data(folder / "text")
     print(
         f"{data.corpus}: {data.documents} documents, {data.passages:,} passages to pre-train on\n"
-        f"{data.train}, {data.dev}: {data.train_rows} and {data.dev_rows} passages; from which of the "
-        f"{len(data.topics)} largest topics do they come? (the passages of the dev table occur nowhere else)"
+        f"{data.train}, {data.dev}: {data.train_rows} and {data.dev_rows} passages; the task: from which of the "
+        f"{len(data.topics)} largest topics does a passage come? (the passages of the dev table occur nowhere else)"
     )
 
     _heading("2. A WordPiece vocabulary, and shards")
@@ -60,7 +60,7 @@ def quickstart(folder: Path) -> None:
     ernie("finetune", "--model", run, *table, *_FINETUNE, "--output", tuned)
     ernie("finetune", "--size", RECIPE, "--vocab", vocab, *table, *_FINETUNE, "--output", fresh)
 
-    _heading("5. Export for Paddle Inference, and answers of the exported model")
+    _heading("5. Export for Paddle Inference, and predictions of the exported model")
     exported = folder / "exported"
     ernie("export", "--model", tuned, "--output", exported)
     questions = folder / "questions.tsv"
@@ -96,26 +96,26 @@ def _heading(text: str) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    opt.option(parser, "--output", Path, Path("quickstart"), "folder of everything")
+    opt.option(parser, "--output", Path, Path("quickstart"), "folder of all files")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Do everything; returns the exit code of the first command that failed, or 0."""
+    """Run the workflow; returns the exit code of the first command that failed, or 0."""
     try:
         quickstart(args.output)
     except RunFailedError as failure:
         return failure.code
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command continues from here", file=sys.stderr)
+        print("\ninterrupted; run the same command again to resume", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
 
 
 def ernie(*arguments: str | Path) -> str:
-    """Run one `ernie` command in a fresh process, shown as it would be typed; returns what it printed.
+    """Run one `ernie` command in a new process, printed as it would be typed; returns its output.
 
     Raises:
-        RunFailedError: it ended with another exit code than 0.
+        RunFailedError: The exit code of the command is not 0.
     """
     words = [str(argument) for argument in arguments]
     print(f"\n$ ernie {shlex.join(words)}", flush=True)

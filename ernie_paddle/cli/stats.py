@@ -1,6 +1,6 @@
-"""Count the statistics of a corpus that objectives need (document frequencies, say), and print them in short.
+"""Compute the statistics of a corpus that objectives need (such as document frequencies), and print a summary.
 
-`ernie prepare` counts them at its end: this is for corpora that were prepared before, and for looking at them.
+`ernie prepare` computes them too; use this verb for corpora of earlier versions, or to see the statistics.
 """
 
 from __future__ import annotations
@@ -22,14 +22,18 @@ from reader.tokenizers.vocab import Vocab
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "corpus", Path, "folder of a corpus")
-    opt.option(parser, "--top", kinds.count, 10, "how many pieces to print of each kind")
+    opt.option(parser, "--top", kinds.count, 10, "number of pieces to print of each kind")
     opt.option(
-        parser, "--workers", kinds.count, 0, "processes, of use to a corpus of several shards; 0 works in this one"
+        parser,
+        "--workers",
+        kinds.count,
+        0,
+        "number of worker processes, useful for a corpus of several shards; 0 uses only this process",
     )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Count what is not there yet, and print it."""
+    """Compute missing statistics and print the summary."""
     statistics = make_statistics(args.corpus, args.workers)
     print(f"{args.corpus / STATISTICS_FILE}: the training split of {args.corpus}")
     for line in summary_lines(statistics, load_tokenizer(args.corpus).vocab, args.top):
@@ -38,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def summary_lines(statistics: Statistics, vocab: Vocab, top: int) -> Iterator[str]:
-    """The statistics for a person."""
+    """Format the statistics for the user."""
     counts, frequency, idf = statistics.counts, statistics.document_frequency, statistics.idf()
     tokens = int(counts.sum())
     used = np.flatnonzero(frequency)
@@ -50,7 +54,7 @@ def summary_lines(statistics: Statistics, vocab: Vocab, top: int) -> Iterator[st
         sizes = np.flatnonzero(lengths)
         shown = ", ".join(f"{int(lengths[k]):,} of {k}{'+' if k == LONGEST_SPAN else ''}" for k in sizes.tolist())
         yield f"  {name:<17} {int(lengths.sum()):,}" + (f" (by tokens: {shown})" if shown else "")
-    # Where idf is the same for many, those that occur most often in their few documents say the most.
+    # Among pieces of equal idf, those that occur most often in their few documents come first.
     for what, order in (
         ("lowest idf", used[np.lexsort((-counts[used], idf[used]))]),
         ("highest idf", used[np.lexsort((-counts[used], -idf[used]))]),

@@ -1,7 +1,7 @@
-"""Pre-train and fine-tune all that a table of a paper takes, and write the table.
+"""Reproduce a table of a paper: pre-train and fine-tune all its rows, and write the table.
 
 ernie2: Table 7 of ERNIE 2.0. losses: Tables 1 and 2 of "On Losses for Modern Language Models". Run the same command
-again to continue: what is finished is not done again.
+again to resume: finished runs are not repeated.
 """
 
 from __future__ import annotations
@@ -23,30 +23,45 @@ PICTURE = "curves.png"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     tables = ", ".join(table_names())
-    opt.argument(parser, "table", str, f"one of {tables}, or a .yaml file like those in configs/tables")
+    opt.argument(parser, "table", str, f"table: one of {tables}, or a .yaml file like those in configs/tables")
     opt.option(
-        parser, "--data", str, None, "text to pre-train on, or a prepared corpus", repeat=True, shown_default="a manual"
+        parser,
+        "--data",
+        str,
+        None,
+        "text files to pre-train on, or a prepared corpus",
+        repeat=True,
+        shown_default="Python's manual",
     )
-    opt.option(parser, "--glue", Path, None, "folder with a folder per benchmark, as GLUE is downloaded")
+    opt.option(parser, "--glue", Path, None, "folder with a folder per benchmark, in the layout of GLUE's download")
     opt.option(
         parser,
         "--tasks",
         kinds.comma_list,
         None,
-        f"benchmarks to fine-tune on, of {', '.join(load_suite('glue').benchmarks)}",
-        shown_default="those of the paper that are in --glue",
+        f"benchmarks to fine-tune on, from {', '.join(load_suite('glue').benchmarks)}",
+        shown_default="those of the paper in --glue",
     )
-    opt.option(parser, "--seeds", kinds.positive_int, 3, "number of seeds: 0, 1, …")
+    opt.option(parser, "--seeds", kinds.positive_int, 3, "number of seeds (0, 1, …)")
     sizes = ", ".join(size_names())
     opt.option(
-        parser, "--size", str, "tiny", f"one of {sizes} (the papers'), or a .yaml file like those in configs/sizes"
+        parser,
+        "--size",
+        str,
+        "tiny",
+        f"size: one of {sizes} (base is that of the papers), or a .yaml file like those in configs/sizes",
     )
     opt.option(
-        parser, "--steps", kinds.positive_int, None, "updates of a pre-training run", shown_default="what the size says"
+        parser,
+        "--steps",
+        kinds.positive_int,
+        None,
+        "number of updates of a pre-training run",
+        shown_default="that of the size",
     )
-    opt.option(parser, "--rows", kinds.comma_list, None, "only these rows of the table", shown_default="all")
+    opt.option(parser, "--rows", kinds.comma_list, None, "rows of the table to run", shown_default="all")
     opt.option(
-        parser, "--output", Path, None, "folder of everything", shown_default="runs/tables/ and the table's name"
+        parser, "--output", Path, None, "folder of all results", shown_default="runs/tables/ and the table's name"
     )
     opt.option(
         parser, "--gpus", str, None, "GPUs that every run uses together, such as 0-7", shown_default="one device"
@@ -54,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make a table; returns the exit code, which is 3 where runs failed."""
+    """Make a table; returns the exit code, which is 3 if runs failed."""
     return exit_code(f"ernie tables {args.table}", lambda: _run(args))
 
 

@@ -1,4 +1,4 @@
-"""Train a WordPiece or SentencePiece vocabulary on raw text; the same text and settings always give the same one."""
+"""Train a WordPiece or SentencePiece vocabulary on raw text; equal text and settings give equal vocabularies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ernie_paddle.cli import options as opt
 from reader.prepare.vocabulary import KINDS, LEAST_COVERAGE, LEAST_LIMIT, LEAST_SIZE, LIMIT_BYTES, train_vocab
 from reader.report import SkipReport, printable
 
-_COVERAGE = "share of the text whose characters get a piece, " + ", ".join(
+_COVERAGE = "fraction of the text whose characters get a piece of their own, " + ", ".join(
     f"{least} to 1 for {kind}" for kind, least in LEAST_COVERAGE.items()
 )
 FORMATS = ("auto", "lines", "paragraphs", "jsonl")
@@ -20,13 +20,15 @@ FORMATS = ("auto", "lines", "paragraphs", "jsonl")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     opt.argument(parser, "inputs", str, "text files or glob patterns, as for `ernie prepare`", several=True)
-    opt.option(parser, "--output", Path, kinds.REQUIRED, "folder of the tokenizer; --vocab of other verbs takes it")
-    opt.option(parser, "--size", _size, 8000, "number of pieces wanted; little text may give fewer")
+    opt.option(parser, "--output", Path, kinds.REQUIRED, "folder of the tokenizer, which is the --vocab of other verbs")
+    opt.option(parser, "--size", _size, 8000, "number of pieces; little text may give fewer")
     opt.option(parser, "--type", str, "wordpiece", "kind of vocabulary", choices=KINDS)
-    opt.option(parser, "--format", str, "auto", "format of the input; auto goes by name and content", choices=FORMATS)
-    opt.flag(parser, "--lowercase", True, "fold capitals (where they were is kept beside the ids all the same)")
+    opt.option(
+        parser, "--format", str, "auto", "format of the input; auto detects it by name and content", choices=FORMATS
+    )
+    opt.flag(parser, "--lowercase", True, "fold capitals (prepared corpora still record where they were)")
     opt.option(parser, "--coverage", kinds.coverage, 0.9999, _COVERAGE)
-    opt.option(parser, "--limit", _bytes, LIMIT_BYTES, "bytes of text to train on, taken evenly from all of it")
+    opt.option(parser, "--limit", _bytes, LIMIT_BYTES, "bytes of text to train on, sampled evenly from the whole input")
     opt.flag(parser, "--overwrite", False, "replace another vocabulary in the folder")
 
 
@@ -41,7 +43,7 @@ def _bytes(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train and print what was made."""
+    """Train the vocabulary and print its size."""
     began = time.monotonic()
     report = SkipReport()
     tokenizer = train_vocab(
@@ -59,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
     vocab = tokenizer.vocab
     print(f"{args.output}: {vocab.size:,} pieces ({args.type}) in {time.monotonic() - began:.1f} s")
     if vocab.size < args.size:
-        print(f"  fewer than the {args.size:,} wanted: the text has no more pieces that occur often enough")
+        print(f"  fewer than the requested {args.size:,}, because the text has no more pieces that occur often enough")
     for line in (f"  skipped: {report.total:,}" + (":" if report.total else ""), *(f"    {x}" for x in report.lines())):
         print(printable(line))
     return 0

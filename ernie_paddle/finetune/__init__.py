@@ -1,1 +1,1 @@
-"""Fine-tuning: labelled tables, task types (one file each), the training loop they share, model directories."""
+"""Fine-tuning: labelled tables, task types (one file each), the shared training loop, model directories."""

@@ -1,6 +1,6 @@
-"""Fine-tuning, evaluation and prediction as functions; the verbs, the suites and the tables all call these.
+"""Fine-tuning, evaluation and prediction as functions, which the verbs, suites and tables call.
 
-Each of them works alike in one process and under fleetrun, where every process calls it.
+Each function works in one process and under fleetrun, where every process calls it.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from reader.tables.nested import NESTED
 from reader.tables.table import STDIN
 
 PART = "part"
-"""Column that says which row of its line an answer is of, counted from 0, where lines hold several."""
+"""Column with the number of an answer's row within its line, from 0, for lines that hold several rows."""
 _CHUNK_ROWS = 4096
 
 
 def say(text: str) -> None:
-    """What a run says to a person goes to stderr."""
+    """Print a message for the user to stderr."""
     print(text, file=sys.stderr, flush=True)
 
 
 @dataclass(frozen=True)
 class FinetuneOutcome:
-    """What became of a fine-tuning run.
+    """The outcome of a fine-tuning run.
 
     Attributes:
-        exit_code: 0, also where the run was stopped and can be continued.
-        finished: whether it came to its end. Only then, and only in the first process, the rest is known.
-        step: updates done.
-        best: the best checkpoint.
-        report: content of results.json.
-        rows: metrics by what has them, for a table: the baseline, then every epoch.
+        exit_code: 0, also if the run was stopped and can be resumed.
+        finished: Whether it was completed. The further attributes are only set then, and only in the first process.
+        step: Number of completed updates.
+        best: The best checkpoint.
+        report: Content of results.json.
+        rows: Metrics by row name, for a table: the majority-class baseline (or mean), then every epoch.
     """
 
     exit_code: int
@@ -56,14 +56,14 @@ def finetune(*, tell: Callable[[str], None] = say, **options: Any) -> FinetuneOu
     """Train a model for a task on a labelled table, and keep the best checkpoint.
 
     Args:
-        tell: takes a line for the person, on rank 0.
-        options: those of `ernie finetune` by name (`train`, `dev`, `output`, `type`, `model`, …); values as the
-            command line has them, or as Python does: numbers, lists, True and False.
+        tell: Takes a line for the user, on rank 0.
+        options: The options of `ernie finetune` by name (`train`, `dev`, `output`, `type`, `model`, …); values as
+            on the command line, or as Python numbers, lists, True and False.
 
     Raises:
-        UserError: an option that the task type does not have, or that cannot have its value; no model; another run is
-            in the folder.
-        DataError: a table is unusable.
+        UserError: The task type does not have an option, an option has an invalid value, there is no model, or the
+            folder holds another run.
+        DataError: A table is unusable.
     """
     given = read_finetune_options(options)
     from ernie_paddle.finetune.training.class_weights import class_weights
@@ -74,7 +74,7 @@ def finetune(*, tell: Callable[[str], None] = say, **options: Any) -> FinetuneOu
     from propeller.graph.precision import PrecisionConfig
 
     if given.train == STDIN:
-        raise UserError("--train cannot be standard input, since the training table is read twice; give a file")
+        raise UserError("--train cannot be standard input, because it is read twice; give a file")
     chief = distributed.rank() == 0
     start = start_at_random(given.size, given.vocab) if given.model is None else start_from_model(given.model)
     chosen = task_class(given.type)
@@ -92,9 +92,9 @@ def finetune(*, tell: Callable[[str], None] = say, **options: Any) -> FinetuneOu
     require_some(train, task.counted)
     said, described = left_out_line(train.source, train.problems, task.counted), train.describe()
     train = train.for_training()
-    left_out_of_training = train.uncounted  # of training only: a blank question counts in a score
+    left_out_of_training = train.uncounted  # skipped in training only: a blank question counts in a score
     if not len(train):
-        raise UserError(f"{given.train}: nothing in it can be trained on: {described}")
+        raise UserError(f"{given.train}: no row can be trained on: {described}")
     dev = task.read(given.dev, start.tokenizer, labelled=True, strict=strict, format=given.format)
     require_some(dev, task.counted)
     if chief:
@@ -135,7 +135,7 @@ def finetune(*, tell: Callable[[str], None] = say, **options: Any) -> FinetuneOu
     outcome = tuner.run()
     if not (chief and outcome.finished):
         if chief:
-            tell(f"stopped after step {outcome.step}; run the same command again to continue")
+            tell(f"stopped after step {outcome.step}; run the same command again to resume")
         return FinetuneOutcome(outcome.exit_code, outcome.finished, outcome.step)
     baseline = task.baseline(dev)
     best_step = int(outcome.best.name.partition("-")[2])
@@ -150,7 +150,7 @@ def finetune(*, tell: Callable[[str], None] = say, **options: Any) -> FinetuneOu
 
 
 def discard_run(folder: Path) -> None:
-    """Remove what an earlier run left in its folder, and nothing else."""
+    """Remove the files of an earlier run from its folder, and nothing else."""
     from propeller.run import run_folder
 
     run_folder.discard(folder)
@@ -159,16 +159,16 @@ def discard_run(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found.
+    """The result of `evaluate`.
 
     Attributes:
-        model: the model.
-        scores: its metrics.
-        baseline: those of the best answer that is the same for every row.
-        described: what was scored, in words.
-        left_out: a line on rows that cannot be used; None where there are none.
-        examples: how many examples were scored.
-        uncounted: how many take no part in the score.
+        model: The model.
+        scores: Metrics of the model.
+        baseline: Metrics of the baseline that gives every row the same prediction.
+        described: Description of the scored data.
+        left_out: A line about skipped rows; None if there are none.
+        examples: Number of scored examples.
+        uncounted: Number of examples that are not scored.
     """
 
     model: ModelDir
@@ -180,7 +180,7 @@ class Evaluation:
     uncounted: int
 
     def document(self) -> dict[str, Any]:
-        """As plain data."""
+        """The result as plain data."""
         return {
             "model": self.scores,
             "baseline": self.baseline,
@@ -202,17 +202,18 @@ def evaluate(
     """Score a fine-tuned checkpoint or an exported model on a labelled table; every process gets the same result.
 
     Args:
-        model: a checkpoint, the folder of a run, or an exported model.
-        data: labelled table.
-        format: of the table; "auto" goes by the task and the extension.
-        skip_unusable: leave out rows that cannot be used.
-        batch: rows computed at once.
-        tell: takes a line for the person.
-        elsewhere: what is otherwise here than in the training table (`text_a`, `label`, `scoring`, …); None: nothing.
+        model: A checkpoint, the folder of a run, or an exported model.
+        data: Labelled table.
+        format: Format of the table; "auto" chooses by the task and the extension.
+        skip_unusable: Whether to skip unusable rows.
+        batch: Rows per batch.
+        tell: Takes a line for the user.
+        elsewhere: Settings that differ from the training table (`text_a`, `label`, `scoring`, …); None: no
+            difference.
 
     Raises:
-        UserError: the model is no fine-tuned one, or has no such settings.
-        DataError: the table is unusable.
+        UserError: The model is not a fine-tuned one, or has no such settings.
+        DataError: The table is unusable.
     """
     from ernie_paddle.finetune.serving.answering import model_runner
     from ernie_paddle.finetune.serving.inference import run_dataset
@@ -238,13 +239,13 @@ def evaluate(
 
 @dataclass(frozen=True)
 class Prediction:
-    """The answers to the rows of a table, made while they are read.
+    """Predictions for the rows of a table, made while the table is read.
 
     Attributes:
-        columns: of every answer, in order: its line (or whatever else is counted), the answer's own, `problem`.
-        counted: what the first column counts.
-        chunks: answers, some rows at a time, in order; a row that cannot be used has only its reason.
-        problems: (number, reason) of the rows that could not be used, as far as the chunks were read.
+        columns: Columns of every prediction, in order: its line (or other unit), those of the task, `problem`.
+        counted: The unit that the first column counts.
+        chunks: Predictions in chunks, in the order of the rows; an unusable row only has its reason.
+        problems: (number, reason) of unusable rows in the chunks read so far.
     """
 
     columns: list[str]
@@ -262,19 +263,19 @@ def predict(
     tell: Callable[[str], None] = say,
     **elsewhere: Any,
 ) -> Prediction:
-    """Answer the rows of a table with a fine-tuned checkpoint or an exported model.
+    """Make predictions for the rows of a table with a fine-tuned checkpoint or an exported model.
 
     Args:
-        model: a checkpoint, the folder of a run, or an exported model.
-        input: the table; "-" is standard input.
-        format: of the table; "auto" goes by the task and the extension.
-        batch: rows computed at once.
-        tell: takes a line for the person.
-        elsewhere: what is otherwise here than in the training table (`text_a`, `choices`, …); None: nothing.
+        model: A checkpoint, the folder of a run, or an exported model.
+        input: The table; "-" is standard input.
+        format: Format of the table; "auto" chooses by the task and the extension.
+        batch: Rows per batch.
+        tell: Takes a line for the user.
+        elsewhere: Settings that differ from the training table (`text_a`, `choices`, …); None: no difference.
 
     Raises:
-        UserError: the model is no fine-tuned one, or has no such settings.
-        DataError: the table is unusable (from the chunks).
+        UserError: The model is not a fine-tuned one, or has no such settings.
+        DataError: The table is unusable (raised while chunks are read).
     """
     from ernie_paddle.finetune.serving.answering import model_runner
     from ernie_paddle.finetune.serving.inference import run_dataset
@@ -307,7 +308,7 @@ def predict(
 
 
 def _open(path: str | Path, elsewhere: Mapping[str, Any], tell: Callable[[str], None]) -> tuple[ModelDir, TaskType]:
-    """A model and its task, for tables whose columns may have other names."""
+    """Open a model and its task, for tables whose columns may have other names."""
     from ernie_paddle.finetune.serving.converted_task import rebuilt_task
 
     opened = open_model_dir(path)
@@ -317,10 +318,10 @@ def _open(path: str | Path, elsewhere: Mapping[str, Any], tell: Callable[[str], 
 
 
 def with_settings(task: TaskType, given: Mapping[str, Any]) -> TaskType:
-    """The task with the columns, labels and other settings that hold for another table.
+    """The task with the columns, labels and other settings of another table.
 
     Raises:
-        UserError: the task has no such setting, or another number of values.
+        UserError: The task has no such setting, or the number of values differs.
     """
     for name in given:
         if not hasattr(task, name):
@@ -331,12 +332,12 @@ def with_settings(task: TaskType, given: Mapping[str, Any]) -> TaskType:
     for name, value in values.items():
         trained = getattr(task, name)
         if name in ("choices", "spans") and len(value) != len(trained):
-            raise UserError(f"--{name} names {len(value)}, but the model was trained with {len(trained)}")
+            raise UserError(f"--{name} gives {len(value)} values, but the model was trained with {len(trained)}")
     return replace(task, **values) if values else task  # type: ignore[type-var]
 
 
 def format_for(task: TaskType, given: str, path: str) -> str:
-    """The format of a table: as it is given; where that is "auto", the task's own, but for a TSV or CSV by name."""
+    """The format of a table: as given, or for "auto" the task's own, except for the extensions of TSV and CSV."""
     nested: str | None = getattr(task, "nested", None)
     flat = Path(path.removesuffix(".gz")).suffix.lower() in (".tsv", ".csv", ".txt")
     return given if given != "auto" or nested is None or flat else nested

@@ -1,6 +1,6 @@
-"""What a downstream task is to the training loop, evaluation, prediction and export; and the table of types.
+"""The interface of a downstream task for the training loop, evaluation, prediction and export; the table of types.
 
-A new type is one file with one class like this, and one line in `TASK_TYPES`.
+A new type is one file with one such class, and one line in `TASK_TYPES`.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ FORMATS = (*READABLE, "conll", "squad")
 """Formats of labelled data: tables, columns of tokens and tags (labelling), SQuAD's JSON (question answering)."""
 
 LABEL = "labels"
-"""Name of the input that holds the label of each row, where rows have one."""
+"""Name of the input with the label of each row, if rows have one."""
 LABEL_WEIGHTS = "label_weights"
-"""Name of the input that holds the weight of each row, where classes have weights."""
+"""Name of the input with the weight of each row, if classes have weights."""
 
 _Self = TypeVar("_Self", bound="TaskType")
 
@@ -62,7 +62,7 @@ class Dataset(Protocol):
 
     @property
     def lines(self) -> Sequence[int]:
-        """For each row the line (or whatever `TaskType.counted` says) of its example."""
+        """The line (or other unit, see `TaskType.counted`) of the example of each row."""
         ...
 
     @property
@@ -72,17 +72,17 @@ class Dataset(Protocol):
 
     @property
     def problems(self) -> Sequence[tuple[int, str]]:
-        """(line, reason) of the examples that cannot be used."""
+        """(line, reason) of unusable examples."""
         ...
 
     @property
     def mistakes(self) -> Sequence[tuple[int, str]]:
-        """Those of `problems` that strict reading refuses; without it they take no part in a score."""
+        """The `problems` that strict reading refuses; without strict reading these examples are not scored."""
         ...
 
     @property
     def uncounted(self) -> int:
-        """How many examples of the file take no part in a score."""
+        """The number of examples of the file that are not scored."""
         ...
 
     def __len__(self) -> int:
@@ -95,7 +95,7 @@ class Dataset(Protocol):
         ...
 
     def describe(self) -> str:
-        """How much there is, for the person who runs it."""
+        """A description of the amount of data, for the user."""
         ...
 
     def for_training(self) -> Dataset:
@@ -103,7 +103,7 @@ class Dataset(Protocol):
         ...
 
     def content(self) -> Sequence[NDArray[Any]]:
-        """All arrays that training depends on, to recognise the same data again."""
+        """All arrays that training depends on, to recognize the same data."""
         ...
 
 
@@ -111,13 +111,13 @@ class TaskType(ABC):
     """One kind of downstream task with its settings (columns, labels, length); a subclass is a frozen dataclass.
 
     Attributes:
-        type: its name.
-        options: its own options of fine-tuning, beside those of every run (`ernie_paddle.finetune.options`).
-        metric: the metric that decides which checkpoint is best.
-        usual_length: the `max_length` of a task where none is given.
-        counted: what the numbers of `Dataset.lines` and `problems` count.
-        position_outputs: those of `outputs` that have an axis of positions, [B, T, …].
-        in_percent: whether `score` gives its metrics in percent, not as shares.
+        type: Name of the type.
+        options: Fine-tuning options of the type, in addition to the shared ones (`ernie_paddle.finetune.options`).
+        metric: Metric that selects the best checkpoint.
+        usual_length: Default of `max_length`.
+        counted: Unit that the numbers of `Dataset.lines` and `problems` count.
+        position_outputs: The `outputs` that have an axis of positions, [B, T, …].
+        in_percent: Whether `score` gives its metrics in percent instead of fractions.
     """
 
     type: ClassVar[str]
@@ -133,17 +133,17 @@ class TaskType(ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, options: argparse.Namespace) -> TaskType:
-        """From the options of `ernie finetune`; may read the training file to discover labels."""
+        """Build the task from the options of `ernie finetune`; may read the training file to discover labels."""
 
     @classmethod
     @abstractmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> TaskType:
-        """From what `to_dict` wrote (task.json of a model directory)."""
+        """Build the task from the result of `to_dict` (task.json of a model directory)."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain settings, with the name of the type: all that prediction needs beside the model and the tokenizer.
+        """The settings as plain data, including the type's name: all that prediction needs besides model and tokenizer.
 
-        A usual layout of rows is left out, as in files of earlier versions.
+        The usual layout of rows is omitted, as in files of earlier versions.
         """
         plain = asdict(self)  # type: ignore[call-overload]
         if plain.get("layout") == asdict(BERT_LAYOUT):
@@ -151,15 +151,15 @@ class TaskType(ABC):
         return {"type": self.type, **plain}
 
     def with_layout(self: _Self, layout: RowLayout) -> _Self:
-        """These settings for a model that joins the texts of a row in this way; itself where rows hold one text."""
+        """These settings for a model that joins the texts of a row in this way; unchanged if rows hold one text."""
         return self
 
     def setting_of(self, name: str, value: Any) -> Any:
-        """The value of the setting `name` from that of the option of this name, for tables with other columns."""
+        """Convert the value of the option `name` to the setting of this name, for tables with other columns."""
         return tuple(value) if isinstance(value, list) else value
 
     def remarks(self, options: argparse.Namespace) -> list[str]:
-        """What a person should know of the settings that were worked out from the training table."""
+        """Remarks for the user about settings that were derived from the training table."""
         return []
 
     # ---------------------------------------------------------------- data
@@ -170,21 +170,21 @@ class TaskType(ABC):
     ) -> Any:
         """Read and encode a table as a `Dataset`.
 
-        With `strict` an unusable row raises DataError; otherwise it is kept in `problems`.
+        With `strict` an unusable row raises DataError; otherwise it is recorded in `problems`.
         """
 
     @abstractmethod
     def stream(self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto") -> Iterator[Any]:
-        """Read and encode an unlabelled table in chunks, each a `Dataset`; unusable rows are kept in `problems`."""
+        """Read and encode an unlabelled table in chunks, each a `Dataset`; unusable rows are recorded in `problems`."""
 
     @classmethod
     @abstractmethod
     def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
-        """The texts of a training table, one that several rows share once for all that follow each other.
+        """The texts of a training table; a text that consecutive rows share is returned once.
 
         Args:
-            path: the table.
-            options: of fine-tuning; those that are left out have their defaults.
+            path: The table.
+            options: Options of fine-tuning; missing ones have their defaults.
         """
 
     @abstractmethod
@@ -206,15 +206,15 @@ class TaskType(ABC):
         """The training loss in the graph."""
 
     def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
-        """How far two answers of the layer to the same rows are apart, as terms of the loss (R-Drop).
+        """The divergence of two outputs of the layer for the same rows, as terms of the loss (R-Drop).
 
-        A type that has this offers the option `rdrop`.
+        A type that implements this method offers the option `rdrop`.
         """
         raise NotImplementedError
 
     @abstractmethod
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What the model answers in the graph, row by row."""
+        """The outputs of the model in the graph, for each row."""
 
     # ---------------------------------------------------------------- answers
 
@@ -224,23 +224,23 @@ class TaskType(ABC):
 
     @abstractmethod
     def baseline(self, data: Any) -> dict[str, float]:
-        """The same metrics for the best answer that is the same for every row (majority-class baseline, mean)."""
+        """The metrics of the best constant prediction for all rows (majority-class baseline, or mean)."""
 
     def tuned(self: _Self, outputs: Arrays, data: Any) -> _Self:
-        """This task with the settings that are fitted to the development data; itself where there are none."""
+        """This task with settings fitted to the development data; unchanged if it has no such settings."""
         return self
 
     @abstractmethod
     def answers(self, outputs: Arrays, data: Any) -> Mapping[Any, dict[str, Any]]:
-        """The answer columns of each example, by its line, or by (line, part) for the later rows of a line."""
+        """The prediction columns of each example, by line, or by (line, part) for further rows of a line."""
 
     @abstractmethod
     def answer_columns(self) -> list[str]:
-        """Names of the answer columns, in order."""
+        """Names of the prediction columns, in order."""
 
     @abstractmethod
     def head(self) -> FoundHead:
-        """The head as other projects know it, for weights that are converted."""
+        """The head in terms of other projects, for the conversion of weights."""
 
 
 def layout_of(settings: Mapping[str, Any]) -> dict[str, RowLayout]:
@@ -249,10 +249,10 @@ def layout_of(settings: Mapping[str, Any]) -> dict[str, RowLayout]:
 
 
 def require_usable(data: Dataset) -> None:
-    """Refuse a table that is not usable as a whole.
+    """Refuse a table that is not entirely usable.
 
     Raises:
-        DataError: an unusable row (names file and line), or no row at all.
+        DataError: A row is unusable (the message names file and line), or there is no row.
     """
     if data.problems:
         raise refusal(data.source, data.problems)
@@ -261,14 +261,14 @@ def require_usable(data: Dataset) -> None:
 
 
 def require_some(data: Dataset, counted: str) -> None:
-    """Refuse a table of which nothing is left without the unusable rows.
+    """Refuse a table without any usable row.
 
     Args:
-        data: the table.
-        counted: what the numbers of its problems count.
+        data: The table.
+        counted: Unit that the numbers of its problems count.
 
     Raises:
-        DataError: there is no row; says why the first one is unusable.
+        DataError: There is no usable row; the message says why the first one is unusable.
     """
     if not len(data):
         raise none_usable(data.source, data.problems, counted)
@@ -278,7 +278,7 @@ def task_class(name: str) -> type[TaskType]:
     """The class of a task type by its name.
 
     Raises:
-        UserError: there is no such type; names the nearest.
+        UserError: There is no such type; the message suggests the closest one.
     """
     if name not in TASK_TYPES:
         raise unknown_name("task type", name, TASK_TYPES, "--type")
@@ -288,13 +288,13 @@ def task_class(name: str) -> type[TaskType]:
 
 
 def task_from_dict(settings: Mapping[str, Any], where: str) -> TaskType:
-    """Rebuild a task from its settings, as written in task.json (`where`: the file, for messages).
+    """Rebuild a task from its settings in task.json (`where`: name of the file, for messages).
 
     Raises:
-        UserError: the settings are damaged, or of a task type that is not known.
+        UserError: The settings are damaged, or their task type is unknown.
     """
     if "type" not in settings:
-        raise UserError(f"{where}: no task type in it")
+        raise UserError(f"{where}: the task type is missing")
     kind = task_class(str(settings["type"]))
     try:
         return kind.from_dict(settings)
@@ -306,7 +306,7 @@ def task_of(model: ModelDir) -> TaskType | None:
     """The task that a model was fine-tuned for; None for one that was only pre-trained.
 
     Raises:
-        UserError: its settings are damaged.
+        UserError: The settings are damaged.
     """
     return None if model.task_settings is None else task_from_dict(model.task_settings, str(model.path / TASK))
 
@@ -315,6 +315,6 @@ def require_task(model: ModelDir) -> TaskType:
     """The task that a model was fine-tuned for.
 
     Raises:
-        UserError: the model was never fine-tuned, or its settings are damaged.
+        UserError: The model was never fine-tuned, or its settings are damaged.
     """
     return task_from_dict(model.require_task_settings(), str(model.path / TASK))

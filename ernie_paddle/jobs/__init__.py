@@ -1,1 +1,1 @@
-"""Many training runs as jobs: a result file for each, nothing done twice, several devices side by side."""
+"""Training runs as jobs: each writes a result file, none runs twice, and several devices run jobs in parallel."""

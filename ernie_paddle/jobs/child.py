@@ -1,6 +1,6 @@
-"""The jobs of one group in one process, which starts Paddle once: `python child.py SPEC.json`, also by fleetrun.
+"""Runs the jobs of one group in one process, which starts Paddle once: `python child.py SPEC.json`, also with fleetrun.
 
-The process ends at the first job that does not end well; whoever started it sees which ones have a result.
+The process ends at the first job that fails; the parent process sees which jobs have a result.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ EXIT_UNFINISHED = 130
 
 
 def carry_out(spec: dict[str, Any]) -> int:
-    """Do one job and write its result; returns the exit code.
+    """Run one job and write its result; returns the exit code.
 
-    `spec`: `action`, `arguments`, `folder` and `settings` of a `Job`.
+    `spec` holds the `action`, `arguments`, `folder` and `settings` of a `Job`.
     """
     from propeller.device import distributed
 
@@ -45,12 +45,12 @@ def carry_out(spec: dict[str, Any]) -> int:
 
 
 def main() -> int:
-    """Carry out the jobs of the specification."""
+    """Run the jobs of the specification."""
     from propeller.errors import UserError, one_line
     from reader.errors import DataError
 
     if sys.platform == "linux":
-        # If whoever started this is killed, end in order: PR_SET_PDEATHSIG.
+        # End in order if the parent process is killed (PR_SET_PDEATHSIG).
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
     for spec in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         try:

@@ -1,4 +1,4 @@
-"""A job: one piece of work in a folder of its own, which ends with a result file."""
+"""A job: one run in a folder of its own, which ends by writing a result file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ RESULT = "result.json"
 
 
 class RunFailedError(RuntimeError):
-    """A run ended with this exit code; it has said why."""
+    """A run ended with this exit code after it printed the reason."""
 
     def __init__(self, code: int) -> None:
         super().__init__(f"exit code {code}")
@@ -21,24 +21,24 @@ class RunFailedError(RuntimeError):
 K = TypeVar("K", bound=Hashable)
 
 Result = Mapping[str, Any]
-"""What the process of a job wrote about it; `settings` and `seconds` are always there."""
+"""The result that the process of a job wrote; it always has `settings` and `seconds`."""
 
 
 @dataclass(frozen=True)
 class Job(Generic[K]):
-    """One piece of work.
+    """One run.
 
     Attributes:
-        key: what it goes by in `JobRunner.results`.
-        title: the job in a message.
-        kind: what jobs of like duration have in common.
-        folder: where its result lies.
-        settings: what decides the result beside the data: a finished job with other settings is another job.
-        action: "module:function" that does it, called as function(folder, **arguments()) in a process of its group;
-            it returns the result, or None if it did not come to its end.
-        arguments: plain data for the action, asked for just before the process starts.
-        renewed: whether it is done again, not refused, where it was done with other settings.
-        needs: key of an earlier job of the group without which this one is not tried.
+        key: Key of the job in `JobRunner.results`.
+        title: Name of the job in messages.
+        kind: Kind of the job; jobs of a kind take about the same time.
+        folder: Folder of its result.
+        settings: Everything that affects the result except the data; the result of other settings is not reused.
+        action: The "module:function" that runs the job, called as function(folder, **arguments()) in a process of its
+            group; it returns the result, or None if it did not finish.
+        arguments: Returns plain data for the action; called just before the process starts.
+        renewed: Whether a job that was run with other settings is run again instead of being refused.
+        needs: Key of an earlier job of the group that must have succeeded.
     """
 
     key: K
@@ -54,7 +54,7 @@ class Job(Generic[K]):
 
 @dataclass(frozen=True)
 class Group(Generic[K]):
-    """Jobs that one process does one after the other; `folder` gets its log."""
+    """Jobs that one process runs one after the other; `folder` gets the log."""
 
     folder: Path
     jobs: Sequence[Job[K]]

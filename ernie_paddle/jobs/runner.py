@@ -1,4 +1,4 @@
-"""Doing jobs: one process per group, a result file per job, nothing done twice, one group per device at a time."""
+"""Runs jobs: one process per group, one result file per job, no job twice, one group per device at a time."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ _ON_ONE_DEVICE: Mapping[str, str] = {}
 
 
 class InterruptedRunError(Exception):
-    """Ctrl-C, SIGTERM or a hang-up came; everything done so far is kept."""
+    """The run was interrupted by Ctrl-C, SIGTERM or SIGHUP; all results so far are kept."""
 
 
 def one_process(folder: Path) -> list[str]:
-    """The command of a group's process, but for the specification."""
+    """The command of a group's process, without the specification."""
     return [sys.executable, "-m", child.__name__]
 
 
 @dataclass
 class Pace:
-    """How long jobs take, by kind, to tell when all will be done."""
+    """Durations of jobs by kind, to estimate the remaining time."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, kind: str, seconds: float) -> None:
-        """A job of this kind took so long."""
+        """Add the duration of a job of this kind."""
         self.seconds[kind].append(seconds)
 
     def left(self, kinds: Sequence[str]) -> float:
-        """Seconds that jobs of these kinds will take: the mean of their kind, else of all."""
+        """Estimated seconds for jobs of these kinds: the mean of each kind, or of all jobs for a new kind."""
         means = {kind: sum(times) / len(times) for kind, times in self.seconds.items()}
         usual = sum(means.values()) / len(means)
         return sum(means.get(kind, usual) for kind in kinds)
@@ -57,13 +57,13 @@ class JobRunner(Generic[K]):
     """Groups of jobs in a folder.
 
     Attributes:
-        groups: in the order in which they are begun.
-        folder: kept for one process at a time.
-        figures: (job, result) -> what a progress line says of it.
-        launcher: folder of a group -> the command of its process, but for the specification.
-        devices: variables of the environment for each device; as many groups are done side by side.
-        results: of finished jobs, by key.
-        failures: why others failed.
+        groups: Groups in the order in which they are started.
+        folder: Folder that is locked for one process at a time.
+        figures: (job, result) -> text about the result for a progress line.
+        launcher: Folder of a group -> the command of its process, without the specification.
+        devices: Environment variables of each device; as many groups run in parallel.
+        results: Results of finished jobs, by key.
+        failures: Reasons of failed jobs, by key.
     """
 
     groups: Sequence[Group[K]]
@@ -84,17 +84,17 @@ class JobRunner(Generic[K]):
             self._take(job)
 
     def run(self, after_group: Callable[[], object]) -> None:
-        """Do all jobs that have no result yet. A job that fails is named, and others go on.
+        """Run all jobs that have no result yet. A job that fails is reported, and the other jobs run on.
 
         Args:
-            after_group: called whenever a group is through.
+            after_group: Called whenever a group is finished.
 
         Raises:
-            InterruptedRunError: a signal asked for the end.
-            UserError: another process works in the folder.
+            InterruptedRunError: A signal requested the end.
+            UserError: Another process is using the folder.
         """
         if self.results:
-            print(f"{len(self.results)} of {len(self.jobs)} runs were done before", file=sys.stderr)
+            print(f"{len(self.results)} of {len(self.jobs)} runs are already done", file=sys.stderr)
         waiting: queue.SimpleQueue[Group[K]] = queue.SimpleQueue()
         for group in self.groups:
             waiting.put(group)
@@ -127,7 +127,7 @@ class JobRunner(Generic[K]):
             raise errors[0]
 
     def _stop(self, threads: Sequence[threading.Thread]) -> None:
-        """Pass the end on to all processes that still run, once, and wait for them to end in order."""
+        """Pass the signal on to all running processes, once, and wait for them to end in order."""
         self._stopping.set()
         with self._lock:
             for process in self._processes:
@@ -137,7 +137,7 @@ class JobRunner(Generic[K]):
             thread.join()
 
     def _pending(self, group: Group[K]) -> list[Job[K]]:
-        """Jobs of a group that are still to do; where what they need failed, they have failed, too."""
+        """Remaining jobs of a group; a job that needs a failed job counts as failed, too."""
         for job in group.jobs:
             if job.needs in self.failures and job.key not in self.results:
                 needed = next(other for other in group.jobs if other.key == job.needs)
@@ -145,7 +145,7 @@ class JobRunner(Generic[K]):
         return [job for job in group.jobs if job.key not in self.results and job.key not in self.failures]
 
     def _run_some(self, group: Group[K], pending: list[Job[K]], device: Mapping[str, str]) -> None:
-        """Do these jobs in one process, up to the first that fails."""
+        """Run these jobs in one process, up to the first that fails."""
         group.folder.mkdir(parents=True, exist_ok=True)
         specification = group.folder / "spec.json"
         specs = [_spec(job) for job in pending]
@@ -154,7 +154,7 @@ class JobRunner(Generic[K]):
             with self._lock:
                 if self._stopping.is_set():
                     return
-                # A session of its own: Ctrl-C comes to this process, which passes it on once.
+                # The child has a session of its own: Ctrl-C reaches only this process, which passes it on once.
                 process = subprocess.Popen(
                     [*self.launcher(group.folder), str(specification)],
                     stdin=subprocess.DEVNULL,
@@ -169,10 +169,10 @@ class JobRunner(Generic[K]):
             reason = _reason(process.returncode, group.folder / LOG)
             self.failures[left[0].key] = reason
             whole = group.folder / LOG
-            print(f"FAILED {left[0].title}: {reason} (all of it: {whole})", file=sys.stderr, flush=True)
+            print(f"FAILED {left[0].title}: {reason} (full log: {whole})", file=sys.stderr, flush=True)
 
     def _watch(self, process: subprocess.Popen[bytes], pending: list[Job[K]]) -> list[Job[K]]:
-        """Tell of each job when it has its result; returns those that have none at the end of the process."""
+        """Report each job when its result appears; returns the jobs without a result at the end of the process."""
         left, ended = list(pending), False
         while not ended and left:
             try:
@@ -186,10 +186,10 @@ class JobRunner(Generic[K]):
         return left
 
     def _take(self, job: Job[K]) -> bool:
-        """Take up the result of a job, if it has one.
+        """Load the result of a job, if it has one.
 
         Raises:
-            UserError: it was done with other settings.
+            UserError: The job was run with other settings.
         """
         path = job.folder / RESULT
         if not path.is_file():
@@ -200,8 +200,8 @@ class JobRunner(Generic[K]):
             if job.renewed:
                 return False
             raise UserError(
-                f"{path.parent} was made with other settings ({_difference(result['settings'], wanted)}); choose "
-                "another output folder, or give the settings of before to continue it"
+                f"{path.parent} was run with other settings ({_difference(result['settings'], wanted)}); choose "
+                "another output folder, or give the previous settings to resume it"
             )
         with self._lock:
             self.results[job.key] = result
@@ -224,7 +224,7 @@ def _spec(job: Job[K]) -> dict[str, Any]:
 
 
 def _reason(code: int, log: Path) -> str:
-    """Why a process ended: its last words, unless a signal gave it no time for any."""
+    """Why a process ended: the last line of its log, or the signal that killed it."""
     if code < 0:
         return f"ended by signal {signal.Signals(-code).name}" + (
             ": there may be too little memory" if -code == signal.SIGKILL else ""

@@ -13,12 +13,12 @@ from ernie_paddle.models.forms import Value
 from ernie_paddle.models.layers import Linear
 
 _BLOCKED = -30000.0
-"""Added to the score of a key that may not be seen: exp() of it is exactly 0 in every format, float16 holds it, and
-a query that may see no key at all still gets a finite (uniform) answer."""
+"""Added to the score of a key that may not be seen: its exp() is exactly 0 in every format, float16 can represent it,
+and a query that may see no key at all still gets a finite (uniform) result."""
 
 
 def attention_bias(attention_mask: Value) -> Value:
-    """What a 0/1 mask adds to the attention scores.
+    """The bias that a 0/1 mask adds to the attention scores.
 
     Args:
         attention_mask: [B, S] (keys that every query may see) or [B, T, S] (per query), 1 = may be seen.
@@ -51,7 +51,7 @@ class SelfAttention(nn.Layer):
         return self._heads(self.q_proj(x_BTH))
 
     def keys_values(self, x_BSH: Value) -> tuple[Value, Value]:
-        """Keys and values [B, S, N, D] of what may be attended to; made once for any number of queries."""
+        """Keys and values [B, S, N, D] of the positions to attend to; made once for any number of queries."""
         return self._heads(self.k_proj(x_BSH)), self._heads(self.v_proj(x_BSH))
 
     def attend(
@@ -62,14 +62,14 @@ class SelfAttention(nn.Layer):
         bias: Value | None = None,
         probs: list[Value] | None = None,
     ) -> Value:
-        """What the queries find among the keys, after the output projection.
+        """Attend from the queries to the keys, then apply the output projection.
 
         Args:
-            q_BTND: of `queries`.
-            keys_BSND: of `keys_values`.
-            values_BSND: of `keys_values`.
-            bias: of `attention_bias`; None lets every query see every key.
-            probs: the attention probabilities [B, N, T, S] (before dropout) are appended to it.
+            q_BTND: Queries from `queries`.
+            keys_BSND: Keys from `keys_values`.
+            values_BSND: Values from `keys_values`.
+            bias: Bias from `attention_bias`; None lets every query see every key.
+            probs: List to which the attention probabilities [B, N, T, S] (before dropout) are appended.
 
         Returns:
             [B, T, H].

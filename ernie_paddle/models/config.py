@@ -1,7 +1,7 @@
 """The architecture of an encoder, as data.
 
-The keys are those of Hugging Face and PaddleNLP. The configuration files of the ERNIE releases name a few of them
-otherwise (`sent_type_vocab_size`, `epsilon`); those names are read too. Anything else is a mistake and refused.
+The keys are those of Hugging Face and PaddleNLP. The configuration files of the ERNIE releases have different names for
+a few of them (`sent_type_vocab_size`, `epsilon`), which are accepted too. Any other key is an error.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ALIASES = {
 }
 _ACTIVATIONS = ("gelu", "relu")
 FAMILIES = ("bert", "ernie", "ernie_gen", "ernie_m")
-"""The families of encoders: which project's names and which layout of rows an encoder was trained with."""
+"""The families of encoders, which determine the project's names and the layout of rows of an encoder."""
 _MAY_BE_ZERO = (
     "type_vocab_size",
     "task_type_vocab_size",
@@ -41,25 +41,25 @@ class ErnieConfig:
     """Sizes and rates of one encoder (BERT section 3; ERNIE 2.0 section 4.1 for the sizes base and large).
 
     Attributes:
-        vocab_size: rows of the word embedding; may exceed the number of pieces in the vocabulary file.
+        vocab_size: Rows of the word embedding; may exceed the number of pieces in the vocabulary file.
         hidden_size: H, divisible by `num_attention_heads`.
-        num_hidden_layers: blocks.
-        num_attention_heads: heads per block.
-        intermediate_size: F, the width of the feed-forward layer; 4·hidden_size when left out.
+        num_hidden_layers: Number of blocks.
+        num_attention_heads: Heads per block.
+        intermediate_size: F, the width of the feed-forward layer; 4·hidden_size by default.
         hidden_act: "gelu" (exact, with erf) or "relu", in the feed-forward layers and in the MLM head.
-        hidden_dropout_prob: rate after the embeddings and after both halves of a block.
-        attention_probs_dropout_prob: rate on the attention probabilities.
-        max_position_embeddings: rows of the position table, the `position_offset` first ones included.
-        type_vocab_size: rows of the segment table; 0 builds no segment embedding (ERNIE-M).
-        task_type_vocab_size: rows of the task table of ERNIE 2.0.
-        use_task_id: whether that table is built.
-        layer_norm_eps: epsilon of every LayerNorm. The releases differ (1e-5 in the static ones, 1e-12 in PaddleNLP
-            and Hugging Face), so a file must state it.
-        initializer_range: standard deviation of the truncated normal distribution of new weights.
-        pad_token_id: id of [PAD] (1 in ERNIE-M).
-        position_offset: added to every position id (2 in ERNIE-M).
-        default_task_id: the task id of inputs that have none: what a model was fine-tuned with.
-        family: one of `FAMILIES`.
+        hidden_dropout_prob: Dropout rate after the embeddings and after both halves of a block.
+        attention_probs_dropout_prob: Dropout rate of the attention probabilities.
+        max_position_embeddings: Rows of the position table, including the first `position_offset` ones.
+        type_vocab_size: Rows of the segment table; 0 builds no segment embedding (ERNIE-M).
+        task_type_vocab_size: Rows of the task table of ERNIE 2.0.
+        use_task_id: Whether the task table is built.
+        layer_norm_eps: Epsilon of every LayerNorm. The releases differ (1e-5 in the static ones, 1e-12 in PaddleNLP
+            and Hugging Face), so a configuration file must state it.
+        initializer_range: Standard deviation of the truncated normal distribution of new weights.
+        pad_token_id: Id of [PAD] (1 in ERNIE-M).
+        position_offset: Offset added to every position id (2 in ERNIE-M).
+        default_task_id: Task id of inputs that have none: the task id with which a model was fine-tuned.
+        family: One of `FAMILIES`.
     """
 
     vocab_size: int
@@ -85,7 +85,7 @@ class ErnieConfig:
         """Check every value.
 
         Raises:
-            UserError: a value is of the wrong type or outside its range.
+            UserError: A value has the wrong type or is out of range.
         """
         if self.intermediate_size == 0:
             object.__setattr__(self, "intermediate_size", 4 * self.hidden_size)
@@ -139,7 +139,7 @@ class ErnieConfig:
 
     @property
     def max_length(self) -> int:
-        """The longest sequence that the position table serves, in tokens."""
+        """Tokens of the longest sequence for which the position table has positions."""
         return self.max_position_embeddings - self.position_offset
 
     @property
@@ -152,11 +152,11 @@ class ErnieConfig:
         """Build from a mapping of keys, such as a parsed file.
 
         Args:
-            values: keys as in this class, or their names in the releases.
-            where: what the mapping is, for messages.
+            values: Values by key; keys are the names of this class or of the releases.
+            where: Description of the mapping, for messages.
 
         Raises:
-            UserError: a key is unknown, given twice under two names, missing, or its value is unusable.
+            UserError: A key is unknown, missing or given twice under two names, or its value is unusable.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         known: dict[str, Any] = {}
@@ -183,10 +183,10 @@ class ErnieConfig:
 
     @classmethod
     def from_json(cls, path: str | Path) -> ErnieConfig:
-        """Read a JSON file written by `save_json`, or one of a release.
+        """Read a JSON file written by `save_json`, or the configuration file of a release.
 
         Raises:
-            UserError: the file is absent, is no JSON object, or does not describe an encoder.
+            UserError: The file is missing, is not a JSON object, or does not describe an encoder.
         """
         try:
             values = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -201,10 +201,10 @@ class ErnieConfig:
         return cls.from_dict(values, where=str(path))
 
     def to_dict(self) -> dict[str, Any]:
-        """All keys and values; `from_dict` of it gives an equal configuration.
+        """All keys and values; `from_dict` of them gives an equal configuration.
 
-        What earlier versions and other projects do not know is left out where it has its default, so that they can
-        read the file.
+        Keys that earlier versions and other projects do not know are omitted if they have their default, so that these
+        can read the file.
         """
         plain = dataclasses.asdict(self)
         for name, usual in (("default_task_id", 0), ("family", _unstated_family(plain))):
@@ -213,10 +213,10 @@ class ErnieConfig:
         return plain
 
     def save_json(self, path: str | Path) -> None:
-        """Write `to_dict` as JSON."""
+        """Write the result of `to_dict` as JSON."""
         Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def _unstated_family(values: Mapping[str, Any]) -> str:
-    """The family of a file that states none, as earlier versions wrote them."""
+    """The family of a configuration file of an earlier version, which does not state it."""
     return "ernie_m" if values.get("position_offset") == 2 and values.get("type_vocab_size") == 0 else "ernie"

@@ -16,7 +16,7 @@ from ernie_paddle.models.layers import Embedding, LayerNorm
 class Embeddings(nn.Layer):
     """Word + position (+ segment) (+ task) embeddings, LayerNorm, dropout.
 
-    The segment table is built when `type_vocab_size` > 0, the task table when `use_task_id`.
+    The segment table is built when `type_vocab_size` > 0, the task table when `use_task_id` is true.
     """
 
     def __init__(self, config: ErnieConfig, name: str) -> None:
@@ -46,7 +46,7 @@ class Embeddings(nn.Layer):
         position_ids_BT: Value | None = None,
         task_ids_BT: Value | None = None,
     ) -> Value:
-        """Embed. Segments left out are 0, task ids the configuration's, positions count 0..T-1.
+        """Embed the tokens. By default segments are 0, task ids the configuration's, and positions 0..T-1.
 
         Ids of a table that is not built are ignored.
 

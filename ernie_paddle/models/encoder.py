@@ -37,7 +37,7 @@ class Block(nn.Layer):
         return self._after_attention(x_BTH, self.self_attn(x_BTH, bias, probs))
 
     def keys_values(self, x_BSH: Value) -> tuple[Value, Value]:
-        """Keys and values [B, S, N, D] that the positions of `attend` may look at."""
+        """Keys and values [B, S, N, D] to which the positions of `attend` may attend."""
         return self.self_attn.keys_values(x_BSH)
 
     def attend(
@@ -48,14 +48,14 @@ class Block(nn.Layer):
         bias: Value | None = None,
         probs: list[Value] | None = None,
     ) -> Value:
-        """The block for positions that look at other positions than themselves: [B, T, H] -> [B, T, H].
+        """Apply the block to positions that attend to other positions than themselves: [B, T, H] -> [B, T, H].
 
         Args:
-            x_BTH: input of the block at these positions.
-            keys_BSND: of `keys_values`.
-            values_BSND: of `keys_values`.
-            bias: as in `SelfAttention.attend`.
-            probs: as in `SelfAttention.attend`.
+            x_BTH: Input of the block at these positions.
+            keys_BSND: Keys from `keys_values`.
+            values_BSND: Values from `keys_values`.
+            bias: As in `SelfAttention.attend`.
+            probs: As in `SelfAttention.attend`.
         """
         attention = self.self_attn
         found_BTH = attention.attend(attention.queries(x_BTH), keys_BSND, values_BSND, bias, probs)
@@ -81,12 +81,12 @@ class Pooler(nn.Layer):
 
 @dataclass
 class EncoderOutput:
-    """What the encoder found.
+    """The output of the encoder.
 
     Attributes:
-        hidden_BTH: vectors of the last block.
-        all_hidden: the embeddings' output and every block's, if asked for.
-        attention_probs: [B, heads, T, T] of every block, before dropout, if asked for.
+        hidden_BTH: Vectors of the last block.
+        all_hidden: Output of the embeddings and of every block, if requested.
+        attention_probs: [B, heads, T, T] of every block, before dropout, if requested.
     """
 
     hidden_BTH: Value  # noqa: N815
@@ -97,7 +97,7 @@ class EncoderOutput:
 
     @property
     def pooled_BH(self) -> Value:  # noqa: N802
-        """[B, H] of the pooler; computed at the first use, so a graph that does not need it does not hold it."""
+        """Output [B, H] of the pooler; built at the first use, so that other graphs do not contain the pooler."""
         assert self._pool is not None, "this encoder was built with add_pooler=False"
         if self._pooled is None:
             self._pooled = self._pool(self.hidden_BTH)
@@ -108,9 +108,9 @@ class Encoder(nn.Layer):
     """Embeddings, blocks, and a pooler.
 
     Args:
-        config: the architecture.
-        name: prefix of all parameter names.
-        add_pooler: whether the pooler's parameters exist.
+        config: The architecture.
+        name: Prefix of all parameter names.
+        add_pooler: Whether the pooler's parameters exist.
     """
 
     def __init__(self, config: ErnieConfig, name: str = "ernie", add_pooler: bool = True) -> None:
@@ -137,13 +137,13 @@ class Encoder(nn.Layer):
 
         Args:
             input_ids: int64 [B, T].
-            segment_ids: int64 [B, T]; 0 when left out; ignored where the model has no segment embedding.
-            position_ids: int64 [B, T]; 0..T-1 when left out. `position_offset` is added to both.
-            task_ids: int64 [B, T]; `config.default_task_id` when left out; ignored without a task embedding.
-            attention_mask: [B, T] (1 = a real token) or [B, T, T] (1 = this query may see this key); all 1 when left
-                out: then padding is seen, if there is any.
-            keep_all_hidden: fill `all_hidden`.
-            keep_attention: fill `attention_probs` (uses the unfused attention on a GPU).
+            segment_ids: int64 [B, T]; 0 by default; ignored if the model has no segment embedding.
+            position_ids: int64 [B, T]; 0..T-1 by default. `position_offset` is added to given and default ids.
+            task_ids: int64 [B, T]; `config.default_task_id` by default; ignored without a task embedding.
+            attention_mask: [B, T] (1 = a real token) or [B, T, T] (1 = this query may see this key). By default it is
+                all 1, so that padding is seen, if there is any.
+            keep_all_hidden: Whether to fill `all_hidden`.
+            keep_attention: Whether to fill `attention_probs` (uses the unfused attention on a GPU).
         """
         bias = None if attention_mask is None else attention_bias(attention_mask)
         x_BTH = self.embeddings(input_ids, segment_ids, position_ids, task_ids)

@@ -1,7 +1,8 @@
 """Device-specific operators; at present only attention.
 
-On a GPU it is one fused operator. On a CPU it is products and a softmax; what else is slow there is replaced when a
-training graph is finished (`propeller.graph.cpu_graph`), so that the models are plain operators everywhere.
+On a GPU attention is one fused operator. On a CPU it consists of products and a softmax; other operators that are slow
+on a CPU are replaced when a training graph is finished (`propeller.graph.cpu_graph`), so the models use plain
+operators.
 
 Shape suffixes: B batch, T queries, S keys, N heads, D head size.
 """
@@ -18,19 +19,19 @@ from paddle.nn import functional as F
 from propeller.device import static
 
 Value: TypeAlias = paddle.Tensor
-"""A tensor of the graph being built, or an eager one: the code is the same."""
+"""A tensor of the graph being built or an eager tensor; the code is the same for both."""
 
 _forced_fused: bool | None = None
 
 
 def fused_attention() -> bool:
-    """Whether attention is built as one fused operator: on a GPU."""
+    """Whether attention is built as one fused operator, which is the case on a GPU."""
     return static.on_gpu() if _forced_fused is None else _forced_fused
 
 
 @contextmanager
 def force_fused_attention(fused: bool) -> Iterator[None]:
-    """Build fused attention or not inside the block, whatever the device; for tests."""
+    """Build fused or unfused attention inside the block, whatever the device; for tests."""
     global _forced_fused
     previous, _forced_fused = _forced_fused, fused
     try:
@@ -51,13 +52,13 @@ def attention(
     """dropout(softmax(q · kᵀ / √D + bias)) · v for each head.
 
     Args:
-        q_BTND: queries.
-        k_BSND: keys.
-        v_BSND: values.
+        q_BTND: Queries.
+        k_BSND: Keys.
+        v_BSND: Values.
         bias: float32, broadcast to [B, N, T, S], without a gradient.
-        rate: of dropout.
-        training: whether there is dropout.
-        probs: the softmax [B, N, T, S] is appended to it (and attention is not fused).
+        rate: Dropout rate.
+        training: Whether dropout is applied.
+        probs: List to which the softmax [B, N, T, S] is appended; attention is then not fused.
 
     Returns:
         [B, T, N, D].

@@ -1,4 +1,4 @@
-"""What is put on top of the encoder: pre-training heads and fine-tuning heads.
+"""Layers on top of the encoder: pre-training heads and fine-tuning heads.
 
 Shape suffixes: B batch, C choices, T length, H hidden, K classes, M gathered positions, V vocabulary.
 """
@@ -15,7 +15,7 @@ from ernie_paddle.models.layers import Embedding, LayerNorm, Linear, activation,
 
 
 def gather_positions(hidden_BTH: Value, positions_M: Value) -> Value:
-    """The vectors at the flat positions b·T + t.
+    """Gather the vectors at the flat positions b·T + t.
 
     Args:
         hidden_BTH: [B, T, H].
@@ -31,7 +31,7 @@ class MaskedLMHead(nn.Layer):
     """LayerNorm(act(linear(h))) times the word embedding, plus a bias (BERT section 3.1, task 1).
 
     Parameters `{name}.transform.*`, `{name}.layer_norm.*`, `{name}.decoder_bias`; the matrix is the encoder's own.
-    It is applied to gathered positions only: the product with the vocabulary is the largest of the model.
+    The head only takes gathered positions: the product with the vocabulary is the largest of the model.
     """
 
     def __init__(self, config: ErnieConfig, word_embedding_VH: Value, name: str = "cls.predictions") -> None:
@@ -39,7 +39,7 @@ class MaskedLMHead(nn.Layer):
         self.transform = Linear(f"{name}.transform", config.hidden_size, config.hidden_size, config.initializer_range)
         self.layer_norm = LayerNorm(f"{name}.layer_norm", config.hidden_size, config.layer_norm_eps)
         self.decoder_bias = self.create_parameter([config.vocab_size], attr=constant(f"{name}.decoder_bias", 0.0))
-        # In a list, so that the shared matrix is not registered as a parameter of this layer a second time.
+        # Kept in a list, so that the shared matrix is not registered as a parameter of this layer a second time.
         self._tied = [word_embedding_VH]
         self._act = config.hidden_act
 
@@ -50,11 +50,11 @@ class MaskedLMHead(nn.Layer):
 
 
 class SpanBoundaryHead(nn.Layer):
-    """A token of a span from the vectors left and right of the span, and its place in it (SpanBERT, section 3.2).
+    """Predicts a token of a span from the vectors beside the span and its place in it (SpanBERT, section 3.2).
 
-    h = LayerNorm(act(linear([left; right; place]))), and then what `MaskedLMHead` makes of h. Parameters
-    `{name}.places.weight` [P, H], `{name}.boundary.*` [3H, H], `{name}.boundary_norm.*`, and those of a `MaskedLMHead`
-    called `name`.
+    h = LayerNorm(act(linear([left; right; place]))), followed by a `MaskedLMHead` on h. Parameters
+    `{name}.places.weight` [P, H], `{name}.boundary.*` [3H, H], `{name}.boundary_norm.*`, and those of the
+    `MaskedLMHead` called `name`.
     """
 
     def __init__(self, config: ErnieConfig, n_places: int, word_embedding_VH: Value, name: str) -> None:
@@ -73,9 +73,9 @@ class SpanBoundaryHead(nn.Layer):
 
 
 class PooledClassifier(nn.Layer):
-    """Classes (or one number) for a whole sequence: linear(dropout(pooled)); also the NSP head, with rate 0.
+    """Classes (or one number) for a whole sequence: linear(dropout(pooled)); with rate 0 also the NSP head.
 
-    One output with a squared error makes it a regression; scores of several labels are its K outputs with sigmoids.
+    One output with a squared error is a regression; K outputs with sigmoids are scores of several labels.
     """
 
     def __init__(self, config: ErnieConfig, n_outputs: int, name: str = "classifier", dropout: float = 0.0) -> None:
@@ -89,7 +89,7 @@ class PooledClassifier(nn.Layer):
 
 
 class TokenClassifier(nn.Layer):
-    """Classes for every token: linear(dropout(hidden)); with K = 2 the start and end scores of a span (`spans`)."""
+    """Classes for every token: linear(dropout(hidden)); with K = 2 start and end scores of a span (`span_logits`)."""
 
     def __init__(self, config: ErnieConfig, n_outputs: int, name: str = "classifier", dropout: float = 0.0) -> None:
         super().__init__()
@@ -102,11 +102,11 @@ class TokenClassifier(nn.Layer):
 
 
 def span_logits(logits_BT2: Value) -> tuple[Value, Value]:
-    """Start and end scores of an answer span, [B, T] each, of a two-output `TokenClassifier` (BERT section 4.2)."""
+    """Start and end scores of an answer span, [B, T] each, from a two-output `TokenClassifier` (BERT section 4.2)."""
     start_BT, end_BT = logits_BT2.unbind(-1)
     return start_BT, end_BT
 
 
 def choice_logits(logits: Value, n_choices: int) -> Value:
-    """Scores [B, C] of C answers, encoded as B·C rows, of a `PooledClassifier` with one output [B·C, 1]."""
+    """Scores [B, C] of C choices, encoded as B·C rows, from a `PooledClassifier` with one output [B·C, 1]."""
     return logits.reshape([-1, n_choices])

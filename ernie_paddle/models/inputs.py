@@ -1,4 +1,4 @@
-"""What the encoder is fed, declared once for reader and graph.
+"""The inputs of the encoder, declared once for the reader and the graph.
 
 Shape suffixes: B rows of a batch, T tokens of its longest row.
 """
@@ -23,17 +23,17 @@ INPUT_IDS, SEGMENT_IDS, POSITION_IDS, TASK_IDS, ATTENTION_MASK = (
 )
 
 ENCODER_INPUTS = (INPUT_IDS, SEGMENT_IDS, POSITION_IDS, TASK_IDS, ATTENTION_MASK)
-"""Everything that ``Encoder`` takes, int64 [B, T] each, by the names of its arguments."""
+"""All inputs of ``Encoder``, int64 [B, T] each, by the names of its arguments."""
 
 TEXT_INPUTS = (INPUT_IDS, SEGMENT_IDS, ATTENTION_MASK)
-"""What every row of text has; the other inputs are worked out by the encoder where they are left out."""
+"""The inputs that every row of text has; the encoder computes the others if they are missing."""
 
 
 def text_inputs(use_task_id: bool) -> list[Input]:
-    """What rows of text are fed as, with their task ids where the model has a task embedding."""
+    """The inputs of rows of text, including task ids if the model has a task embedding."""
     return [*TEXT_INPUTS, *([TASK_IDS] if use_task_id else [])]
 
 
 def encoder_feeds(values: Mapping[str, _V]) -> dict[str, _V]:
-    """Those of the values by name that the encoder takes."""
+    """The values by name that are inputs of the encoder."""
     return {item.name: values[item.name] for item in ENCODER_INPUTS if item.name in values}

@@ -15,7 +15,7 @@ from ernie_paddle.models.forms import Value
 
 
 def _weight(name: str, std: float) -> ParamAttr:
-    # Paddle takes the bounds as values, not as multiples of the deviation.
+    # Paddle expects the bounds as values instead of multiples of the deviation.
     return ParamAttr(name=name, initializer=init.TruncatedNormal(0.0, std, a=-2 * std, b=2 * std))
 
 
@@ -64,6 +64,6 @@ class Embedding(nn.Layer):
 
 
 def activation(x: Value, name: str) -> Value:
-    """gelu (exact, with erf) or relu."""
+    """Apply gelu (exact, with erf) or relu."""
     assert name in ("gelu", "relu"), name
     return F.gelu(x, approximate=False) if name == "gelu" else F.relu(x)

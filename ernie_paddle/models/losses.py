@@ -1,4 +1,4 @@
-"""Sums of per-label losses, as `propeller.graph.losses.LossTerm.total` wants them.
+"""Sums of per-label losses, for `propeller.graph.losses.LossTerm.total`.
 
 Shape suffixes: M labels (or rows), K classes.
 """
@@ -45,7 +45,7 @@ def smoothed_cross_entropy(logits_MK: Value, labels_M: Value, smoothing: float) 
 
 
 def correct_sum(logits_MK: Value, labels_M: Value) -> Value:
-    """Number of rows whose largest logit is at the label, float32, shape []; ignored labels are never right."""
+    """Number of rows whose largest logit is at the label, float32, shape []; ignored labels never count as correct."""
     return (logits_MK.argmax(-1) == labels_M).astype("float32").sum()
 
 

@@ -1,1 +1,1 @@
-"""Pre-training objectives, one file each. ``registry()`` lists them; ``base`` says how to add one."""
+"""Pre-training objectives, one file each. ``registry()`` lists them; ``base`` explains how to add one."""

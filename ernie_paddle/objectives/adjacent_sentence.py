@@ -16,9 +16,9 @@ NEXT, PREVIOUS, OTHER = 0, 1, 2
 class AdjacentSentence(CutPair[ObjectiveSettings]):
     """Does the second text follow the first (0), precede it (1), or come from another document (2)?
 
-    The two are consecutive texts, as ``CutPair`` says. A third of the rows shows them in order, a third in the other
-    order, and in a third the second one is replaced as in ``nsp``; a row for which no such text is found has no label,
-    and is counted.
+    The two texts are consecutive, as described in ``CutPair``. A third of the rows shows them in order, a third in
+    reverse order, and in a third the second text is replaced as in ``nsp``; a row for which no such text is found has
+    no label and is counted.
     """
 
     name = "adjacent_sentence"

@@ -1,4 +1,4 @@
-"""The unit of ERNIE 2.0 pre-training: an objective says how its examples are made (NumPy) and what its loss is (graph).
+"""The unit of ERNIE 2.0 pre-training: an objective defines its examples (NumPy) and its loss (graph).
 
 A new objective is one new file in this package with one subclass of :class:`Objective`; nothing else changes.
 Worker processes make examples, so modules here must be importable without Paddle: import it in ``heads`` and ``loss``.
@@ -34,7 +34,7 @@ class ObjectiveSettings:
     """Settings that every objective has.
 
     Attributes:
-        weight: factor of this objective's mean loss in the sum that is trained.
+        weight: Factor of this objective's mean loss in the total loss.
     """
 
     weight: float = 1.0
@@ -47,36 +47,37 @@ class ObjectiveSettings:
 S = TypeVar("S", bound=ObjectiveSettings)
 _Self = TypeVar("_Self", bound="Objective[Any]")
 Heads = Mapping[str, Any]
-"""The layers on top of the encoder (``paddle.nn.Layer``), by the names of :meth:`Objective.heads`."""
+"""The layers on top of the encoder (``paddle.nn.Layer``), by their names in :meth:`Objective.heads`."""
 
 
 class Objective(Generic[S]):
-    """One pre-training objective with its settings, and what :meth:`with_data` computed from the data.
+    """One pre-training objective with its settings, and the values that :meth:`with_data` computed from the data.
 
     A task trains several objectives on the same rows and sums their losses (ERNIE 2.0, "Continual Multi-task
     Learning": one sentence-level loss together with several token-level ones). An objective may
 
-    * *arrange* the input, that is decide how a sample becomes ``[CLS] A [SEP] B [SEP]``: set ``arranges`` and
-      override :meth:`arrange`. At most one objective of a task does; without one, a row is ``[CLS] sample [SEP]``;
-    * *corrupt* the text, that is move or replace tokens: override :meth:`corrupt`;
+    * *arrange* the input, that is, decide how a sample becomes ``[CLS] A [SEP] B [SEP]``: set ``arranges`` and
+      override :meth:`arrange`. At most one objective of a task does so; without one, a row is ``[CLS] sample [SEP]``;
+    * *corrupt* the text, that is, move or replace tokens: override :meth:`corrupt`;
     * *label* tokens, and mask them: override :meth:`label`;
-    * read corpora of another kind (labelled pairs, say): set ``reads``; or cut them into samples of its own: override
-      :meth:`open`.
+    * read another kind of corpus (such as labelled pairs): set ``reads``; or split corpora into samples of its own:
+      override :meth:`open`.
 
     Attributes:
-        name: by which recipes name it.
-        summary: one line for ``ernie list objectives``.
-        settings_type: frozen dataclass of its settings.
-        arranges: whether it arranges the input.
-        reads: kind of the corpora that it reads, a key of ``reader.corpora.kinds.KINDS``. Only the arranging objective
-            of a task is asked.
-        rows_per_sample: rows that :meth:`arrange` makes of one sample. All first rows of a micro-batch lie before
-            all second rows, so that a loss over the two halves of the batch finds its pairs.
-        min_samples: samples that a micro-batch must hold for its loss; batch sizes that never hold as many are refused.
-        reads_masks: whether :meth:`label` reads what the others masked: it is then called after theirs.
-        pooled: whether its loss reads ``outputs.pooled_BH``; the pooler is built where some objective does.
-        labels_from_corpora: whether its classes are the labels of its corpora, and mean nothing without them.
-        bound: whether :meth:`with_data` made it; only then it has heads and a loss.
+        name: Name of the objective in recipes.
+        summary: One line for ``ernie list objectives``.
+        settings_type: Frozen dataclass of its settings.
+        arranges: Whether it arranges the input.
+        reads: Kind of the corpora that it reads, a key of ``reader.corpora.kinds.KINDS``. Only that of a task's
+            arranging objective is used.
+        rows_per_sample: Number of rows that :meth:`arrange` makes of one sample. In a micro-batch all first rows
+            precede all second rows, so that a loss over the two halves of the batch finds its pairs.
+        min_samples: Number of samples that its loss needs in a micro-batch; batch sizes that never hold as many are
+            refused.
+        reads_masks: Whether :meth:`label` uses the masks of other objectives; it is then called after theirs.
+        pooled: Whether its loss uses ``outputs.pooled_BH``; the pooler is only built if an objective uses it.
+        labels_from_corpora: Whether its classes are the labels of its corpora.
+        bound: Whether :meth:`with_data` made this instance; only a bound objective has heads and a loss.
     """
 
     name: ClassVar[str]
@@ -98,31 +99,32 @@ class Objective(Generic[S]):
 
     @property
     def inputs(self) -> Sequence[Input]:
-        """Arrays that it adds to a batch. A label input has an ``ignore`` value. Names start with the objective's name.
+        """The arrays that this objective adds to a batch. A label input has an ``ignore`` value.
 
-        An Input that is named like one of the model's replaces it (another shape of ``attention_mask``, say).
+        Their names start with the objective's name. An Input with the name of one of the model's inputs replaces it
+        (for example, another shape of ``attention_mask``).
         """
         raise NotImplementedError
 
     @property
     def token_inputs(self) -> Sequence[Input]:
-        """Values of every token that :meth:`arrange` gives to a row: positions, languages, sides, roles; [B, T] each.
+        """Per-token values that :meth:`arrange` gives to a row: positions, languages, sides, roles; [B, T] each.
 
-        Rows are padded with the Input's ``pad``. One that is named like an input of the encoder is fed to it.
+        Rows are padded with the Input's ``pad``. An Input with the name of an encoder input is passed to the encoder.
         """
         return ()
 
     @property
     def max_parts(self) -> int:
-        """Most parts (texts closed by [SEP]) of a row that it arranges; part i has segment id i."""
+        """Maximum number of parts (texts that end with [SEP]) of an arranged row; part i has segment id i."""
         return 1
 
     def open(self, path: str, split: str, max_tokens: int, min_tokens: int) -> SampleSource:
-        """The samples of the corpus at ``path``, each of at most ``max_tokens`` tokens without special symbols.
+        """Open the samples of the corpus at ``path``, each of at most ``max_tokens`` tokens without special symbols.
 
         Raises:
-            DataError: the corpus is unusable.
-            UserError: the corpus is of another kind than :attr:`reads`.
+            DataError: The corpus is unusable.
+            UserError: The kind of the corpus is not :attr:`reads`.
         """
         kind = corpus_kind(path)
         if kind != self.reads:
@@ -134,10 +136,10 @@ class Objective(Generic[S]):
         return open_samples(path, split, max_tokens, min_tokens)
 
     def with_data(self: _Self, data: Data) -> _Self:
-        """A copy that is bound to the data of a task; what depends on the data (classes, say) is known from then on.
+        """Return a copy bound to the data of a task, which knows what depends on the data (such as its classes).
 
         Raises:
-            UserError: the data can never serve this objective.
+            UserError: The data cannot be used for this objective.
         """
         bound = copy.copy(self)
         bound.bound = True
@@ -145,31 +147,34 @@ class Objective(Generic[S]):
         return bound
 
     def _bind(self, data: Data) -> None:
-        """Called on the copy that :meth:`with_data` returns: read statistics, check that the data will do.
+        """Hook called on the copy that :meth:`with_data` returns, to read statistics and check the data.
 
         Raises:
-            UserError: the data can never serve this objective.
+            UserError: The data cannot be used for this objective.
         """
 
     def arrange(self, row: Row) -> Sequence[Example]:
-        """Make the ``rows_per_sample`` rows of a sample. Must not loop without a bound; what it cannot do it notes.
+        """Make the ``rows_per_sample`` rows of a sample.
+
+        An implementation must not loop without a bound; it reports rows that it cannot make with ``row.note``.
 
         Returns:
-            Examples of at most ``row.room`` tokens, with ``labels`` by Input name. Without a label, the row does
-            not count for this objective.
+            Examples of at most ``row.room`` tokens, with ``labels`` by Input name. A row without a label does not count
+            for this objective.
         """
         return [default_arrangement(row)]
 
     def corrupt(self, batch: Batch) -> None:
-        """Move or replace tokens of a micro-batch; all objectives have done so before the first one labels it.
+        """Move or replace tokens of a micro-batch; called for all objectives before the first one labels the batch.
 
-        Marks ``batch.corrupted``, and leaves alone what is marked. The length of a row does not change.
+        Marks its tokens in ``batch.corrupted``, and leaves marked tokens alone. The length of a row does not change.
         """
 
     def label(self, batch: Batch) -> Arrays:
-        """Arrays of all :attr:`inputs` for a micro-batch; may mask ``batch.ids`` (then marks ``batch.corrupted``).
+        """Arrays of all :attr:`inputs` for a micro-batch; may mask ``batch.ids`` and then marks ``batch.corrupted``.
 
-        Random numbers come from ``batch.uniforms``. Here: the labels that :meth:`arrange` gave to the rows.
+        Random numbers come from ``batch.uniforms``. This default returns the labels that :meth:`arrange` gave to the
+        rows.
         """
         return {item.name: row_labels(batch, item) for item in self.inputs if item.ignore is not None}
 
@@ -177,20 +182,20 @@ class Objective(Generic[S]):
 
     @property
     def completion_inputs(self) -> Sequence[Input]:
-        """What :meth:`complete` is fed; :meth:`label` makes these arrays beside those of :attr:`inputs`.
+        """The inputs of :meth:`complete`; :meth:`label` makes these arrays together with those of :attr:`inputs`.
 
-        An objective with such inputs completes its batches with the current parameters before they are trained on or
-        evaluated (ERNIE-M, section 3.3: pseudo-tokens of back-translation). An Input that is named like one of the
-        encoder's or of :attr:`token_inputs` is fed the same array.
+        An objective with such inputs completes its batches with the current parameters before training or evaluation
+        (ERNIE-M, section 3.3: pseudo-tokens of back-translation). An Input with the name of an encoder input or of one
+        of :attr:`token_inputs` takes the same array.
         """
         return ()
 
     def complete(self, encoder: Encoder, heads: Heads, feeds: Mapping[str, Value]) -> Mapping[str, Value]:
-        """What the model answers to :attr:`completion_inputs`, by name, without dropout and without a gradient."""
+        """The model's predictions for :attr:`completion_inputs`, by name, without dropout and without a gradient."""
         raise NotImplementedError
 
     def completed(self, arrays: Arrays, answers: Arrays) -> Arrays:
-        """The arrays of a micro-batch with the answers of :meth:`complete` in them; leaves ``arrays`` as they are."""
+        """Return the arrays of a micro-batch with the predictions of :meth:`complete`; does not modify ``arrays``."""
         raise NotImplementedError
 
     # ---------------------------------------------------------------- graph (Paddle)
@@ -200,28 +205,28 @@ class Objective(Generic[S]):
         raise NotImplementedError
 
     def encode(self, encoder: Encoder, feeds: Mapping[str, Value]) -> EncoderOutput:
-        """How the rows that this objective arranges are encoded: here by one pass of the encoder.
+        """Encode the rows that this objective arranges; this default runs the encoder once.
 
         Args:
-            encoder: has the parameters that all tasks share.
-            feeds: every fed variable of the Program, by Input name.
+            encoder: The encoder, whose parameters all tasks share.
+            feeds: Every input of the Program, by Input name.
         """
         output: EncoderOutput = encoder(**encoder_feeds(feeds))
         return output
 
     def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
-        """Terms of the loss; each total is a float32 sum over the labels of the micro-batch that do not say ignore.
+        """Terms of the loss; each total is a float32 sum over the labels of the micro-batch except ignored ones.
 
         Args:
-            heads: those of all objectives of the task, by the names of :meth:`heads`.
-            outputs: what :meth:`encode` of the arranging objective found in the batch.
-            feeds: every fed variable of the Program, by Input name.
+            heads: The heads of all objectives of the task, by their names in :meth:`heads`.
+            outputs: The result of :meth:`encode` of the arranging objective.
+            feeds: Every input of the Program, by Input name.
         """
         raise NotImplementedError
 
 
 AnyObjective = Objective[Any]
-"""An objective with whatever settings it has."""
+"""An objective with settings of any type."""
 
 
 def default_arrangement(row: Row) -> Example:
@@ -230,7 +235,7 @@ def default_arrangement(row: Row) -> Example:
 
 
 def row_labels(batch: Batch, item: Input) -> np.ndarray[Any, Any]:
-    """One label per row [B] from the examples; ``item.ignore`` where there is none."""
+    """One label per row [B] from the examples; ``item.ignore`` for rows without one."""
     assert item.ignore is not None
     values = [example.labels.get(item.name, item.ignore) for example in batch.examples]
     return np.asarray(values, dtype=item.dtype)

@@ -30,8 +30,8 @@ class CapitalizationSettings(ObjectiveSettings):
     """Settings of capitalization prediction.
 
     Attributes:
-        of: "word" (ERNIE 2.0): a token is positive if its word begins with a capital; "token" ("On Losses"): if
-            it has an upper-case character itself.
+        of: "word" (ERNIE 2.0): a token is positive if its word begins with a capital letter; "token" ("On Losses"): if
+            the token itself has an upper-case character.
     """
 
     of: Literal["word", "token"] = "word"
@@ -40,8 +40,8 @@ class CapitalizationSettings(ObjectiveSettings):
 class Capitalization(Objective[CapitalizationSettings]):
     """Was this word capitalized in the original text? Two classes for every token, for uncased vocabularies.
 
-    All tokens of the text count, also those that another objective masked or replaced: their label is that of the
-    original token, to be found from the context. [CLS], [SEP] and padding do not count.
+    All tokens of the text count, including those that another objective masked or replaced: their label is that of the
+    original token, which must be predicted from the context. [CLS], [SEP] and padding do not count.
     """
 
     name = "capitalization"

@@ -23,16 +23,16 @@ class DiscourseRelation(LabelledPair[ObjectiveSettings]):
     labels_from_corpora = True
 
     def _bind(self, data: Data) -> None:
-        """Take the classes from the corpora.
+        """Read the classes from the corpora.
 
         Raises:
-            UserError: the corpora have different labels, or a single one.
+            UserError: The corpora have different labels, or only one label.
         """
         names = [source.label_names for source in pair_sources(data)]
         for path, labels in zip(data.paths, names, strict=True):
             if labels != names[0]:
                 other = sorted(set(labels) ^ set(names[0]))
-                what = f"{other[0]!r} is a label of one of them only" if other else "in another order"
+                what = f"{other[0]!r} is a label of one of them only" if other else "the order differs"
                 raise UserError(
                     f"{self.name}: {path} and {data.paths[0]} have different labels ({what}); prepare both with the "
                     "same --labels"

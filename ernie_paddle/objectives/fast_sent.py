@@ -25,16 +25,16 @@ _EPSILON = 1e-6
 
 
 class FastSent(BatchHalves[ObjectiveSettings]):
-    """Bring the [CLS] vector of a text near the token vectors of the text that follows it, and the other way round.
+    """Bring the [CLS] vector of a text near the token vectors of the text that follows it, and vice versa.
 
-    The paper takes the "cross-entropy between 1.0 and the cosine similarity". A cosine lies in [-1, 1] and is no
-    probability, so this is read as the cross-entropy of the probability p = (1 + cosine) / 2 that the two belong
-    together with the target 1: -ln p, which is 0 at cosine 1 and grows without bound towards -1. (The released code
-    regresses the cosine to 1: the same optimum.) [CLS] vectors are those after the pooler. Every token of the text
-    is a label, masked or not; [CLS], [SEP] and padding are none.
+    The paper uses the "cross-entropy between 1.0 and the cosine similarity". A cosine lies in [-1, 1] and is not a
+    probability, so this is read as the cross-entropy between the probability p = (1 + cosine) / 2 that the two belong
+    together and the target 1: -ln p, which is 0 at cosine 1 and grows without bound towards -1. (The released code
+    regresses the cosine to 1, which has the same optimum.) [CLS] vectors are those after the pooler. Every token of the
+    text is a label, masked or not; [CLS], [SEP] and padding are not.
 
-    There are no negatives: by itself the loss is also least where all vectors are equal. It makes sense beside
-    another objective that tells tokens apart, such as mlm, as the paper trains it.
+    There are no negatives: on its own, the loss is also minimal where all vectors are equal. It should be combined with
+    another objective that distinguishes tokens, such as mlm, as in the paper's training.
     """
 
     name = "fast_sent"

@@ -26,10 +26,10 @@ class IrRelevanceSettings(ObjectiveSettings):
     """Settings of IR relevance.
 
     Attributes:
-        strong: the corpora's label of titles that were clicked (class 0 of the paper).
-        weak: of titles that were shown, but not clicked (class 1).
-        none: of titles that have nothing to do with the query (class 2).
-        random_rate: in how many rows the title is replaced by one of another query, which makes them class 2.
+        strong: Label in the corpora of titles that were clicked (class 0 of the paper).
+        weak: Label of titles that were shown, but not clicked (class 1).
+        none: Label of titles that are unrelated to the query (class 2).
+        random_rate: Fraction of rows whose title is replaced by a title of another query, which makes them class 2.
     """
 
     strong: str = "strong"
@@ -48,11 +48,12 @@ class IrRelevanceSettings(ObjectiveSettings):
 class IrRelevance(LabelledPair[IrRelevanceSettings]):
     """How relevant is the title to the query: strongly (0, clicked), weakly (1, shown), or not at all (2)?
 
-    A sample is a labelled pair of query and title: ``[CLS] query [SEP] title [SEP]``. Search logs hold what was shown;
+    A sample is a labelled pair of query and title: ``[CLS] query [SEP] title [SEP]``. Search logs hold shown titles;
     the titles of class 2 are drawn at random (in the paper: "completely irrelevant and random in terms of semantic
-    information"). With ``random_rate`` the title is replaced by a title of another query of the corpus that is not a
-    strong or weak title of this query: of 16 draws, the one nearest in length, so that length does not tell the
-    class (cut if it does not fit). Where there is none, the row stays as it is, and is counted.
+    information"). With probability ``random_rate`` the title is replaced by a title of another query of the corpus that
+    is not a strong or weak title of this query: of 16 draws, the title nearest in length is used, so that length does
+    not reveal the class (it is truncated if it does not fit). If no draw finds one, the row is kept as it is and
+    counted.
     """
 
     name = "ir_relevance"
@@ -61,10 +62,10 @@ class IrRelevance(LabelledPair[IrRelevanceSettings]):
     n_classes = 3
 
     def _bind(self, data: Data) -> None:
-        """Find out which labels of the corpora are which classes, and which titles each query has.
+        """Map the labels of the corpora to classes, and collect the titles of each query.
 
         Raises:
-            UserError: a label of a corpus is none of the three.
+            UserError: A label of a corpus is not one of the three.
         """
         self._queries = [self._read(source, path) for source, path in zip(pair_sources(data), data.paths, strict=True)]
 
@@ -97,7 +98,7 @@ class _Queries:
     """The pairs of a corpus by query.
 
     Attributes:
-        classes: of each sample, int64 [n].
+        classes: Class of each sample, int64 [n].
     """
 
     def __init__(self, source: PairIndex, classes: NDArray[np.int64]) -> None:
@@ -108,13 +109,13 @@ class _Queries:
         self._sorted = self._query[self._order]
 
     def draw_other(self, number: int, rng: np.random.Generator, length: int, room: int) -> Part | None:
-        """A title of another query that is no relevant title of this sample's query; None if no draw found one.
+        """Draw a title of another query that is not a relevant title of this sample's query; None if no draw finds one.
 
         Args:
-            number: the sample.
-            rng: of the draws.
-            length: tokens that are wanted.
-            room: tokens that fit.
+            number: Number of the sample.
+            rng: Random generator of the draws.
+            length: Desired number of tokens.
+            room: Maximum number of tokens.
         """
         query = self._query[number]
         first, end = (int(self._sorted.searchsorted(query, side)) for side in ("left", "right"))

@@ -12,8 +12,8 @@ class KnowledgeMaskingSettings(MaskingSettings):
     """Settings of knowledge masking.
 
     Attributes:
-        basic, phrase, entity: how often, relative to each other, a row is masked in words (Chinese: characters), in
-            phrases, in entities. ERNIE 1.0's three stages are three tasks with one of them above 0.
+        basic, phrase, entity: Relative frequencies of rows masked in words (Chinese: characters), in phrases and in
+            entities. ERNIE 1.0's three stages are three tasks in which only one of them is above 0.
     """
 
     basic: float = 1.0
@@ -30,8 +30,8 @@ class KnowledgeMaskingSettings(MaskingSettings):
 class KnowledgeMasking(MaskedLM[KnowledgeMaskingSettings]):
     """Predict masked words, phrases and entities, each masked as a whole.
 
-    For every row one granularity is drawn; phrases (or entities) are then units, and so is every word outside one.
-    The papers do not give the proportions of the three; equal ones are the default.
+    One granularity is drawn for every row; phrases (or entities) are then units, and so is every word outside them.
+    The papers do not give the proportions of the three; equal proportions are the default.
     """
 
     name = "knowledge_masking"
@@ -40,5 +40,5 @@ class KnowledgeMasking(MaskedLM[KnowledgeMaskingSettings]):
 
     @property
     def granularities(self) -> dict[str, float]:
-        """As in the settings."""
+        """The proportions of the settings."""
         return {"basic": self.settings.basic, "phrase": self.settings.phrase, "entity": self.settings.entity}

@@ -12,7 +12,7 @@ class MlmSettings(MaskingSettings):
     """Settings of plain masked language modelling.
 
     Attributes:
-        whole_word: mask all pieces of a word together; otherwise each piece for itself, as in the paper.
+        whole_word: Mask all pieces of a word together; otherwise each piece is masked on its own, as in the paper.
     """
 
     whole_word: bool = False
@@ -27,5 +27,5 @@ class Mlm(MaskedLM[MlmSettings]):
 
     @property
     def granularities(self) -> dict[str, float]:
-        """One kind of unit for all rows."""
+        """One granularity for all rows."""
         return {"word" if self.settings.whole_word else "token": 1.0}

@@ -26,7 +26,7 @@ class NspSettings(ObjectiveSettings):
     """Settings of next sentence prediction.
 
     Attributes:
-        random_rate: how often B comes from another document.
+        random_rate: Probability that B comes from another document.
     """
 
     random_rate: float = 0.5
@@ -40,10 +40,10 @@ class NspSettings(ObjectiveSettings):
 class Nsp(CutPair[NspSettings]):
     """Does B follow A in the document (0), or does it come from another document (1)?
 
-    A and B are consecutive texts, as ``CutPair`` says. With ``random_rate``, B is replaced by consecutive sentences of
-    another document of the same corpus that come nearest to its length, as ``drawn_text`` says: neither the length of
-    a row nor where its text breaks off tells its label. A row for which 16 draws find no such text has no label, so
-    that a label is never wrong; it is counted.
+    A and B are consecutive texts, as described in ``CutPair``. With probability ``random_rate``, B is replaced by
+    consecutive sentences of another document of the same corpus, those nearest in length (see ``drawn_text``): neither
+    the length of a row nor the place where its text ends reveals its label. A row for which 16 draws find no such text
+    has no label, so that a label is never wrong; it is counted.
     """
 
     name = "nsp"

@@ -22,7 +22,7 @@ from propeller.values import Arrays, Value
 if TYPE_CHECKING:
     from ernie_paddle.models.encoder import EncoderOutput
 
-# Far below any cosine times its scale, and finite: in a micro-batch without any pair the softmax must not become NaN.
+# Far below any scaled cosine, and finite: without any pair in a micro-batch the softmax must not become NaN.
 _NO_CANDIDATE = -1e9
 
 
@@ -31,8 +31,8 @@ class QuickThoughtsSettings(ObjectiveSettings):
     """Settings of the Quick-Thoughts variant.
 
     Attributes:
-        scale: factor of the cosines before the softmax (one over a temperature). The paper names none, so 1. The
-            logits then lie in [-1, 1], and with N candidates the loss cannot fall below ln(1 + (N - 1) / e²).
+        scale: Factor of the cosines before the softmax (the inverse of a temperature). The paper gives none, so it is
+            1; the logits then lie in [-1, 1], and with N candidates the loss cannot fall below ln(1 + (N - 1) / e²).
     """
 
     scale: float = 1.0
@@ -47,13 +47,13 @@ class QuickThoughts(BatchHalves[QuickThoughtsSettings]):
     """Which text of the second half of the batch follows this one of the first half?
 
     The energy of two texts is the negative cosine of their [CLS] vectors (after the pooler, as in the released code);
-    the softmax over the second half makes it a classification whose classes are the texts. Rows that are no pair are
-    no candidates.
+    the softmax over the second half makes it a classification whose classes are the texts. Rows that are not in a pair
+    are not candidates.
 
-    The candidates are those of the micro-batch. Other objectives give the same losses and gradients however a batch
-    is cut; this one does not: more rows in a micro-batch make it harder and better, and the number of ranks changes
-    it, where that changes the cut. A micro-batch with a single pair leaves nothing to choose: its pair is left
-    without a label and counted. Sizes of batches that can never hold two samples are refused.
+    The candidates are those of the micro-batch. The losses and gradients of other objectives do not depend on the split
+    into micro-batches; those of this one do: more rows in a micro-batch make the task harder and better, and the number
+    of ranks matters if it changes the split. A micro-batch with a single pair has no other candidates: its pair has no
+    label and is counted. Batch sizes that can never hold two samples are refused.
     """
 
     name = "quick_thoughts"
@@ -63,11 +63,11 @@ class QuickThoughts(BatchHalves[QuickThoughtsSettings]):
 
     @property
     def inputs(self) -> Sequence[Input]:
-        """``quick_thoughts_labels`` int64 [N]: i at the i-th sample if it is a pair."""
+        """``quick_thoughts_labels`` int64 [N]: i for the i-th sample if it is a pair."""
         return [Input(self.label_name, (None,), "int64", ignore=IGNORE)]
 
     def label(self, batch: Batch) -> Arrays:
-        """Every pair's own number, as row N + i follows row i."""
+        """The label of every pair is its own number, as row N + i follows row i."""
         count = len(batch.examples) // 2
         paired = np.array([self.label_name in example.labels for example in batch.examples[:count]])
         if paired.sum() == 1:

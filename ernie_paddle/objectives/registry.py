@@ -1,4 +1,4 @@
-"""Objectives by name: every module of this package is looked through for them, so a new file is all a new one takes."""
+"""The registry of objectives by name; it searches every module of this package, so a new objective is one new file."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from propeller.settings import from_mapping, unknown_name
 
 @cache
 def registry() -> Mapping[str, type[AnyObjective]]:
-    """All objectives: the classes of this package's modules that have a ``name``, sorted by it."""
+    """All objectives: the classes of this package's modules that have a ``name``, sorted by name."""
     found: dict[str, type[AnyObjective]] = {}
     for info in pkgutil.iter_modules(package.__path__):
         module = importlib.import_module(f"{package.__name__}.{info.name}")
         for value in vars(module).values():
             if inspect.isclass(value) and value.__module__ == module.__name__ and "name" in vars(value):
-                assert issubclass(value, Objective), f"{value} has a name but is no Objective"
+                assert issubclass(value, Objective), f"{value} has a name but is not an Objective"
                 assert value.name not in found, f"two objectives are named {value.name!r}"
                 found[value.name] = value
     return MappingProxyType(dict(sorted(found.items())))
 
 
 def make_objective(name: str, settings: Mapping[str, Any] | None = None, where: str = "objectives") -> AnyObjective:
-    """The objective called ``name`` with the given settings, the others at their defaults.
+    """The objective called ``name`` with the given settings, and defaults for all others.
 
     Args:
-        name: a key of :func:`registry`.
-        settings: by key, as in a recipe.
-        where: what a message begins with.
+        name: A key of :func:`registry`.
+        settings: Settings by key, as in a recipe.
+        where: The beginning of error messages.
 
     Raises:
-        UserError: no such objective or setting (names the nearest one), or an unusable value.
+        UserError: The objective or a setting is unknown (the message suggests the closest one), or a value is
+            unusable.
     """
     known = registry()
     if name not in known:

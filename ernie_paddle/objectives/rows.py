@@ -1,4 +1,4 @@
-"""What the NumPy half of an objective sees: the data of a run, one row being arranged, and a batch of rows.
+"""The data types of the NumPy half of an objective: a run's data, one row being arranged, and a batch of rows.
 
 Shapes: B rows of a micro-batch, T tokens of its longest row, n tokens of one row.
 """
@@ -24,14 +24,14 @@ from reader.tokenizers.vocab import Vocab
 
 @dataclass(frozen=True)
 class Data:
-    """What every row of a task has in common.
+    """The data shared by all rows of a task.
 
     Attributes:
-        vocab: the pieces, and the ids of [PAD], [CLS], [SEP] and [MASK].
-        sources: one per corpus. An objective may draw further samples from them.
-        paths: directory of each corpus, where statistics may lie beside the shards.
-        max_length: tokens of the longest row, [CLS] and [SEP] included.
-        layout: how the model joins the texts of a row.
+        vocab: The pieces, and the ids of [PAD], [CLS], [SEP] and [MASK].
+        sources: One sample source per corpus. An objective may draw further samples from them.
+        paths: Directory of each corpus, which may hold statistics next to the shards.
+        max_length: Tokens of the longest row, including [CLS] and [SEP].
+        layout: How the model joins the texts of a row.
     """
 
     vocab: Vocab
@@ -43,16 +43,16 @@ class Data:
 
 @dataclass(frozen=True)
 class Example:
-    """One row before it is padded: tokens in their final order, [CLS] and [SEP] included.
+    """One row before padding: tokens in their final order, including [CLS] and [SEP].
 
     Attributes:
-        ids: token ids int32 [n].
-        segments: segment ids int8 [n].
-        flags: per-token flags uint8 [n] (``reader.flags``), 0 on specials.
+        ids: Token ids int32 [n].
+        segments: Segment ids int8 [n].
+        flags: Per-token flags uint8 [n] (``reader.flags``), 0 on specials.
         special: bool [n], True on [CLS] and [SEP].
-        documents: int32 [n], the document of the row's corpus that a token stands in; -1 on specials.
-        labels: labels of the whole row by Input name; a missing one becomes that Input's ``ignore``.
-        inputs: further values of every token [n], by the names of the arranging objective's ``token_inputs``.
+        documents: int32 [n], number of the document (in the row's corpus) of each token; -1 on specials.
+        labels: Labels of the whole row by Input name; a missing label becomes the Input's ``ignore``.
+        inputs: Further per-token values [n], by the names of the arranging objective's ``token_inputs``.
     """
 
     ids: NDArray[np.int32]
@@ -77,7 +77,7 @@ class Part:
 
 
 def sentences(sample: Sample, start: int, stop: int) -> Part:
-    """Sentences ``start`` to ``stop`` (not included) of a sample."""
+    """Sentences ``start`` to ``stop`` (exclusive) of a sample."""
     first, last = int(sample.sentence_offsets[start]), int(sample.sentence_offsets[stop])
     return Part(sample.tokens[first:last], sample.flags[first:last], sample.document)
 
@@ -85,7 +85,7 @@ def sentences(sample: Sample, start: int, stop: int) -> Part:
 def assemble(parts: Sequence[Part], data: Data, labels: dict[str, float] | None = None) -> Example:
     """``[CLS] part 0 [SEP] part 1 [SEP] ...``; segment id i on part i and its [SEP] (BERT 3; ERNIE 2.0, Figure 3).
 
-    Between two parts are as many [SEP] as the layout of ``data`` says.
+    The layout of ``data`` gives the number of [SEP] between two parts.
     """
     vocab, layout = data.vocab, data.layout
     total = layout.specials(len(parts)) + sum(map(len, parts))
@@ -109,17 +109,17 @@ def assemble(parts: Sequence[Part], data: Data, labels: dict[str, float] | None 
 
 @dataclass(frozen=True)
 class Row:
-    """One drawn sample, and what an objective may use to arrange it.
+    """One drawn sample, with everything that an objective needs to arrange it.
 
     Attributes:
-        sample: the drawn sample.
-        epoch: how often the plan went through the corpus before.
-        corpus: index into ``data.sources``.
-        number: number of the sample in its source.
-        room: tokens that the arranged row may have at most, [CLS] and [SEP] included.
-        data: what all rows have in common.
-        key: hash of (seed, epoch, corpus, number).
-        skipped: counts of what could not be done; add to it through :meth:`note`.
+        sample: The drawn sample.
+        epoch: Number of the epoch over the corpus, from 0.
+        corpus: Index into ``data.sources``.
+        number: Number of the sample in its source.
+        room: Maximum number of tokens of the arranged row, including [CLS] and [SEP].
+        data: The data shared by all rows.
+        key: Hash of (seed, epoch, corpus, number).
+        skipped: Counts of skipped samples and rows; add to it with :meth:`note`.
     """
 
     sample: Sample
@@ -132,11 +132,11 @@ class Row:
     skipped: SkipReport
 
     def generator(self, name: str) -> np.random.Generator:
-        """Random numbers that depend on (seed, epoch, corpus, sample, name) and nothing else."""
+        """Random numbers that depend on (seed, epoch, corpus, sample, name) alone."""
         return generator(self.key, name)
 
     def note(self, reason: str) -> None:
-        """Count something that was left out or replaced; it is reported at the end of the run."""
+        """Count what was skipped or replaced in this row by ``reason``; a run reports the counts at its end."""
         self.skipped.add(reason, f"{self.data.paths[self.corpus]}: sample {self.number}")
 
 
@@ -145,22 +145,22 @@ class Batch:
     """The padded rows of one micro-batch. Objectives label it in turn; those that corrupt tokens change ``ids``.
 
     Attributes:
-        ids: token ids int64 [B, T] as they will be fed.
-        original: the same before masking; what :meth:`Objective.corrupt` moved or replaced is moved or replaced here
-            too.
-        segments: segment ids int64 [B, T].
+        ids: Token ids int64 [B, T], as the model reads them.
+        original: Token ids before masking; tokens that :meth:`Objective.corrupt` moves or replaces are also moved or
+            replaced here.
+        segments: Segment ids int64 [B, T].
         flags: uint8 [B, T], 0 on specials and padding.
-        documents: int32 [B, T], the document (of the row's corpus) that a token stands in; -1 on specials and padding.
+        documents: int32 [B, T], number of the document (in the row's corpus) of each token; -1 on specials and padding.
         real: bool [B, T], True on tokens and specials, False on padding.
         special: bool [B, T], True on [CLS] and [SEP].
-        corrupted: bool [B, T], True where an objective chose the token to corrupt it (also if it then kept it).
-        rows: what each row was made from, B entries.
-        examples: the rows before padding, B entries.
-        data: what all rows have in common.
+        corrupted: bool [B, T], True where an objective chose to corrupt the token (even if it then kept the token).
+        rows: The row from which each row of the batch was made, B entries.
+        examples: The rows before padding, B entries.
+        data: The data shared by all rows.
         keys: uint64 [B], hash of (seed, epoch, corpus, sample, row of the sample).
-        rows_per_sample: rows that one sample made: row i and row i + B / rows_per_sample belong together.
-        inputs: further values of every token [B, T], by the names of the arranging objective's ``token_inputs``.
-        noted: what :meth:`Objective.corrupt` keeps for :meth:`Objective.label`, by names of their own.
+        rows_per_sample: Number of rows of one sample: row i and row i + B / rows_per_sample belong together.
+        inputs: Further per-token values [B, T], by the names of the arranging objective's ``token_inputs``.
+        noted: Values that :meth:`Objective.corrupt` stores for :meth:`Objective.label`, by name.
     """
 
     ids: NDArray[np.int64]
@@ -184,11 +184,11 @@ class Batch:
         return uniforms_at(fold(self.keys, name)[:, None], np.arange(n))
 
     def move(self, source: NDArray[np.int64]) -> None:
-        """Put the token of place ``source[b, t]`` at place [b, t]; ``source`` int64 [B, T] leaves specials in place."""
+        """Move the token at ``source[b, t]`` to [b, t]; ``source`` int64 [B, T] leaves specials in place."""
         for name in ("ids", "original", "flags", "documents", "corrupted"):
             setattr(self, name, np.take_along_axis(getattr(self, name), source, axis=1))
 
     @cached_property
     def tokens(self) -> NDArray[np.bool_]:
-        """bool [B, T]: True on tokens of the text, that is neither on specials nor on padding."""
+        """bool [B, T]: True on tokens of the text, False on specials and padding."""
         return self.real & ~self.special

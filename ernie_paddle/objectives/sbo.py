@@ -28,10 +28,10 @@ LEFT, RIGHT, PLACES, LABELS = "sbo_left", "sbo_right", "sbo_places", "sbo_labels
 
 @dataclass(frozen=True)
 class SboSettings(MaskingSettings):
-    """Settings of the boundary objective; those of masking are used where no other objective of the task masks.
+    """Settings of the boundary objective; those of masking only apply if no other objective of the task masks.
 
     Attributes:
-        max_span: how many places within a span have a vector of their own; later ones share the last.
+        max_span: Number of places within a span that have a vector of their own; later places share the last one.
     """
 
     max_span: int = 10
@@ -45,14 +45,14 @@ class SboSettings(MaskingSettings):
 class Sbo(MaskedLM[SboSettings]):
     """Predict masked tokens from the encoder's outputs at the tokens next to them.
 
-    Where ``mlm`` or ``knowledge_masking`` is in the same task, in whatever order, its masks are taken; otherwise this
-    objective masks word pieces by itself. A span is a run of neighbouring tokens that were chosen for masking,
-    whichever units they belong to (also those that then stayed as they are or became random tokens). Its boundaries
-    are the tokens before and after it, or [CLS] and [SEP] at the ends: a boundary is never itself to be predicted.
+    If ``mlm`` or ``knowledge_masking`` is in the same task, in any order, its masks are used; otherwise this objective
+    masks word pieces itself. A span is a run of neighbouring tokens that were chosen for masking, whichever units they
+    belong to (including tokens that were then kept or replaced by random tokens). Its boundaries are the tokens before
+    and after it, or [CLS] and [SEP] at the ends, so a boundary is never a token to predict.
 
-    Where spans have one token, this is the objective of "On Losses": a token from its two neighbours. Tokens of longer
-    spans have the same boundaries and are told apart by their place in the span, as in SpanBERT. The matrix over the
-    vocabulary is the word embedding; the layers before it are this objective's own.
+    For spans of one token this is the objective of "On Losses": predict a token from its two neighbours. Tokens of
+    longer spans have the same boundaries and are distinguished by their place in the span, as in SpanBERT. The matrix
+    over the vocabulary is the word embedding; the layers before it belong to this objective.
     """
 
     name = "sbo"
@@ -62,7 +62,7 @@ class Sbo(MaskedLM[SboSettings]):
 
     @property
     def granularities(self) -> dict[str, float]:
-        """Word pieces, where it masks by itself."""
+        """Word pieces, if this objective masks itself."""
         return {"token": 1.0}
 
     @property
@@ -72,7 +72,7 @@ class Sbo(MaskedLM[SboSettings]):
         return [*(Input(name, (None,), "int64") for name in names), Input(LABELS, (None,), "int64", ignore=IGNORE)]
 
     def label(self, batch: Batch) -> Arrays:
-        """Spans of what was masked."""
+        """The boundaries, places and labels of the masked spans."""
         if MASKED not in batch.noted:
             super().label(batch)
         positions = batch.noted[MASKED]
@@ -101,9 +101,9 @@ class Sbo(MaskedLM[SboSettings]):
 
 
 def boundaries(positions: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places before and after the run of neighbours that each of the ascending positions [M] belongs to.
+    """The places before and after the run of neighbours of each of the ascending positions [M].
 
-    Runs never go from one row into the next: rows begin with [CLS], which is never masked.
+    A run never crosses rows, because rows begin with [CLS], which is never masked.
     """
     first = np.flatnonzero(np.diff(positions, prepend=-2) != 1)
     sizes = np.diff(first, append=len(positions))

@@ -25,10 +25,10 @@ LABELS = "sentence_corruption_labels"
 
 
 class SentenceCorruption(TextCorruption):
-    """Are tokens of this row inserted, replaced or permuted (1), or none (0)?
+    """Does this row contain inserted, replaced or permuted tokens (1), or not (0)?
 
     The text is that of :class:`TextCorruption`: half of the rows are corrupted. An objective that moves tokens in
-    nearly every row (``trigram_shuffling``) leaves few rows of class 0: give it a task of its own.
+    nearly every row (``trigram_shuffling``) leaves few rows of class 0, so it belongs in a separate task.
     """
 
     name = "sentence_corruption"

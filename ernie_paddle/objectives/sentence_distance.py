@@ -20,7 +20,7 @@ class SentenceDistanceSettings(ObjectiveSettings):
     """Settings of sentence distance.
 
     Attributes:
-        adjacent, same_document, other_document: how often, relative to each other, each class is drawn.
+        adjacent, same_document, other_document: Relative frequency of each class.
     """
 
     adjacent: float = 1.0
@@ -37,23 +37,23 @@ class SentenceDistanceSettings(ObjectiveSettings):
 
     @property
     def shares(self) -> tuple[float, float, float]:
-        """In the order of the classes."""
+        """The relative frequencies, in the order of the classes."""
         return self.adjacent, self.same_document, self.other_document
 
 
 class SentenceDistance(SentencePair[SentenceDistanceSettings]):
     """Does B follow A (0), come from elsewhere in its document (1), or from another document (2)?
 
-    A is the first sentences of a sample. Whatever the class, a text of the same document is drawn that neither
-    overlaps nor touches A, before or after it, and comes nearest to the length of the rest of the sample. It is the B
-    of class 1, and gives the length of the B of the others: the sentences after A, or consecutive sentences of another
-    document, that come nearest to it. All are whole sentences, drawn as ``drawn_text`` says. So neither length nor
-    where a text breaks off tells the class.
+    A is the first sentences of a sample. For every class, a text of the same document is drawn that neither overlaps
+    nor touches A, before or after it, and is nearest in length to the rest of the sample. This text is the B of class
+    1, and its length determines the B of the other classes: the sentences after A, or consecutive sentences of another
+    document, that are nearest to this length. All texts are whole sentences, drawn as described in ``drawn_text``. So
+    neither the length nor the place where a text ends reveals the class.
 
-    A is cut where there is such a text. A document that has none (fewer than three sentences, a sample of one, or no
-    sentence that fits) gives a row without a label, whatever its class would have been: with labels of the other
-    classes alone, the classes would no longer have their shares, and short documents would tell them. A row for which
-    no text of another document is found in 16 draws has no label either. All are counted.
+    A is cut where such a text exists. A document that has none (fewer than three sentences, a sample of one sentence,
+    or no sentence that fits) gives a row without a label, whatever its class: with labels of the other classes alone,
+    the classes would no longer have their frequencies, and short documents would reveal them. A row for which 16 draws
+    find no text of another document has no label either. All such rows are counted.
     """
 
     name = "sentence_distance"
@@ -66,7 +66,7 @@ class SentenceDistance(SentencePair[SentenceDistanceSettings]):
         sample = row.sample
         text = row.data.sources[row.corpus].document(sample.document)
         count, total = len(sample.sentence_offsets) - 1, len(text.sentence_offsets) - 1
-        # Sentences of the document before A; those from before - 1 to before + cut (included) overlap or touch it.
+        # Sentences of the document before A; sentences before - 1 to before + cut (inclusive) overlap or touch A.
         before = int(text.sentence_offsets.searchsorted(sample.start))
         last = count - 1 if before >= 2 else min(count - 1, total - before - 2)
         if last < 1:

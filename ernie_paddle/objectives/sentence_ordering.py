@@ -16,7 +16,7 @@ IN_ORDER, SWAPPED = 0, 1
 class SentenceOrdering(CutPair[ObjectiveSettings]):
     """Are these two consecutive texts in order (0), or swapped (1)?
 
-    They are cut as ``CutPair`` says; half of the rows show the second text first.
+    The texts are cut as described in ``CutPair``; half of the rows show the second text first.
     """
 
     name = "sentence_ordering"

@@ -30,7 +30,7 @@ class SentenceReorderingSettings(ObjectiveSettings):
     """Settings of sentence reordering.
 
     Attributes:
-        max_segments: m of the paper; there are 1! + 2! + ... + m! classes.
+        max_segments: The m of the paper; there are 1! + 2! + ... + m! classes.
     """
 
     max_segments: int = 4
@@ -45,12 +45,12 @@ class SentenceReordering(Objective[SentenceReorderingSettings]):
     """In which order do these segments of a paragraph belong?
 
     A sample is split at random sentence boundaries into n segments, n uniform in 1..m (or in 1..number of
-    sentences, where that is less), which are shown in a uniformly random order:
+    sentences, if that is less), which are shown in a uniformly random order:
     ``[CLS] segment [SEP] segment [SEP] ...``, the i-th shown with segment id i (Figure 3 of the paper). The class
-    says n and the permutation. A sample of one sentence can only have class 0; these are counted.
+    encodes n and the permutation. A sample of one sentence can only have class 0; such samples are counted.
 
-    The paper does not number the classes. Here: by n, then by the lexicographic order of the presented permutation,
-    whose i-th entry is the original index of the segment shown at place i.
+    The paper does not number the classes. This implementation orders them by n, then by the lexicographic order of the
+    presented permutation, whose i-th entry is the original index of the segment shown at place i.
     """
 
     name = "sentence_reordering"
@@ -66,7 +66,7 @@ class SentenceReordering(Objective[SentenceReorderingSettings]):
 
     @property
     def max_parts(self) -> int:
-        """m."""
+        """The maximum number of segments, m."""
         return self.settings.max_segments
 
     def arrange(self, row: Row) -> Sequence[Example]:
@@ -94,7 +94,7 @@ class SentenceReordering(Objective[SentenceReorderingSettings]):
 
 
 def n_classes(max_segments: int) -> int:
-    """k = sum of n! for n = 1..m."""
+    """The number of classes, the sum of n! for n = 1..m."""
     return sum(factorial(n) for n in range(1, max_segments + 1))
 
 

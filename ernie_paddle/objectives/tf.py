@@ -31,11 +31,11 @@ class Tf(TokenRegression[TfSettings]):
 
     The paper says: "a token's frequency in the rest of the document. The frequency is re-scaled between 0 and 10 per
     document." As the scale is the document's, the rest of the document is read as the document without the token
-    itself. That takes 1 from every count, which the rescaling undoes: the label is the count, rescaled. The other
-    reading, the document without this row, is ``of: rest``. Targets stay real numbers (the release cut them to
-    integers); they are 0 where all counts are equal. All tokens of the text have a target, masked ones that of what
-    stood there. A token that another objective put in from elsewhere has that of any occurrence of it in the document
-    of its place, 0 if it does not occur there.
+    itself. This subtracts 1 from every count, which the rescaling undoes: the label is the rescaled count. The other
+    reading, the document without this row, is ``of: rest``. Targets are real numbers (the release truncates them to
+    integers); they are 0 if all counts are equal. All tokens of the text have a target; a masked token has that of the
+    original token. A token that another objective inserted from elsewhere has the target of its occurrences in the
+    document at this place, 0 if it does not occur there.
     """
 
     name = "tf"
@@ -43,7 +43,7 @@ class Tf(TokenRegression[TfSettings]):
     settings_type = TfSettings
 
     def _bind(self, data: Data) -> None:
-        """Where documents are found."""
+        """Prepare the lookup of documents."""
         self._counts = DocumentCounts(data)
 
     def measure(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.float64]]:

@@ -16,9 +16,9 @@ class TfIdf(TokenRegression[ObjectiveSettings]):
     """Predict a token's tf-idf, rescaled between 0 and 10 over the tokens of its document.
 
     tf is the count in the document. idf = ln(documents / documents with the token), over the training split of the
-    row's own corpus: it needs the statistics that `ernie prepare` or `ernie stats` lay beside the shards. Targets are
-    real numbers, 0 where all values of the document are equal. All tokens of the text have one, also masked ones and
-    those put in from elsewhere, as in ``tf``.
+    row's own corpus: it needs the statistics that `ernie prepare` or `ernie stats` write next to the shards. Targets
+    are real numbers, 0 if all values of the document are equal. All tokens of the text have a target, including masked
+    and inserted tokens, as in ``tf``.
     """
 
     name = "tf_idf"
@@ -29,7 +29,7 @@ class TfIdf(TokenRegression[ObjectiveSettings]):
         """Read the document frequencies of every corpus.
 
         Raises:
-            DataError: a corpus has none, or stale ones.
+            DataError: The document frequencies of a corpus are missing or stale.
         """
         self._counts = DocumentCounts(data)
         self._idf = np.stack([read_statistics(path).idf() for path in data.paths])

@@ -27,8 +27,8 @@ LABELS = "token_corruption_labels"
 class TokenCorruption(TextCorruption):
     """Was this token inserted, replaced or permuted (1), or not (0)? Two classes for every token of the text.
 
-    The text is that of :class:`TextCorruption`: about one token in twenty is corrupted. Tokens that an insertion only
-    moved on are not.
+    The text is that of :class:`TextCorruption`: about one token in twenty is corrupted. Tokens that an insertion merely
+    moves on do not count as corrupted.
     """
 
     name = "token_corruption"

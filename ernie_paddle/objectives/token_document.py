@@ -27,10 +27,10 @@ LABELS = "token_document_labels"
 class TokenDocument(Objective[ObjectiveSettings]):
     """Does this token occur in other segments of its document? Two classes for every token.
 
-    A token's segment is all that its row has from the token's document (a row may hold texts of two documents); the
-    other segments are all the rest of that document, whether or not it is ever made a row. A document of one segment
-    has negative labels only. Tokens that another objective masked count with what stood there, moved and replaced
-    ones with what stands there. [CLS], [SEP] and padding do not count.
+    A token's segment is all tokens of its row that come from the token's document (a row may hold texts of two
+    documents); the other segments are the rest of that document, whether or not it ever becomes a row. A document of
+    one segment has negative labels only. A masked token counts as its original; a moved or replaced token counts as the
+    new one. [CLS], [SEP] and padding do not count.
     """
 
     name = "token_document"
@@ -43,7 +43,7 @@ class TokenDocument(Objective[ObjectiveSettings]):
         return [Input(LABELS, (None, None), "int64", pad=IGNORE, ignore=IGNORE)]
 
     def _bind(self, data: Data) -> None:
-        """Where documents are found."""
+        """Prepare the lookup of documents."""
         self._counts = DocumentCounts(data)
 
     def label(self, batch: Batch) -> Arrays:

@@ -15,8 +15,8 @@ from reader.tokenizers.vocab import Vocab
 class TokenLength(TokenRegression[ObjectiveSettings]):
     """Predict how many characters a token has: without WordPiece's ``##`` or SentencePiece's mark of a space.
 
-    All tokens of the text count, also masked ones (with what stood there). The length of [UNK] is not known: it does
-    not count, nor do [CLS], [SEP] and padding.
+    All tokens of the text count, including masked ones (with the original token). [UNK] does not count, as its length
+    is unknown, nor do [CLS], [SEP] and padding.
     """
 
     name = "token_length"

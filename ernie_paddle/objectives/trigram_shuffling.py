@@ -32,7 +32,7 @@ class TrigramShufflingSettings(ObjectiveSettings):
     """Settings of trigram shuffling.
 
     Attributes:
-        rate: how often a trigram is shuffled that begins where no shuffled one reaches.
+        rate: Probability that a trigram is shuffled, if it does not overlap a shuffled one before it.
     """
 
     rate: float = 0.05
@@ -46,10 +46,10 @@ class TrigramShufflingSettings(ObjectiveSettings):
 class TrigramShuffling(Objective[TrigramShufflingSettings]):
     """In which order do these three tokens belong? Six classes, on the third token of every shuffled trigram.
 
-    A walk from left to right shuffles with ``rate`` each trigram of three different tokens of one text that no other
-    objective has marked and that does not overlap the last shuffled one. All six orders are equally likely, the
-    original one included, and a class is the lexicographic number of the presented order, whose i-th entry is the
-    original place (0, 1 or 2) of the token shown at place i: 0 is 012 (as it was), 1 is 021, 2 is 102, 3 is 120,
+    A walk from left to right shuffles, with probability ``rate``, each trigram of three different tokens of one text
+    that no other objective has marked and that does not overlap the last shuffled one. All six orders are equally
+    likely, the original one included, and a class is the lexicographic number of the presented order, whose i-th entry
+    is the original place (0, 1 or 2) of the token shown at place i: 0 is 012 (as it was), 1 is 021, 2 is 102, 3 is 120,
     4 is 201, 5 is 210. (Trigrams with two equal tokens look the same in two orders.)
     """
 
@@ -78,7 +78,7 @@ class TrigramShuffling(Objective[TrigramShufflingSettings]):
         batch.noted[LABELS][rows, places + 2] = classes
 
     def label(self, batch: Batch) -> Arrays:
-        """What :meth:`corrupt` noted: nobody moves its tokens."""
+        """The classes that :meth:`corrupt` stored; no other objective moves these tokens."""
         return {LABELS: batch.noted[LABELS]}
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
@@ -94,7 +94,7 @@ class TrigramShuffling(Objective[TrigramShufflingSettings]):
 
 
 def _trigrams(batch: Batch) -> Bools:
-    """bool [B, T]: where three different free tokens of one text begin."""
+    """bool [B, T]: the starts of three different free tokens of one text."""
     free, ids = free_tokens(batch), batch.ids
     second, third = later(ids, 1), later(ids, 2)
     found: Bools = free & later(free, 1) & later(free, 2) & (ids != second) & (ids != third) & (second != third)
@@ -102,9 +102,9 @@ def _trigrams(batch: Batch) -> Bools:
 
 
 def disjoint(starts: Bools) -> Bools:
-    """The starts of trigrams [B, T] that a walk from left to right takes if it passes over overlapping ones."""
+    """The starts of trigrams [B, T] that a walk from left to right takes if it skips overlapping ones."""
     taken, left = np.zeros_like(starts), starts.copy()
-    while left.any():  # every round takes the first start of each row that is left, and all that stand apart
+    while left.any():  # every round takes the first remaining start of each row, and all starts far from others
         now = left.copy()
         for n in (1, 2):
             now[:, n:] &= ~left[:, :-n]

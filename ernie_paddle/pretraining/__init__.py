@@ -1,1 +1,1 @@
-"""Pre-training: from a recipe and corpora to a run."""
+"""Pre-training: a recipe and prepared corpora become a run."""

@@ -1,4 +1,4 @@
-"""The architecture that a recipe and its corpora ask for."""
+"""The model architecture that a recipe and its corpora require."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from reader.errors import DataError
 
 
 def architecture(recipe: Recipe, corpus: str, vocab_size: int, pad: int) -> ErnieConfig:
-    """The recipe's architecture; a ``vocab_size`` of null takes that of the corpus.
+    """Return the recipe's architecture; a ``vocab_size`` of null is replaced by that of the corpus.
 
     Raises:
-        UserError: an unknown or impossible setting.
-        DataError: the corpus was prepared with a larger vocabulary than the model has ids.
+        UserError: A setting is unknown or impossible.
+        DataError: The corpus was prepared with a vocabulary larger than the model's.
     """
     settings = {"vocab_size": vocab_size, "pad_token_id": pad} | {k: v for k, v in recipe.arch.items() if v is not None}
     config = ErnieConfig.from_dict(settings, f"{recipe.name}: arch")

@@ -1,7 +1,7 @@
 """Batches that are completed with the current parameters before they are trained on (ERNIE-M, section 3.3).
 
-Completing needs no gradient, so it is an infer Program of its own over the variables of the run; only what it answers
-leaves the device. Nothing is remembered between steps: a resumed run completes its batches to the same bits.
+Completion needs no gradient, so it is an infer Program of its own over the variables of the run; only its predictions
+leave the device. It keeps no state between steps, so a resumed run completes its batches to the same bits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from propeller.values import Arrays, Value
 
 @dataclass(frozen=True)
 class _Completion:
-    """How one objective completes the rows of one group: the Program, and the prefix of the group's arrays."""
+    """How one objective completes the rows of one group: name of the Program, and prefix of the group's arrays."""
 
     objective: AnyObjective
     program: str
@@ -36,12 +36,12 @@ class BatchCompletion:
         self._of: dict[str, list[_Completion]] = {}
 
     def add(self, name: str, groups: Mapping[str, Sequence[AnyObjective]]) -> None:
-        """Declare the Programs that complete the rows of what is trained as ``name``.
+        """Declare the Programs that complete the rows of a task or joint step.
 
         Args:
-            name: of the task, or of the joint step.
-            groups: the objectives of each set of rows; its arrays go by "<group>/<input>", or by their own names where
-                the only group has the name "".
+            name: Name of the task, or of the joint step.
+            groups: The objectives of each set of rows. The arrays of a set are named "<group>/<input>", or just
+                "<input>" where the only group has the name "".
         """
         found = []
         for group, objectives in groups.items():
@@ -53,7 +53,7 @@ class BatchCompletion:
         self._of[name] = found
 
     def __call__(self, name: str, arrays: Arrays, number: int) -> Arrays:
-        """One micro-batch of ``name``, completed; ``number`` tells it from the others of the step or evaluation."""
+        """Complete one micro-batch of ``name``; ``number`` is its position in the step or evaluation."""
         for each in self._of[name]:
             size = len(each.prefix)
             own = {key[size:]: array for key, array in arrays.items() if key.startswith(each.prefix)}

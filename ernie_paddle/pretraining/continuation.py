@@ -1,7 +1,7 @@
-"""Going on from what another run has trained, with more objectives (ERNIE 2.0, "Continual Pre-training").
+"""Continuing pre-training from another run's checkpoint, with more objectives (ERNIE 2.0, "Continual Pre-training").
 
-"Incremental" is the idea of the paper: a new task is trained together with the old ones, from the parameters that these
-have learnt. The checkpoint says all that is needed: its recipe and step give the steps of every task.
+The paper calls this "incremental": a new task is trained together with the old ones, starting from the parameters that
+the old tasks have learnt. The checkpoint is self-contained: its recipe and step give the steps of every task.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from reader.tokenizers.vocab import Vocab
 RECIPE = "recipe.json"
 ORIGIN = "origin.json"
 LABELS = "labels.json"
-# These may change from one run to the next: they decide no parameter's shape or meaning.
+# These may change from one run to the next: they affect neither the shape nor the meaning of a parameter.
 _FREE = ("hidden_dropout_prob", "attention_probs_dropout_prob", "default_task_id")
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The checkpoint that a run goes on from.
+    """The checkpoint from which a run continues pre-training.
 
     Attributes:
-        checkpoint: it, verified.
-        sha256: of its manifest, which has the hashes of all its files.
-        recipe: that it was trained with.
-        history: what it was trained on, the runs that it continued included.
-        labels: as :func:`class_labels` of its recipe; empty for a checkpoint of an older version, which has none.
+        checkpoint: The verified checkpoint.
+        sha256: Hash of its manifest, which has the hashes of all its files.
+        recipe: The recipe that it was trained with.
+        history: The tasks and steps that it was trained on, including earlier runs.
+        labels: The :func:`class_labels` of its recipe; empty for a checkpoint of an older version, which has none.
     """
 
     checkpoint: checkpoint.Checkpoint
@@ -51,7 +51,7 @@ class Origin:
     labels: Mapping[str, Sequence[str]]
 
     def document(self) -> dict[str, Any]:
-        """Plain data, as written into the checkpoints of the run that goes on."""
+        """The origin as plain data, written into the checkpoints of the run that continues from it."""
         return {
             "checkpoint": str(self.checkpoint.path),
             "sha256": self.sha256,
@@ -60,19 +60,19 @@ class Origin:
         }
 
     def tensors(self) -> dict[str, Any]:
-        """Parameters and the optimizer's state."""
+        """The parameters and the optimizer's state."""
         return {**self.checkpoint.tensors(PARAMETERS), **self.checkpoint.tensors(TRAINING)}
 
     def precision(self) -> dict[str, Any]:
-        """The precision of the run."""
+        """The state of the checkpoint's precision (loss scale etc.)."""
         found: dict[str, Any] = self.checkpoint.document(STATE)["learner"]["precision"]
         return found
 
     def check(self, recipe: Recipe, config: ErnieConfig, vocab: Vocab) -> None:
-        """Refuse a recipe that cannot go on from here.
+        """Refuse a recipe that cannot continue from this checkpoint.
 
         Raises:
-            UserError: another architecture or vocabulary, another id for an old task, or other labels for its classes.
+            UserError: The architecture, the vocabulary, the id of an old task or the labels of a class differ.
         """
         path = self.checkpoint.path
         before, now = ErnieConfig.from_json(path / "config.json").to_dict(), config.to_dict()
@@ -80,21 +80,21 @@ class Origin:
         if changed:
             shown = "; ".join(f"{key} was {before.get(key)} and is {now[key]}" for key in changed[:3])
             raise UserError(
-                f"{path} has another architecture than {recipe.name} ({shown}); give the recipe that of the checkpoint"
+                f"{path} has a different architecture from {recipe.name} ({shown}); use the checkpoint's in the recipe"
             )
         if load_tokenizer(path).vocab.sha256 != vocab.sha256:
             raise UserError(
-                f"{path} was trained with another vocabulary than the recipe's corpora were prepared with; prepare "
-                f"them with --vocab {path}"
+                f"{path} was trained with a different vocabulary from the recipe's corpora; prepare the corpora "
+                f"with --vocab {path}"
             )
         for name, task in recipe.tasks.items():
             old = self.recipe.tasks.get(name)
             if old is not None and old.task_id != task.task_id and config.use_task_id:
                 raise UserError(
-                    f"{recipe.name}: tasks.{name}.task_id is {task.task_id}, but the task was trained with "
-                    f"{old.task_id} in {path}; keep that"
+                    f"{recipe.name}: tasks.{name}.task_id is {task.task_id}, but in {path} the task was "
+                    f"trained with {old.task_id}; use that id in the recipe"
                 )
-        # A head goes by its objective's name: a task of another name takes it up as well.
+        # A head is named after its objective, so a task of another name uses the same head.
         for name, labels in class_labels(recipe).items():
             for old_name, old_labels in self.labels.items():
                 if _labelled(recipe, name) != _labelled(self.recipe, old_name):
@@ -104,19 +104,19 @@ class Origin:
                         raise UserError(
                             f"{recipe.name}: class {number} of task {name!r} is {_quoted(given)} in "
                             f"{recipe.corpora_of(name)[0].path}, but was {_quoted(was)} in {path}; prepare the "
-                            f"pairs with --labels naming those of {path / LABELS} in their order"
+                            f"pairs with --labels and the labels of {path / LABELS} in the same order"
                         )
 
 
 def class_labels(recipe: Recipe) -> dict[str, list[str]]:
-    """The labels that say what the classes of a head mean, in the order of the classes, by task.
+    """The labels of the classes of each task's head, in the order of the classes, by task.
 
-    These are the classes of objectives whose labels come from the corpora; those of all others have a meaning of their
-    own.
+    Only objectives whose labels come from the corpora are included; the classes of all other objectives have a fixed
+    meaning.
 
     Raises:
-        DataError: a corpus is no prepared one.
-        UserError: two tasks have other labels, though their rows go through one head.
+        DataError: A corpus has not been prepared.
+        UserError: Two tasks share a head but have different labels.
     """
     labels: dict[str, list[str]] = {}
     first_with: dict[str, str] = {}
@@ -124,20 +124,20 @@ def class_labels(recipe: Recipe) -> dict[str, list[str]]:
         objective = _labelled(recipe, task)
         if objective is None:
             continue
-        # All corpora of a task have the same labels, or the objective refuses them; text has none.
+        # All corpora of a task have the same labels, or the objective refuses them; text has no labels.
         labels[task] = read_corpus_info(recipe.corpora_of(task)[0].path).get("labels", [])
         first = first_with.setdefault(objective, task)
         if labels[task] != labels[first]:
             raise UserError(
-                f"{recipe.name}: the labels of {recipe.corpora_of(task)[0].path} (task {task!r}) are not those of "
-                f"{recipe.corpora_of(first)[0].path} (task {first!r}), but {objective} has one head; prepare both with "
-                "the same --labels"
+                f"{recipe.name}: the labels of {recipe.corpora_of(task)[0].path} (task {task!r}) differ from those of "
+                f"{recipe.corpora_of(first)[0].path} (task {first!r}), but both tasks share the head of {objective}; "
+                "prepare both with the same --labels"
             )
     return labels
 
 
 def _labelled(recipe: Recipe, task: str) -> str | None:
-    """The objective of a task whose classes are the labels of its corpora; None where there is none."""
+    """The objective of a task whose classes are the labels of its corpora; None if it has no such objective."""
     known = registry()
     own = recipe.tasks[task].objectives if task in recipe.tasks else {}
     return next((name for name in own if name in known and known[name].labels_from_corpora), None)
@@ -148,10 +148,10 @@ def _quoted(label: str | None) -> str:
 
 
 def open_origin(path: Path) -> Origin:
-    """The checkpoint at ``path``, or the newest intact one of the run there.
+    """Open the checkpoint at ``path``, or the newest intact checkpoint of the run at ``path``.
 
     Raises:
-        UserError: there is none, it is damaged, or was not written by ``ernie pretrain``.
+        UserError: There is no checkpoint, it is damaged, or it was not written by ``ernie pretrain``.
     """
     found = path
     if not (path / checkpoint.MANIFEST).is_file():
@@ -170,10 +170,10 @@ def open_origin(path: Path) -> Origin:
 
 
 def plan_of(opened: checkpoint.Checkpoint) -> TrainingPlan | None:
-    """What the run that a checkpoint belongs to trains, and what lies before that run; None if it is no pre-training.
+    """The plan of a checkpoint's run, including the history before that run; None if the run is no pre-training.
 
     Raises:
-        UserError: its recipe is damaged or of another version.
+        UserError: The checkpoint's recipe is damaged or of another version.
     """
     if RECIPE not in opened.names:
         return None

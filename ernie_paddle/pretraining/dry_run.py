@@ -1,4 +1,4 @@
-"""Two steps of all that a run trains, with their time and memory, before it is started."""
+"""A dry run: a trial of two steps of every task, which reports time and memory before the run is started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ernie_paddle.pretraining.run import Pretraining
 
 
 def dry_run(training: Pretraining) -> list[str]:
-    """Build everything, take two steps of all that is trained, and tell the time of the second one and the memory.
+    """Build everything, train two steps of every task, and report the time of the second step and the memory.
 
     Nothing is written.
     """
@@ -32,23 +32,23 @@ def dry_run(training: Pretraining) -> list[str]:
         tokens = given.units * training.world
         lines.append(
             f"task {name}: {len(given.micro_batches)} micro-batches, {tokens:,} tokens; first step {first:.2f} s "
-            f"(with building), second {second:.2f} s, {tokens / second:,.0f} tok/s; {losses}"
+            f"(including building the graph), second step {second:.2f} s, {tokens / second:,.0f} tok/s; {losses}"
         )
     count = sum(array.size for array in training.learner.parameters().values())
-    lines.append(f"{count:,} parameters; peak memory of the process {peak_memory_mib():,.0f} MiB{gpu_memory()}")
+    lines.append(f"{count:,} parameters; peak memory: process {peak_memory_mib():,.0f} MiB{gpu_memory()}")
     return lines
 
 
 def peak_memory_mib() -> float:
-    """Largest resident size of this process so far, in MiB."""
+    """Peak resident size of this process so far, in MiB."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def gpu_memory() -> str:
-    """Largest memory held on the GPU so far, as words; empty on a CPU."""
+    """Peak memory reserved on the GPU so far, as text for a message; empty on a CPU."""
     import paddle
 
     if not paddle.device.is_compiled_with_cuda() or paddle.device.cuda.device_count() == 0:
         return ""
-    return f", of the GPU {paddle.device.cuda.max_memory_reserved() / 2**20:,.0f} MiB"
+    return f", GPU {paddle.device.cuda.max_memory_reserved() / 2**20:,.0f} MiB"

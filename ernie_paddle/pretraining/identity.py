@@ -1,4 +1,4 @@
-"""What decides the result of a run: runs of another identity cannot continue it."""
+"""The identity of a run: everything that affects its result. A run is resumed only under the same identity."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from reader.corpora.corpus import read_corpus_info
 
 
 def identity(recipe: Recipe, origin: Origin | None = None) -> dict[str, Any]:
-    """What decides the result of a run: the recipe but for its name and how it is watched and fed, and the corpora.
+    """Everything that affects the result of a run: the corpora and the recipe except name, monitoring and workers.
 
-    A run that goes on from a checkpoint is another one than from any other checkpoint.
-    A corpus counts by its content, so it may be moved, but not be prepared anew from other text.
+    The checkpoint from which a run continues pre-training is part of its identity.
+    A corpus is identified by its content: it may be moved, but not prepared again from different text.
     """
     plain = recipe.to_dict()
     for key in ("name", "description"):
@@ -32,7 +32,7 @@ def identity(recipe: Recipe, origin: Origin | None = None) -> dict[str, Any]:
 
 
 def content_of(corpus: str) -> str:
-    """A short hash of what a prepared corpus holds."""
+    """A short hash of the content of a prepared corpus."""
     info = read_corpus_info(corpus)
     return key_of({key: info.get(key) for key in ("fingerprint", "vocab_sha256", "splits")})
 

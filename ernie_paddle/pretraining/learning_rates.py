@@ -1,4 +1,4 @@
-"""The learning rate of all that a run trains."""
+"""The learning rates of the tasks of a run."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from propeller.run.lr import LrConfig
 
 
 def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
-    """The learning rate of all that is trained: over the run's steps, or over its own (with a warm-up of its own).
+    """The learning rate of each trained task or sum, over the run's steps or over its own steps (with its own warm-up).
 
     Raises:
-        UserError: a warm-up longer than the steps.
+        UserError: The warm-up is longer than the training.
     """
     recipe, schedule = plan.recipe, plan.schedule
     settings = recipe.train.learning_rate
@@ -29,7 +29,7 @@ def learning_rates(plan: TrainingPlan) -> dict[str, LrConfig]:
         if settings.kind in ("linear", "cosine") and warmup > total:
             whose = f"of task {name!r}" if per_task else "of the run"
             raise UserError(
-                f"{recipe.name}: train.learning_rate.warmup_steps ({warmup}) is more than the {total} "
+                f"{recipe.name}: train.learning_rate.warmup_steps ({warmup}) is larger than the {total} "
                 f"steps {whose}; lower it or raise schedule.steps_per_task"
             )
         rates[name] = LrConfig(settings.kind, settings.peak, warmup, total)

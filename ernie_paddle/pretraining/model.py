@@ -20,9 +20,10 @@ from propeller.values import Value
 
 
 class PretrainingModel(nn.Layer):
-    """The encoder (with a pooler where an objective reads it) and the objectives' heads by name.
+    """The encoder (with a pooler if an objective uses it) and the objectives' heads by name.
 
-    Parameters have the same names in every task, so that tasks of one run share the encoder and equal heads.
+    Parameters have the same names in every task, so that the tasks of a run share the encoder and heads of the same
+    name.
     """
 
     def __init__(self, config: ErnieConfig, objectives: Sequence[AnyObjective]) -> None:
@@ -39,24 +40,24 @@ class PretrainingModel(nn.Layer):
 def _terms(
     model: PretrainingModel, objectives: Sequence[AnyObjective], where: str, feeds: Mapping[str, Value]
 ) -> list[LossTerm]:
-    """The losses of objectives over one encoding of their rows."""
+    """The losses of the objectives over one encoding of their rows."""
     outputs = arranger(objectives, where).encode(model.encoder, feeds)
     return [term for objective in objectives for term in objective.loss(model.heads, outputs, feeds)]
 
 
 def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, *, max_length: int) -> ProgramSpec:
-    """What a Learner trains: the sum of the objectives' losses over one encoding of a shared batch.
+    """The training Program of a task: the sum of the objectives' losses over one encoding of a shared batch.
 
     ("Continual Multi-task Learning" in ERNIE 2.0: a sentence-level loss together with token-level ones.)
 
     Args:
-        name: of the task.
-        objectives: at most one of them arranges the input.
-        config: the architecture.
-        max_length: tokens of the longest row that will be fed.
+        name: Name of the task.
+        objectives: The task's objectives; at most one of them arranges the input.
+        config: The architecture.
+        max_length: Tokens of the longest row that will be fed.
 
     Raises:
-        UserError: the objectives cannot share a task, or the architecture is too small for them.
+        UserError: The objectives cannot share a task, or the architecture is too small for them.
     """
     objectives = list(objectives)
     _check(name, objectives, config, max_length)
@@ -72,18 +73,18 @@ def build_task(name: str, objectives: Sequence[AnyObjective], config: ErnieConfi
 def build_joint(
     name: str, groups: Mapping[str, Sequence[AnyObjective]], config: ErnieConfig, *, max_length: int
 ) -> ProgramSpec:
-    """Several sets of rows in one step: one encoder that runs once for each, and the sum of all their losses.
+    """The training Program of several sets of rows: the encoder runs once on each set, and all losses are summed.
 
-    Inputs and terms go by "<group>/<name>"; see :mod:`ernie_paddle.pretraining.batches.joint_steps`.
+    Inputs and loss terms are named "<group>/<name>"; see :mod:`ernie_paddle.pretraining.batches.joint_steps`.
 
     Args:
-        name: of the whole.
-        groups: the objectives of each set of rows.
-        config: the architecture.
-        max_length: tokens of the longest row that will be fed.
+        name: Name of the sum of tasks.
+        groups: The objectives of each set of rows.
+        config: The architecture.
+        max_length: Tokens of the longest row that will be fed.
 
     Raises:
-        UserError: as :func:`build_task`.
+        UserError: As for :func:`build_task`.
     """
     inputs = {group: task_inputs(objectives, config.use_task_id) for group, objectives in groups.items()}
     for group, objectives in groups.items():
@@ -103,7 +104,7 @@ def build_joint(
 
 
 def _check(name: str, objectives: Sequence[AnyObjective], config: ErnieConfig, max_length: int) -> None:
-    """Refuse objectives that cannot share rows, and rows that the architecture is too small for."""
+    """Refuse objectives that cannot share rows, and rows that are too large for the architecture."""
     parts = arranger(objectives, f"task {name!r}").max_parts
     if config.type_vocab_size and parts > config.type_vocab_size:
         raise UserError(

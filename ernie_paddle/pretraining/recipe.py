@@ -1,8 +1,8 @@
 """Recipes: one YAML file names the architecture, the data, the training settings, the tasks and their schedule.
 
-``configs/`` holds ``arch/``, ``data/`` and ``train/`` (never mixed) and ``recipes/``, which compose them: in a
-recipe, ``arch``, ``data`` and ``train`` are each the name of a file in their folder, or the settings themselves. A
-recipe may name another one as ``base``, whose sections are taken where it has none of its own.
+``configs/`` holds ``arch/``, ``data/`` and ``train/`` (kept separate) and ``recipes/``, which combine them: in a
+recipe, ``arch``, ``data`` and ``train`` are each either the name of a file in the folder or the settings themselves. A
+recipe may name another recipe as ``base``, which provides the sections that it does not have.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from propeller.graph.precision import PrecisionConfig
 from propeller.settings import unknown_name
 
 JOINED = "+"
-"""Joins the names of tasks whose losses are summed."""
+"""Separator of the names of tasks whose losses are summed."""
 SCHEDULES = {
     "sum": "all tasks in every step, their losses summed (On Losses, 3.3)",
-    "incremental": "stage i sums the losses of tasks 1 to i; stages of equal length (On Losses, 3.3)",
-    "alternating": "one task after the other, another one at every step (On Losses, 3.3)",
-    "alternating_plus": "the tasks but the first alternate, each summed with the first (On Losses, 3.3)",
-    "cmtl": "continual multi-task: one more task in every stage, earlier ones kept in training (ERNIE 2.0)",
-    "cmtl_plus": "continual multi-task over the tasks but the first, each summed with the first (On Losses, 3.3)",
-    "multi_task": "all tasks from the start, one drawn at every step (ERNIE 2.0, Table 7)",
+    "incremental": "stage i sums the losses of tasks 1 to i; all stages are equally long (On Losses, 3.3)",
+    "alternating": "the tasks take turns, one per step (On Losses, 3.3)",
+    "alternating_plus": "all tasks but the first take turns, each summed with the first (On Losses, 3.3)",
+    "cmtl": "continual multi-task: every stage adds a task and keeps training the earlier ones (ERNIE 2.0)",
+    "cmtl_plus": "continual multi-task over all tasks but the first, each summed with the first (On Losses, 3.3)",
+    "multi_task": "all tasks from the start, one drawn at random per step (ERNIE 2.0, Table 7)",
     "sequential": "one task after the other, each in a stage of its own (ERNIE 2.0, Table 7)",
     "table": "stages written by hand: the steps of each task, or of a sum of tasks such as mlm+nsp",
 }
-"""What a recipe may name as ``schedule.kind``, in a line each."""
+"""The values of ``schedule.kind``, with a one-line description of each."""
 
 AMOUNTS = ("steps_per_task", "total_steps", "tokens_per_task", "total_tokens")
-"""Settings of a schedule of which one is given."""
+"""The settings for the amount of training; a schedule has exactly one of them."""
 
 
 def _at_least(name: str, value: int | None, least: int) -> None:
@@ -43,7 +43,7 @@ def _at_least(name: str, value: int | None, least: int) -> None:
 
 @dataclass(frozen=True)
 class CorpusConfig:
-    """One prepared corpus (the output of ``ernie prepare``) and how often an epoch goes through it."""
+    """One prepared corpus (the output of ``ernie prepare``) and how often an epoch reads it."""
 
     path: str
     weight: float = 1.0
@@ -55,7 +55,7 @@ class CorpusConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """What is read: corpora, the length of a row in tokens, and how rows are binned by length."""
+    """The data section: the corpora, the length of a row in tokens, and how rows are binned by length."""
 
     corpora: list[CorpusConfig] = field(default_factory=list)
     max_length: int = 512
@@ -71,8 +71,8 @@ class DataConfig:
 class LearningRateConfig:
     """Shape of the learning rate; ``per: task`` gives every task its own warm-up (ERNIE 2.0, Pre-training Settings).
 
-    ``total_steps`` is where "linear" and "cosine" reach 0, if it is not the last step: for a run that another one
-    continues with ``per: task``, such as BERT's phase of short rows.
+    ``total_steps`` is the step at which "linear" and "cosine" reach 0, by default the last one. Set it in a run that a
+    later run continues with ``per: task``, such as BERT's phase of short rows.
     """
 
     kind: Literal["linear", "noam", "constant", "cosine"] = "noam"
@@ -84,7 +84,7 @@ class LearningRateConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How it is trained. Exactly one of ``batch_tokens`` and ``batch_rows`` gives the global batch of one update."""
+    """The training section. Exactly one of ``batch_tokens`` and ``batch_rows`` gives the global batch of one update."""
 
     batch_tokens: int | None = None
     batch_rows: int | None = None
@@ -115,10 +115,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class TaskConfig:
-    """Objectives that share a batch: at most one that arranges the input, any number on tokens.
+    """Objectives that share a batch: at most one that arranges the input, and any number of token-level ones.
 
-    ``corpora`` replaces those of the data section, for a task that needs data of its own (labelled pairs, say).
-    ``warmup_steps`` replaces those of the train section, where each task has its own warm-up.
+    ``corpora`` replaces those of the data section, for a task that needs data of its own (such as labelled pairs).
+    ``warmup_steps`` replaces the setting of the train section, if each task has its own warm-up.
     """
 
     objectives: dict[str, dict[str, Any]]
@@ -133,17 +133,17 @@ class TaskConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How the tasks share the steps: a kind with one amount, or the table itself.
+    """The schedule section: how the tasks share the steps, as a kind with one amount or as a table.
 
     Attributes:
-        kind: one of ``ernie_paddle.pretraining.schedule.schedule.SCHEDULES``.
-        steps_per_task: steps of each task, one number or a number for each. Kinds that sum tasks count the steps of
-            what a task is introduced in: of the whole sum (``sum``), of the stage that adds the task
-            (``incremental``), of its sum with the first task (the ``_plus`` kinds, where the first has no number).
-        total_steps: instead of it, the steps of the run, shared equally.
-        tokens_per_task, total_tokens: the same in tokens, a full batch a step.
-        stages: of ``kind: table``: the steps of each task or sum of tasks ("mlm+nsp") in each stage. An amount is
-            then a check that they add up to it.
+        kind: One of ``SCHEDULES``.
+        steps_per_task: Steps of each task: one number for all, or a number for each. Kinds that sum tasks count the
+            steps of the sum that introduces the task: the whole sum (``sum``), the stage that adds the task
+            (``incremental``), or its sum with the first task (the ``_plus`` kinds, where the first has no number).
+        total_steps: Alternative to ``steps_per_task``: the steps of the run, divided equally among the tasks.
+        tokens_per_task, total_tokens: The same amounts in tokens, with a full batch per step.
+        stages: For ``kind: table``: the steps of each task or sum of tasks ("mlm+nsp") in each stage. With a table, an
+            amount is only used to check that the stages add up to it.
     """
 
     kind: str = "cmtl"
@@ -157,7 +157,7 @@ class ScheduleConfig:
         if self.kind not in SCHEDULES:
             raise unknown_name("kind", self.kind, SCHEDULES, "schedule.kind")
         if (self.kind == "table") != bool(self.stages):
-            raise ValueError("kind: table needs stages, and stages need kind: table")
+            raise ValueError("kind: table and stages need each other; give both or neither")
         given = [name for name in AMOUNTS if getattr(self, name) is not None]
         if len(given) > 1 or (not given and self.kind != "table"):
             raise ValueError(f"kind: {self.kind} needs exactly one of {', '.join(AMOUNTS)}; found {given or 'none'}")
@@ -165,7 +165,7 @@ class ScheduleConfig:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole pre-training run, ready to be started."""
+    """A complete pre-training recipe."""
 
     name: str
     arch: dict[str, Any]
@@ -177,10 +177,10 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not self.tasks:
-            raise ValueError("tasks is empty; name at least one task with its objectives")
+            raise ValueError("tasks is empty; give at least one task with its objectives")
         for name, task in self.tasks.items():
             if not re.fullmatch(r"[\w.-]+", name):
-                raise ValueError(f"task {name!r}: names are made of letters, digits, '_', '-' and '.'")
+                raise ValueError(f"task {name!r}: a task name may only contain letters, digits, '_', '-' and '.'")
             if not (task.corpora or self.data.corpora):
                 raise ValueError(
                     f"task {name!r} has no data; name a prepared corpus in data.corpora (or --data), or in "
@@ -194,15 +194,15 @@ class Recipe:
                     raise unknown_name("task", planned, self.tasks, "schedule.stages")
 
     def corpora_of(self, task: str) -> list[CorpusConfig]:
-        """What a task reads: corpora of its own, or those of the data section."""
+        """The corpora of a task: its own, or those of the data section."""
         return self.tasks[task].corpora or self.data.corpora
 
     @property
     def corpus_paths(self) -> list[str]:
-        """Every corpus that some task reads, each once."""
+        """The paths of all corpora of the tasks, without duplicates."""
         return list(dict.fromkeys(corpus.path for task in self.tasks for corpus in self.corpora_of(task)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, as written beside the checkpoints; ``from_mapping(Recipe, …)`` reads it back."""
+        """The recipe as plain data, as stored in checkpoints; ``from_mapping(Recipe, …)`` reads it back."""
         plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
         return plain

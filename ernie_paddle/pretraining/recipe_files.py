@@ -1,4 +1,4 @@
-"""Recipes on disk: composed of files of ``configs/``, or of a person's own."""
+"""Recipe files: shipped ones composed of files in ``configs/``, or a user's own."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ def recipe_names() -> list[str]:
 
 
 def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by its shipped name or from a file, compose its sections and check every key.
+    """Read a recipe by its shipped name or from a file, combine its sections and check every key.
 
     Args:
-        name_or_path: a name from :func:`recipe_names`, or a YAML file.
-        overrides: ``section.key=value`` settings that replace single values (the value is read as YAML), or
+        name_or_path: A name from :func:`recipe_names`, or a YAML file.
+        overrides: ``section.key=value`` settings that replace single values (parsed as YAML), or
             ``arch=NAME``, ``data=NAME``, ``train=NAME`` for a whole section.
-        corpora: prepared corpora that replace those of the recipe's data section.
+        corpora: Prepared corpora that replace those of the recipe's data section.
 
     Raises:
-        UserError: no such recipe or section file, not YAML, an unknown key, a value of a wrong kind.
+        UserError: The recipe or a section file does not exist or is not YAML, a key is unknown, or a value has the
+            wrong type.
     """
     path = Path(name_or_path)
     if path.suffix not in {".yaml", ".yml"}:
@@ -44,7 +45,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
             near = difflib.get_close_matches(name_or_path, recipe_names(), n=1)
             hint = f"did you mean {near[0]!r}? " if near else ""
             raise UserError(
-                f"no recipe is named {name_or_path!r}; {hint}Known: {', '.join(recipe_names())}, or a .yaml file"
+                f"no recipe is named {name_or_path!r}; {hint}Give a .yaml file or one of: {', '.join(recipe_names())}"
             )
     mapping = _read_recipe(path)
     whole = [override for override in overrides if override.partition("=")[0] in _SECTIONS]
@@ -65,7 +66,7 @@ def load_recipe(name_or_path: str, overrides: Sequence[str] = (), corpora: Seque
 
 
 def _read_recipe(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A recipe's mapping; what it does not say is that of the recipe it names as ``base``, section by section."""
+    """Read a recipe as a mapping; sections that it does not have come from its ``base`` recipe."""
     mapping = read_yaml(path)
     base = mapping.pop("base", None)
     if base is None:
@@ -75,12 +76,12 @@ def _read_recipe(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if found is None:
         raise unknown_name("recipe", base, recipe_names(), f"{path}: base")
     if found in (path, *above):
-        raise UserError(f"{path}: base: {base} is built on this recipe itself")
+        raise UserError(f"{path}: base: {base} is based on this recipe itself; a recipe cannot be its own base")
     return {**_read_recipe(found, (path, *above)), **mapping}
 
 
 def _section_file(section: str, name: str, recipe: Path) -> Path:
-    """``configs/<section>/<name>.yaml`` of the shipped configurations, or of those that the recipe lies in."""
+    """Find ``<section>/<name>.yaml`` beside the recipe's folder or in the shipped ``configs/``."""
     for root in (recipe.resolve().parent.parent, configs_dir()):
         candidate = root / section / f"{name}.yaml"
         if candidate.is_file():
@@ -90,7 +91,7 @@ def _section_file(section: str, name: str, recipe: Path) -> Path:
 
 
 def _apply(mapping: dict[str, Any], override: str) -> None:
-    """Set one dotted key; whether the key exists is checked afterwards with all the others."""
+    """Set one dotted key; a later check of all keys finds unknown ones."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise UserError(f"--set {override}: write it as section.key=value, for example train.seed=1")

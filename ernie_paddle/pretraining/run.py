@@ -46,23 +46,23 @@ from reader.tokenizers.load import load_tokenizer
 from reader.workers.prefetch import prefetch
 
 ALL_TASKS = "all_tasks"
-"""Name of the evaluation that averages the losses of all tasks, where there are several."""
+"""Name of the evaluation that averages the losses of all tasks of a run with several tasks."""
 
 
 @dataclass
 class SkippedData(Hook):
-    """Counts over a whole run what the objectives could not do with the samples; a resumed run goes on counting.
+    """Counts, over a whole run, the samples that the objectives skipped; the counts survive a resume.
 
     Attributes:
-        before: of all ranks, before the run was resumed.
-        report: of this rank, since then.
+        before: Counts of all ranks before the run was resumed.
+        report: Counts of this rank since then.
     """
 
     before: SkipReport = dataclasses.field(default_factory=SkipReport)
     report: SkipReport = dataclasses.field(default_factory=SkipReport)
 
     def total(self) -> SkipReport:
-        """The counts of all ranks, each of which must call this."""
+        """The counts of all ranks; every rank must call this method."""
         total = SkipReport()
         total.merge(self.before)
         for part in distributed.all_gather_bytes(json.dumps(self.report.to_dict()).encode()):
@@ -70,11 +70,11 @@ class SkippedData(Hook):
         return total
 
     def state(self) -> dict[str, Any]:
-        """The counts so far."""
+        """The counts so far, to be stored in checkpoints."""
         return self.total().to_dict()
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up the counts of the run that is resumed."""
+        """Load the counts of the run that is resumed."""
         self.before, self.report = SkipReport.from_dict(state), SkipReport()
 
 
@@ -85,13 +85,13 @@ class Pretraining:
         """Open the corpora and declare the Programs.
 
         Args:
-            recipe: what to train.
-            folder: of the run.
-            continue_from: a checkpoint, or the folder of a run, that this one goes on from.
+            recipe: The recipe to train.
+            folder: Folder of the run.
+            continue_from: A checkpoint, or the folder of a run, from which this run continues pre-training.
 
         Raises:
-            DataError: a corpus is missing, unusable or too small.
-            UserError: the recipe cannot be carried out (see the message).
+            DataError: A corpus is missing, unusable or too small.
+            UserError: The recipe cannot be trained (see the message).
         """
         distributed.init()
         self.recipe, self.folder = recipe, folder
@@ -119,7 +119,7 @@ class Pretraining:
         self.labels = class_labels(recipe)
         self.learner = Learner(recipe.train.optimizer, recipe.train.precision, seed=recipe.train.seed)
         self.complete = BatchCompletion(self.learner, self.config)
-        # Tasks that are trained in sums only have a Program of their own for their evaluation.
+        # Tasks that are only trained in sums have a separate Program for evaluation.
         alone = {
             task: training_data(recipe, sum_tasks(recipe, [task]), self.config).open()
             for task in recipe.tasks
@@ -139,13 +139,13 @@ class Pretraining:
     # -------------------------------------------------------------------------------------------------------- whole run
 
     def run(self) -> Outcome:
-        """Train to the end of the schedule, from the newest checkpoint of the folder if there is one.
+        """Train to the end of the schedule, resuming from the newest checkpoint of the folder if there is one.
 
         Raises:
-            UserError: the folder holds another run; or training failed in a way that the message explains.
+            UserError: The folder holds another run, or training failed (see the message).
         """
         if (self.folder / CORPUS_FILE).exists():
-            raise UserError(f"{self.folder} holds a prepared corpus; name another folder for the run with --output")
+            raise UserError(f"{self.folder} holds a prepared corpus; give the run another folder with --output")
         train, evaluated = self.recipe.train, list(self.heldout) or list(self.recipe.tasks)
         watched = ALL_TASKS if len(evaluated) > 1 else evaluated[0]
         trainer = Trainer(
@@ -182,13 +182,13 @@ class Pretraining:
         return outcome
 
     def _take_up(self, origin: Origin) -> list[str]:
-        """Begin with what another run has learnt; says in lines what is new and what is left out."""
+        """Load the parameters of another run; returns lines that name the new and the dropped parameters."""
         report = self.learner.adopt(origin.tensors(), origin.precision())
         lines = [f"{len(report.matched)} parameters and their moments taken from {origin.checkpoint.path}"]
         if report.missing:
             lines.append(f"newly initialised: {', '.join(report.missing)}")
         if report.unexpected:
-            lines.append(f"of tasks that the recipe does not name, left out: {', '.join(report.unexpected)}")
+            lines.append(f"dropped, as their tasks are not in the recipe: {', '.join(report.unexpected)}")
         return lines
 
     def _inputs(self, start: int) -> Generator[StepInput, None, None]:
@@ -200,7 +200,7 @@ class Pretraining:
                 yield self.step_input(step, batch)
 
     def step_input(self, step: int, batch: StepBatch) -> StepInput:
-        """What the Trainer is told about one step; its batch is completed with the parameters as they are now."""
+        """The Trainer's input for one step; the batch is completed with the current parameters."""
         self.skipped.report.merge(batch.skipped)
         place = self.schedule.at(step)
         per_task = self.recipe.train.learning_rate.per == "task"
@@ -209,11 +209,11 @@ class Pretraining:
         return StepInput(batch.task, completed, rate, batch.real_tokens, batch.padded_tokens, batch.samples)
 
     def evaluate(self) -> list[tuple[str, dict[str, float]]]:
-        """Losses and accuracies of every task that was introduced, on the first batches of the held-out text.
+        """Losses and accuracies of every task introduced so far, on the first batches of the held-out text.
 
-        A task goes by its own name and has rows of its own, however it is trained: so runs compare.
-        Once all of several tasks are, there is one more evaluation, with the mean of their losses: only checkpoints
-        that have learnt every task are compared for the best.
+        A task is evaluated under its own name and on its own rows, however it is trained, so that runs can be compared.
+        Once all of several tasks are introduced, one more evaluation has the mean of their losses, so that only
+        checkpoints that have learnt every task compete for the best.
         """
         results = []
         introduced = self.plan.introduced(self.learner.step)
@@ -232,13 +232,13 @@ class Pretraining:
         return results
 
     def _evaluated_batches(self, reader: StepReader) -> int:
-        """How many batches of the held-out text a task is evaluated on."""
+        """Number of batches of held-out text on which a task is evaluated."""
         return min(self.recipe.train.eval_batches, reader.plan.batches_per_epoch)
 
     # ------------------------------------------------------------------------------------------------------ information
 
     def describe(self) -> list[str]:
-        """What will be trained on what, in lines."""
+        """Lines that describe the model, the tasks and their data."""
         lines = [f"{self.recipe.name}: {self.recipe.description}"]
         config = self.config
         lines.append(
@@ -255,14 +255,14 @@ class Pretraining:
                 objectives = " + ".join(objective.name for objective in group.objectives)
                 lines.append(
                     f"  task {group.task} ({objectives}): {group.plan.samples_per_epoch:,} samples in "
-                    f"{group.plan.batches_per_epoch:,} batches an epoch, padding {group.plan.padding_ratio(8):.1%}"
+                    f"{group.plan.batches_per_epoch:,} batches per epoch, padding {group.plan.padding_ratio(8):.1%}"
                 )
         groups = [group for reader in self.readers.values() for group in row_readers(reader)]
         left_out = [line for group in groups for line in group.skipped.lines()]
         return lines + list(dict.fromkeys(left_out))
 
     def heldout_entropy(self) -> float | None:
-        """Unigram entropy of the held-out text in nats; None where there is none."""
+        """Unigram entropy of the held-out text in nats; None without held-out text."""
         counts = np.zeros(self.tokenizer.vocab.size, dtype=np.int64)
         for corpus in self.recipe.data.corpora:
             if has_heldout(corpus.path) and kind_of(read_corpus_info(corpus.path)) == DOCUMENTS:

@@ -1,1 +1,1 @@
-"""The tables of the papers at any size: which runs they take, running them, and the tables and pictures they give."""
+"""The tables of the papers at any size: their runs, running them, and the resulting tables and plots."""

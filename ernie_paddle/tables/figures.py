@@ -16,26 +16,26 @@ from ernie_paddle.tables.plan import TablePlan, TableRun
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure over seeds: its mean, and its standard deviation (n - 1; None of one seed)."""
+    """A figure over seeds: mean and standard deviation (n - 1; None for one seed)."""
 
     mean: float
     spread: float | None
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Figure | None:
-        """Of these values; None of none."""
+        """The figure of these values; None without values."""
         if not values:
             return None
         return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
     def text(self, digits: int) -> str:
-        """Mean and spread as a cell."""
+        """Mean and spread as the text of a cell."""
         return f"{self.mean:.{digits}f}" + ("" if self.spread is None else f" ± {self.spread:.{digits}f}")
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What the results of a plan's runs say."""
+    """The figures computed from the results of a plan's runs."""
 
     plan: TablePlan
     results: Mapping[TableRun, Result]
@@ -47,15 +47,15 @@ class Figures:
         return list(dict.fromkeys(task for result in self.results.values() for task in result.get("tasks", ())))
 
     def curve(self, row: str, seed: int, task: str, metric: str) -> list[tuple[int, float]]:
-        """(step, value) of a task's held-out metric; empty where there is none."""
+        """(step, value) of a task's held-out metric; empty without such a metric."""
         result = self.results.get(TableRun(row, seed, None), {"evaluations": []})
         lines = [line for line in result["evaluations"] if line["name"] == task and metric in line["metrics"]]
         return [(line["step"], line["metrics"][metric]) for line in lines]
 
     def accuracy_of(self, task: str) -> str | None:
-        """The name of the accuracy of the objective that a task is named after, if it has one.
+        """The name of the accuracy of the objective after which a task is named, if it has one.
 
-        A loss goes by the name of its objective, but for those of masked units: knowledge masking shares that of mlm.
+        A loss is named after its objective, except that knowledge masking shares the name of mlm.
         """
         objective = registry().get(task)
         names = [task, *(["mlm"] if objective and issubclass(objective, MaskedLM) else [])]
@@ -69,7 +69,7 @@ class Figures:
         return Figure.of([factor * curve[-1][1] for curve in curves if curve])
 
     def rise(self, row: str, task: str) -> Figure | None:
-        """By how much a held-out loss after the last step is above its lowest value: what was forgotten."""
+        """Forgetting: a held-out loss after the last step minus its lowest value."""
         curves = [self.curve(row, seed, task, "loss") for seed in self.plan.seeds]
         return Figure.of([curve[-1][1] - min(value for _, value in curve) for curve in curves if curve])
 
@@ -89,7 +89,7 @@ class Figures:
         return Figure.of([100 * result["best"][metric] for result in found if result])
 
     def averages(self, row: str) -> list[float]:
-        """For each seed that has all benchmarks: the mean over them of the mean over their metrics (as GLUE does)."""
+        """For each seed with all benchmarks: the mean over benchmarks of the mean over metrics (as in GLUE)."""
         found = []
         for seed in self.plan.seeds:
             results = [self.results.get(TableRun(row, seed, benchmark)) for benchmark in self.plan.benchmarks]
@@ -109,6 +109,6 @@ class Figures:
         return math.sqrt(squares / freedom)
 
     def without_input(self, benchmark: Benchmark, metric: str) -> Figure | None:
-        """What the best answer that looks at no text scores, times 100."""
+        """A metric of the majority-class (or mean) baseline, times 100."""
         found = [result["baseline"] for run, result in self.results.items() if run.benchmark == benchmark]
         return Figure.of([100 * baseline.get(metric, 0.0) for baseline in found[:1]])

@@ -1,6 +1,6 @@
-"""What a table takes, as data: its rows are recipes, and every row is pre-trained and fine-tuned once per seed.
+"""The plan of a table, as data: its rows are recipes, and every row is pre-trained and fine-tuned once per seed.
 
-`configs/tables/` holds the tables and `configs/sizes/` what a size replaces in the recipes of a table.
+`configs/tables/` holds the tables, and `configs/sizes/` the settings that a size replaces in the recipes of a table.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class Row:
     """One line of a table.
 
     Attributes:
-        title: what the table calls it.
-        recipe: what is pre-trained; None: nothing, fine-tuning starts from random weights.
-        set: settings of the recipe to replace.
-        parts: the parts of the table that show it; empty: all of them.
-        paper: the average that the paper reports.
+        title: Name of the row in the table.
+        recipe: Recipe to pre-train; None: fine-tuning starts from random weights.
+        set: Settings of the recipe to replace.
+        parts: Parts of the table that show the row; empty: all of them.
+        paper: Average reported by the paper.
     """
 
     title: str
@@ -44,16 +44,16 @@ class TableConfig:
     """A table of a paper.
 
     Attributes:
-        title: heading.
-        rows: by name, in their order.
-        benchmarks: those of GLUE that the paper fine-tunes on, as far as they are there.
-        arch: architecture of the row that is not pre-trained, where the size names none.
-        warmup: share of the updates over which the learning rate grows, at reduced sizes.
-        evaluations: how often a run evaluates the held-out text.
-        reduced: settings of every recipe to replace at reduced sizes, beside those of the size.
-        parts: headings by the name of the part; empty: the table has one part.
-        baseline: row that the averages of others are compared with.
-        curves: whether the held-out metrics of all tasks over the steps are tabled and drawn.
+        title: Heading.
+        rows: Rows by name, in order.
+        benchmarks: GLUE benchmarks that the paper fine-tunes on, used if available.
+        arch: Architecture of the row without pre-training, if the size names none.
+        warmup: Fraction of the updates in which the learning rate rises, at reduced sizes.
+        evaluations: Number of held-out evaluations of a run.
+        reduced: Settings of every recipe to replace at reduced sizes, in addition to those of the size.
+        parts: Headings by the name of the part; empty: the table has one part.
+        baseline: Row with which the averages of others are compared.
+        curves: Whether the held-out metrics of all tasks over the steps are tabulated and plotted.
     """
 
     title: str
@@ -70,7 +70,7 @@ class TableConfig:
 
 @dataclass(frozen=True)
 class FinetuneSettings:
-    """How every benchmark is fine-tuned: options of `ernie finetune`, and the most rows to train on (None: all)."""
+    """Fine-tuning of every benchmark: options of `ernie finetune`, and the maximum of training rows (None: all)."""
 
     epochs: int
     batch_size: int
@@ -85,14 +85,14 @@ class FinetuneSettings:
 
 @dataclass(frozen=True)
 class SizeConfig:
-    """What a size replaces in the recipes; without `arch` and `set` they stay as the papers have them.
+    """Settings that a size replaces in the recipes; without `arch` and `set`, the recipes are those of the papers.
 
     Attributes:
-        vocab_size: pieces of the vocabulary that is trained on the text.
-        finetune: how benchmarks are fine-tuned.
-        arch: name in configs/arch.
-        set: settings to replace.
-        steps: updates of a pre-training run, by table.
+        vocab_size: Number of pieces of the vocabulary that is trained on the text.
+        finetune: Fine-tuning of benchmarks.
+        arch: Name of a file in configs/arch.
+        set: Settings to replace.
+        steps: Updates of a pre-training run, by table.
     """
 
     vocab_size: int
@@ -112,12 +112,12 @@ class TableRun:
 
     @property
     def kind(self) -> str:
-        """What runs of like duration have in common."""
+        """The kind of the run; runs of a kind take about the same time."""
         return self.benchmark.name if self.benchmark else "pre-training"
 
     @property
     def title(self) -> str:
-        """The run in a message."""
+        """The name of the run in messages."""
         return f"{self.row}, seed {self.seed}, {self.kind}"
 
     def folder(self, output: Path) -> Path:
@@ -130,13 +130,13 @@ class TablePlan:
     """All runs of a table.
 
     Attributes:
-        name: of the table.
-        table: its configuration, with the rows that are wanted.
-        size: how large.
-        size_name: its name.
-        steps: updates of a pre-training run; None: as many as the recipe says.
-        seeds: of the runs.
-        benchmarks: to fine-tune on.
+        name: Name of the table.
+        table: Configuration of the table, with the selected rows.
+        size: Settings of the size.
+        size_name: Name of the size.
+        steps: Updates of a pre-training run; None: as many as in the recipe.
+        seeds: Seeds of the runs.
+        benchmarks: Benchmarks to fine-tune on.
     """
 
     name: str
@@ -159,7 +159,7 @@ class TablePlan:
         ]
 
     def overrides(self, run: TableRun) -> list[str]:
-        """The settings that replace those of the row's recipe, as `--set` takes them."""
+        """The settings that replace those of the row's recipe, in the format of `--set`."""
         row, size = self.table.rows[run.row], self.size
         given = [*([f"arch={size.arch}"] if size.arch else []), *size.set]
         if size.set:
@@ -176,13 +176,13 @@ class TablePlan:
         return given
 
     def recipe_of(self, run: TableRun) -> str:
-        """The recipe that a run is pre-trained with."""
+        """The pre-training recipe of a run."""
         recipe = self.table.rows[run.row].recipe
         assert recipe is not None
         return recipe
 
     def finetune_options(self, run: TableRun, train: Path, dev: Path, vocab: Path, folder: Path) -> dict[str, Any]:
-        """Options of a fine-tuning run but for `model`, which is the last checkpoint of its row."""
+        """Options of a fine-tuning run except `model`, which is the last checkpoint of its row."""
         assert run.benchmark is not None
         options = {**run.benchmark.settings(), **self.size.finetune.options(), "train": str(train), "dev": str(dev)}
         options |= {"output": str(folder), "seed": run.seed}
@@ -191,7 +191,7 @@ class TablePlan:
         return options
 
     def settings(self, run: TableRun) -> dict[str, Any]:
-        """What decides the result of a run beside its data: a finished run with other settings is another run."""
+        """Everything that affects the result of a run except its data; the result of other settings is not reused."""
         row = self.table.rows[run.row]
         plain: dict[str, Any] = {"recipe": row.recipe, "set": self.overrides(run) if row.recipe else []}
         if run.benchmark:
@@ -210,10 +210,10 @@ def size_names() -> list[str]:
 
 
 def load_table(name: str, rows: Sequence[str] | None = None) -> TableConfig:
-    """A table by its name or a .yaml file, with all of its rows or those named.
+    """Load a table by its name or from a .yaml file, with all of its rows or the selected ones.
 
     Raises:
-        UserError: no such table or row, or a damaged file.
+        UserError: There is no such table or row, or the file is damaged.
     """
     table = _load(TableConfig, "tables", "table", name, table_names())
     if rows is None:
@@ -226,10 +226,10 @@ def load_table(name: str, rows: Sequence[str] | None = None) -> TableConfig:
 
 
 def load_size(name: str) -> SizeConfig:
-    """A size by its name or a .yaml file.
+    """Load a size by its name or from a .yaml file.
 
     Raises:
-        UserError: no such size, or a damaged file.
+        UserError: There is no such size, or the file is damaged.
     """
     return _load(SizeConfig, "sizes", "size", name, size_names())
 

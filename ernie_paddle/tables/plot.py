@@ -1,4 +1,4 @@
-"""The picture of forgetting: every task's held-out loss over the steps, a panel per task, a line per method."""
+"""The plot of forgetting: every task's held-out loss over the steps, a panel per task, a line per method."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _PANEL = (4.6, 3.1)
 
 
 def draw(figures: Figures, png: Path) -> Path | None:
-    """Draw the curves into a PNG file; None where there is nothing to draw.
+    """Draw the curves into a PNG file; None if there is nothing to draw.
 
-    Means over the seeds with a band of one standard deviation. A task is drawn from the stage on that introduces it.
-    The strips below say which tasks each method trains at which steps.
+    Shows means over the seeds with a band of one standard deviation. A task is drawn from the stage that introduces it.
+    The strips below show which tasks each method trains at which steps.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
@@ -75,7 +75,7 @@ def _panel(axes: Any, figures: Figures, rows: Sequence[str], task: str) -> None:
 
 
 def _strip(axes: Any, figures: Figures, row: str, tasks: Sequence[str], colour: str, *, first: bool) -> None:
-    """Bars from stage to stage where a task is trained, the darker the larger its share of the stage."""
+    """Bars for the stages that train a task; darker bars have a larger share of the stage."""
     stages = _stages(figures, row)
     ends = list(accumulate(sum(stage.values()) for stage in stages))
     for stage, end in zip(stages, ends, strict=True):
@@ -94,7 +94,7 @@ def _strip(axes: Any, figures: Figures, row: str, tasks: Sequence[str], colour: 
 
 
 def _stages(figures: Figures, row: str) -> list[dict[str, int]]:
-    """The stages of a row, from the first seed that has them; an empty list where none has."""
+    """The stages of a row, from the first seed that has them; an empty list if none has."""
     runs = [figures.results.get(TableRun(row, seed, None)) for seed in figures.plan.seeds]
     return next((list(result["stages"]) for result in runs if result), [])
 

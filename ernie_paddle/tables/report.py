@@ -1,4 +1,4 @@
-"""Finished runs as Markdown: means over the seeds with their spread, best ones underlined, clear gains bold."""
+"""Finished runs as Markdown: means over the seeds with their spread, the best underlined, clear gains bold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DASH = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """A column of figures, one per line; `low`: whether the lowest is the best."""
+    """A column of figures, one per row; `low` says whether the lowest is the best."""
 
     title: str
     figures: Sequence[Figure | None]
@@ -24,7 +24,7 @@ class Column:
     low: bool = False
 
     def cells(self) -> list[str]:
-        """The cells, the best of several underlined."""
+        """The cells; if there are several, the best is underlined."""
         means = [round(figure.mean, self.digits) for figure in self.figures if figure]
         best = (min(means) if self.low else max(means)) if len(means) > 1 else None
         cells = []
@@ -44,11 +44,11 @@ def markdown(
     """The whole report.
 
     Args:
-        plan: what was wanted.
-        results: of the runs that are done.
-        failures: why others have none.
-        made_by: the command.
-        picture: file of the curves, if there is one.
+        plan: The plan of the table.
+        results: Results of finished runs.
+        failures: Reasons of failed runs.
+        made_by: The command.
+        picture: File of the curves, if there is one.
     """
     figures, table = Figures(plan, results), plan.table
     lines = [f"# {table.title}", "", f"Made by `{made_by}`.", "", *_budget(plan, results), ""]
@@ -78,7 +78,7 @@ def _budget(plan: TablePlan, results: Mapping[TableRun, Result]) -> list[str]:
     return [
         f"- pre-training: size `{plan.size_name}`{trained}; seeds {', '.join(map(str, plan.seeds))}",
         *([f"- fine-tuning: {tuned}; best epoch on the development set"] if plan.benchmarks else []),
-        f"- {len(results)} runs, {minutes:.0f} minutes together",
+        f"- {len(results)} runs, {minutes:.0f} minutes in total",
     ]
 
 
@@ -92,7 +92,7 @@ def _pretraining(figures: Figures) -> list[str]:
             columns.append(Column("acc. (%)", [figures.at_end(row, task, accuracy, 100.0) for row in rows]))
         rises.append(Column(task, [figures.rise(row, task) for row in rows], 3, low=True))
     lines = _table("method", list(rows.values()), [(column.title, column.cells()) for column in columns])
-    lines += ["", "Forgetting: the loss after the last step less the lowest one of the run.", ""]
+    lines += ["", "Forgetting: the loss after the last step minus the lowest loss of the run.", ""]
     return lines + _table("method", list(rows.values()), [(column.title, column.cells()) for column in rises])
 
 
@@ -126,7 +126,7 @@ def _finetuning(figures: Figures, rows: Sequence[str]) -> list[str]:
 
 
 def _clear_gains(figures: Figures, averages: Sequence[Figure | None]) -> tuple[Collection[int], list[str]]:
-    """Lines whose average is above the baseline's by two standard deviations, as "On Losses" marks them (section 4)."""
+    """Rows whose average is above the baseline's by two standard deviations, as marked in "On Losses" (section 4)."""
     table, sigma = figures.plan.table, figures.sigma()
     base = Figure.of(figures.averages(table.baseline)) if table.baseline in table.rows else None
     if sigma is None or base is None or table.baseline is None:

@@ -18,16 +18,16 @@ _FIGURES = {"mcc", "f1", "accuracy", "spearman", "pearson"}
 
 
 def table_runner(plan: TablePlan, sources: Sources, output: Path, gpus: str | None = None) -> JobRunner[TableRun]:
-    """What does the runs of a plan.
+    """The runner of a plan's jobs.
 
     Args:
-        plan: which runs.
-        sources: what they read.
-        output: folder of the table.
-        gpus: devices that every run uses together, as `fleetrun` takes them; None: one device or the CPU.
+        plan: The runs.
+        sources: Their data.
+        output: Folder of the table.
+        gpus: Devices that every run uses together, in the format of `fleetrun`; None: one device or the CPU.
 
     Raises:
-        UserError: a run was done with other settings.
+        UserError: A run in the folder has other settings.
     """
 
     def launcher(folder: Path) -> list[str]:
@@ -40,7 +40,7 @@ def table_runner(plan: TablePlan, sources: Sources, output: Path, gpus: str | No
 
 
 def groups_of(plan: TablePlan, sources: Sources, output: Path) -> list[Group[TableRun]]:
-    """The runs of each row and seed."""
+    """A group of jobs for each row and seed."""
     return [_group(plan, sources, output, runs) for runs in plan.trials]
 
 

@@ -1,4 +1,4 @@
-"""The text and the labelled tables that a table of a paper is made from: those of a person, or Python's own manual."""
+"""The text and the labelled tables for a table of a paper: the user's, or Python's own manual."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from reader.prepare.vocabulary import train_vocab
 MANUAL = Benchmark(
     "topics", {"type": "classification", "text_a": "passage", "label": "topic"}, ["accuracy"], ["topics"]
 )
-"""From which of the largest topics of Python's manual does this passage come?"""
+"""The benchmark of the manual: from which of its largest topics does a passage come?"""
 
 
 @dataclass(frozen=True)
 class Sources:
-    """A prepared corpus, its vocabulary, and benchmarks with the folder they lie in."""
+    """A prepared corpus, its vocabulary, and benchmarks with their folder."""
 
     corpus: Path
     vocab: Path
@@ -33,17 +33,19 @@ class Sources:
 
 
 def find_benchmarks(glue: Path | None, wanted: Sequence[str] | None, usual: Sequence[str]) -> list[Benchmark]:
-    """The benchmarks to fine-tune on: those wanted, or as many of the usual ones as are there.
+    """The benchmarks to fine-tune on: the requested ones, or those of the usual ones that exist.
 
     Raises:
-        UserError: one that is wanted does not exist or is not there.
+        UserError: A requested benchmark is unknown or its files are missing.
     """
     if glue is None:
         if wanted:
-            raise UserError("--tasks needs --glue: the folder that holds a folder for each benchmark")
+            raise UserError("--tasks needs --glue, the folder with a folder for each benchmark")
         return []
     if not glue.is_dir():
-        raise UserError(f"--glue {glue}: no such folder; it holds a folder for each benchmark, such as {glue / 'CoLA'}")
+        raise UserError(
+            f"--glue {glue}: no such folder; give the folder with a folder for each benchmark, such as {glue / 'CoLA'}"
+        )
     found = []
     for benchmark in load_suite("glue").find(wanted or usual, "--tasks"):
         try:
@@ -51,21 +53,21 @@ def find_benchmarks(glue: Path | None, wanted: Sequence[str] | None, usual: Sequ
         except UserError as error:
             if wanted:
                 raise
-            print(f"left out: {error}", file=sys.stderr)
+            print(f"skipped: {error}", file=sys.stderr)
         else:
             found.append(benchmark)
     if not found:
-        raise UserError(f"--glue {glue} holds none of the benchmarks {', '.join(usual)}; name others with --tasks")
+        raise UserError(f"--glue {glue} has none of the benchmarks {', '.join(usual)}; name others with --tasks")
     return found
 
 
 def tables_of(benchmark: Benchmark, glue: Path, rows: int | None, folder: Path) -> tuple[Path, Path]:
-    """The training and development table of a benchmark, the former cut to `rows` rows (a copy in `folder`).
+    """The training and development table of a benchmark, the former reduced to `rows` rows (a copy in `folder`).
 
-    The rows that stay lie evenly over the table, which may be sorted.
+    The remaining rows are evenly spaced over the table, which may be sorted.
 
     Raises:
-        UserError: a table is not there.
+        UserError: A table is missing.
     """
     train, dev = benchmark.tables(glue)
     if rows is None:
@@ -84,31 +86,31 @@ def tables_of(benchmark: Benchmark, glue: Path, rows: int | None, folder: Path) 
 def make_sources(
     output: Path, data: Sequence[str], glue: Path | None, benchmarks: list[Benchmark], vocab_size: int
 ) -> Sources:
-    """Make vocabulary and corpus in `output`, unless they are there; without any text, of Python's manual.
+    """Make vocabulary and corpus in `output`, unless they exist; without any text, from Python's manual.
 
     Args:
-        output: folder of the table.
-        data: text files or glob patterns; or one prepared corpus, which is taken as it is.
-        glue: folder of the benchmarks.
-        benchmarks: those in it to fine-tune on.
-        vocab_size: pieces of the vocabulary.
+        output: Folder of the table.
+        data: Text files or glob patterns, or one prepared corpus, which is used directly.
+        glue: Folder of the benchmarks.
+        benchmarks: The benchmarks to fine-tune on.
+        vocab_size: Number of pieces of the vocabulary.
 
     Raises:
-        DataError: the text is unusable.
+        DataError: The text is unusable.
     """
     if len(data) == 1 and (Path(data[0]) / CORPUS_FILE).is_file():
         corpus = Path(data[0])
         return Sources(corpus, corpus, glue or output, benchmarks)
     if not data:
-        print("no --data given: the text is Python's own manual", file=sys.stderr)
+        print("no --data given: pre-training on Python's own manual", file=sys.stderr)
         manual = output / "manual"
         folder = manual / MANUAL.name if glue is None else manual
         data = [str(write_quickstart_data(folder).corpus)]
         if glue is None:
-            print(f"no --glue given: fine-tuned on {MANUAL.name} of the manual", file=sys.stderr)
+            print(f"no --glue given: fine-tuning on {MANUAL.name} of the manual", file=sys.stderr)
             glue, benchmarks = manual, [MANUAL]
     elif glue is None:
-        print("no --glue given: nothing is fine-tuned", file=sys.stderr)
+        print("no --glue given: no fine-tuning", file=sys.stderr)
     vocab, corpus = output / "vocab", output / "corpus"
     train_vocab(data, vocab, vocab_size)
     prepare(data, corpus, vocab, segmenters=("phrases", "capitals"), heldout=0.02)

@@ -1,4 +1,4 @@
-"""What a run of a table does, and the figures that it leaves."""
+"""The actions of a table's runs, and the figures that they return."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from ernie_paddle.jobs.job import RunFailedError
 
 
 def pretrain(folder: Path, recipe: str, overrides: Sequence[str], corpus: str) -> dict[str, Any] | None:
-    """Pre-train; stages and evaluations of the run, None if it did not come to its end.
+    """Pre-train a model; returns stages and evaluations of the run, None if it did not finish.
 
     Args:
-        folder: of the run.
-        recipe: its name.
-        overrides: settings that replace those of the recipe.
-        corpus: a prepared corpus.
+        folder: Folder of the run.
+        recipe: Name of the recipe.
+        overrides: Settings that replace those of the recipe.
+        corpus: A prepared corpus.
 
     Raises:
-        RunFailedError: the run ended with another exit code than 0.
+        RunFailedError: The exit code of the run is not 0.
     """
     from ernie_paddle.pretraining.recipe import Recipe
     from ernie_paddle.pretraining.recipe_files import load_recipe
@@ -46,15 +46,15 @@ def pretrain(folder: Path, recipe: str, overrides: Sequence[str], corpus: str) -
 
 
 def finetune(folder: Path, options: Mapping[str, Any], model_of: str | None) -> dict[str, Any] | None:
-    """Fine-tune; the report of the run, None if it did not come to its end.
+    """Fine-tune a model; returns the report of the run, None if it did not finish.
 
     Args:
-        folder: of the run; its checkpoints are thrown away at the end.
-        options: of `ernie_paddle.finetune.run.finetune`.
-        model_of: the pre-training run that it starts from; None: random weights.
+        folder: Folder of the run; its checkpoints are deleted at the end.
+        options: Options of `ernie_paddle.finetune.run.finetune`.
+        model_of: Pre-training run to start from; None: random weights.
 
     Raises:
-        RunFailedError: the run ended with another exit code than 0.
+        RunFailedError: The exit code of the run is not 0.
     """
     from ernie_paddle.finetune.training.results import RESULTS
     from propeller.device import distributed
@@ -68,7 +68,7 @@ def finetune(folder: Path, options: Mapping[str, Any], model_of: str | None) -> 
         return None
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     if distributed.rank() == 0:
-        # A table takes hundreds of fine-tuned models, and only their figures are asked for.
+        # A table has hundreds of fine-tuned models, of which only the figures are needed.
         shutil.rmtree(folder / "checkpoints", ignore_errors=True)
     return found
 
@@ -77,7 +77,7 @@ def last_checkpoint(folder: Path) -> tuple[Path, int]:
     """The newest checkpoint of a run (not the best: the tables are about the end of training) and its step.
 
     Raises:
-        UserError: there is none.
+        UserError: There is no checkpoint.
     """
     from propeller.errors import UserError
     from propeller.run import checkpoint

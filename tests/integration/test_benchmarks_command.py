@@ -55,7 +55,7 @@ def test_a_suite_from_data_to_submission(
     first = glue(folder, *usual, "--seeds", "1")
     assert first.returncode == 0, first.stderr
     assert "WARNING: no --model given: every run starts from RANDOM weights of size 'tiny'" in first.stderr
-    assert "left out: RTE: dev.tsv not found; the folder data/RTE is to hold train.tsv, dev.tsv" in first.stderr
+    assert "skipped: RTE: dev.tsv not found; the folder data/RTE must contain train.tsv, dev.tsv" in first.stderr
     assert "[4/4]" in first.stderr
     report = (folder / "out" / "results.md").read_text()
     assert report in first.stdout
@@ -75,7 +75,7 @@ def test_a_suite_from_data_to_submission(
     before = kept.stat().st_mtime_ns
     second = glue(folder, *usual, "--seeds", "2")
     assert second.returncode == 0, second.stderr
-    assert "2 of 6 runs were done before" in second.stderr
+    assert "2 of 6 runs are already done" in second.stderr
     assert kept.stat().st_mtime_ns == before
     assert len(list((folder / "out" / "runs" / "CoLA").glob("*/*/checkpoints"))) == 1
     assert "**ours, median of 2**" in (folder / "out" / "results.md").read_text()
@@ -95,14 +95,14 @@ def test_a_suite_from_data_to_submission(
     plan.write_text(whole[:20])
     capsys.readouterr()
     assert main(["benchmarks", "glue", *cola]) == 0
-    assert f"MNLI: what an earlier command did does not count: {plan.relative_to(folder)} is damaged" in (
+    assert f"MNLI: results of an earlier command are ignored: {plan.relative_to(folder)} is damaged" in (
         capsys.readouterr().err
     )
     plan.write_text(whole)
 
     # Other settings or other data are other runs; another test table is answered anew.
     assert main(["benchmarks", "glue", *usual, "--seeds", "2", "--set", "lr=0.1"]) == 2
-    assert "made with other settings (options was" in capsys.readouterr().err
+    assert "run with other settings (options was" in capsys.readouterr().err
     test = folder / "data" / "CoLA" / "test.tsv"
     test.write_text("".join(test.read_text().splitlines(True)[:4]))
     assert main(["benchmarks", "glue", *cola]) == 0
@@ -111,13 +111,13 @@ def test_a_suite_from_data_to_submission(
     train = folder / "data" / "CoLA" / "train.tsv"
     train.write_text(train.read_text() + "src\t1\t\tone more\n")
     assert main(["benchmarks", "glue", *cola]) == 2
-    assert "out/vocab was made from other text (CoLA); to use it all the same give --vocab" in capsys.readouterr().err
+    assert "out/vocab was made from other text (CoLA); to use it anyway give --vocab" in capsys.readouterr().err
     assert main(["benchmarks", "glue", *cola, "--vocab", "out/vocab"]) == 2
-    assert "made with other settings (data was" in capsys.readouterr().err
+    assert "run with other settings (data was" in capsys.readouterr().err
     other = ["--data_dir", "data", "--output_dir", "out", "--tasks", "cola", "--size", "quickstart", "--seeds", "1"]
     shutil.rmtree(folder / "out" / "runs" / "CoLA")
     assert main(["benchmarks", "glue", *other, "--vocab", "out/vocab", "--set", "epochs=1"]) == 0
-    said = "MNLI: what an earlier command did does not count: nothing of it was finished from this model"
+    said = "MNLI: results of an earlier command are ignored: it finished no run from this model"
     assert said in capsys.readouterr().err
     assert said in (folder / "out" / "results.md").read_text()
 
@@ -128,13 +128,13 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     for arguments, said in {
         (): "no --data_dir given; give the folder with these files",
         ("--data_dir", "nowhere"): "--data_dir nowhere: no such folder",
-        ("--data_dir", "data", "--tasks", "MRPC"): "--data_dir data holds no task of glue",
+        ("--data_dir", "data", "--tasks", "MRPC"): "--data_dir data has no complete task of glue",
         ("--data_dir", "data", "--tasks", "colla"): "unknown benchmark 'colla'; did you mean 'CoLA'?",
         ("--data_dir", "data", "--set", "epoch=1"): "did you mean 'epochs'",
         ("--data_dir", "data", "--set", "epochs=0"): "--set epochs=0: '0' is not a whole number of at least 1",
         ("--data_dir", "data", "--set", "lr=[1e-5, x]"): "--set lr=x: 'x' is not a number above 0",
         ("--data_dir", "data", "--set", "header=1"): "--set header=1: it takes true or false",
-        ("--data_dir", "data", "--set", "seed=5"): "--set seed=5: seed is what the suite itself sets for every run",
+        ("--data_dir", "data", "--set", "seed=5"): "--set seed=5: the suite sets seed for every run",
         ("--data_dir", "data", "--tasks", ","): "--tasks is empty",
         ("--data_dir", "data", "--recipe", "brt"): "unknown recipe 'brt'; did you mean 'bert'",
         ("--data_dir", "data", "--size", "base", "--recipe", "ours"): "no recipe fits these tasks and size base",
@@ -145,5 +145,5 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         last = capsys.readouterr().err.splitlines()
         assert said in last[-1], (arguments, last)
         if not arguments:
-            assert "  CoLA: CoLA/ with train.tsv, dev.tsv, and to be answered test.tsv" in last
+            assert "  CoLA: CoLA/ with train.tsv, dev.tsv, and for predictions test.tsv" in last
     assert not Path("elsewhere").exists()

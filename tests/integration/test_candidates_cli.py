@@ -223,7 +223,7 @@ def test_the_choices_of_a_row_stay_together_in_micro_batches(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("--text_a sent1 --choices ending0,ending1", "--choices is for multiple_choice; leave it out for --type class"),
+        ("--text_a sent1 --choices ending0,ending1", "--choices is for multiple_choice; remove it for --type class"),
         ("--type multiple_choice --text_a sent1 --group q", "--group is for classification and span_classification"),
         (
             "--type multiple_choice --text_a sent1",
@@ -235,7 +235,7 @@ def test_the_choices_of_a_row_stay_together_in_micro_batches(tmp_path: Path) -> 
         ),
         (
             "--type span_classification --text_a sent1 --spans a",
-            "--spans a: a span is two columns with a colon between",
+            "--spans a: a span is two columns separated by a colon",
         ),
         ("--type span_classification --text_a sent1", "--spans: span_classification needs two columns for each span"),
     ],

@@ -48,7 +48,7 @@ def test_a_converted_classifier_answers_as_before(tmp_path: Path, capsys: pytest
             assert main(["predict", "--model", str(model), "--input", str(table), *columns]) == 0
             printed = capsys.readouterr()
             answers.append(printed.out)
-        assert "taken for a classification of a and b, cut at 32 pieces" in printed.err
+        assert "used as a classification of a and b, truncated to 32 tokens" in printed.err
         assert answers[0].startswith("line\tprediction\tp(no)\tp(yes)\tproblem\n")
         assert answers[0] == answers[1]
         # The same table with other names of the labels, as many a converted classifier needs.
@@ -86,7 +86,7 @@ def test_a_converted_classifier_of_unknown_classes_is_not_called_pre_trained(
     assert main(["finetune", "--model", str(tmp_path / "model"), "--output", str(run), *options.split()]) == 0
     assert main(["convert", "--from", str(run), "--to", str(tmp_path / "static"), "--format", "static"]) == 0
     assert main(["convert", "--from", str(tmp_path / "static"), "--to", str(back), "--layer_norm_eps", "1e-12"]) == 0
-    for model, message in ((back, "has a classifier, but what it answers is not known"), (tmp_path / "model", "only")):
+    for model, message in ((back, "has a classifier, but its task is unknown"), (tmp_path / "model", "only")):
         capsys.readouterr()
         assert main(["evaluate", "--model", str(model), "--data", str(table), "--text_a", "a"]) == 2
         error = capsys.readouterr().err

@@ -70,7 +70,7 @@ def test_a_planted_rule_is_learnt_and_reported(trained: Trained) -> None:
 
 def test_what_was_loaded_is_said(trained: Trained) -> None:
     assert f"{ENCODER_ARRAYS} parameters loaded" in trained.said
-    assert "freshly initialised: classifier.bias, classifier.weight" in trained.said
+    assert "newly initialised: classifier.bias, classifier.weight" in trained.said
     assert "in the checkpoint but not in this model: cls.capitalization.bias" in trained.said
 
 
@@ -149,7 +149,7 @@ def test_predict_prints_nothing_before_it_can_answer(
     for arguments, message in [
         (["--input", str(table)], "columns: x, y; the first row must name the columns"),
         (["--input", str(tmp_path / "absent.tsv")], "absent.tsv: No such file"),
-        (["--input", str(only_header)], "h.tsv: no rows to answer"),
+        (["--input", str(only_header)], "h.tsv: no rows to predict"),
         ([], "standard input: the file is empty"),
         (["--input", str(trained.dev), "--output", str(out)], f"{out}: there is no folder {out.parent}"),
         (["--input", str(trained.dev), "--output", str(tmp_path)], f"{tmp_path}: this is a folder"),
@@ -189,7 +189,7 @@ def test_the_same_command_again_changes_nothing(trained: Trained, capsys: pytest
     [
         (["--lr", "2e-2"], "config.lr was 0.01 and is 0.02"),
         (["--max_length", "33"], "--max_length 33 is more than the model's 32"),
-        (["--metric", "pearson"], "metric 'pearson' is not one of classification"),
+        (["--metric", "pearson"], "metric 'pearson' is not a metric of classification"),
         (["--labels", "yes,never"], "column 'label': unknown label 'no'; the labels are yes, never"),
         (["--text_a", "c"], "there is no column 'c'"),
         (["--type", "regression"], "train.tsv:2: column 'label': 'no' is not a number (and 399 more"),

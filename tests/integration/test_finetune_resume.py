@@ -142,7 +142,7 @@ def test_sigterm_saves_and_ends_with_0(tmp_path: Path) -> None:
             if line.startswith("step 12/"):
                 process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=120) == 0, said
-    assert "run the same command again to continue" in said
+    assert "run the same command again to resume" in said
     steps = [json.loads(line)["step"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert 12 <= steps[-1] < 4000
     assert (tmp_path / "run" / "checkpoints" / f"step-{steps[-1]:08d}").is_dir()

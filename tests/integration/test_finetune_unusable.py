@@ -59,7 +59,7 @@ def test_a_dash_among_the_labels_is_pointed_out(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command(folder, "train_marked", "dev", tmp_path / "run")) == 0
-    warning = "train_marked.tsv: '-' is taken for a label; if it says that a row has none, give --no_label -"
+    warning = "train_marked.tsv: '-' is used as a label; if it means that a row has no label, give --no_label -"
     assert warning in capsys.readouterr().err
 
 
@@ -73,14 +73,14 @@ def test_unusable_rows_of_every_table_are_refused_or_counted(
     assert main(command(folder, "train_broken", "dev_broken", tmp_path / "run", *none, "--skip_unusable")) == 0
     said = capsys.readouterr().err
     for table, line in (("train_broken", 69), ("dev_broken", 42)):
-        assert f"{table}.tsv: 2 unusable left out, the first in line {line}: text_a ('a') is empty" in said
+        assert f"{table}.tsv: 2 unusable entries skipped, the first in line {line}: text_a ('a') is empty" in said
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert (results["left_out"], results["left_out_of_training"]) == (5, 5)
     arguments = ["evaluate", "--model", str(tmp_path / "run"), "--data", str(folder / "dev_broken.tsv")]
     assert main(arguments) == 2
     capsys.readouterr()
     assert main([*arguments, "--skip_unusable", "--output", str(tmp_path / "report.json")]) == 0
-    assert "dev_broken.tsv: 2 unusable left out, the first in line 42" in capsys.readouterr().err
+    assert "dev_broken.tsv: 2 unusable entries skipped, the first in line 42" in capsys.readouterr().err
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["rows"], report["left_out"]) == (37, 5)
     empty = tmp_path / "empty.tsv"
@@ -105,7 +105,7 @@ def test_questions_that_cannot_be_used(folder: Path, tmp_path: Path, capsys: pyt
     assert main(arguments) == 2
     assert "dev.jsonl: question 3: (3) 'question' is missing" in capsys.readouterr().err
     assert main([*arguments, "--skip_unusable"]) == 0
-    assert "dev.jsonl: 1 unusable left out, the first in question 3" in capsys.readouterr().err
+    assert "dev.jsonl: 1 unusable entries skipped, the first in question 3" in capsys.readouterr().err
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     # Beside the blank question one whose answer stands elsewhere cannot be learnt from.
     assert (results["rows"], results["left_out"], results["left_out_of_training"]) == (2, 1, 2)

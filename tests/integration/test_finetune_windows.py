@@ -93,7 +93,7 @@ def test_planted_answers_are_learnt_and_a_wrong_one_is_kept_out(answerer: Traine
     assert answerer.results["rows"] == 61
     assert "to train on: 301 questions in " in answerer.said
     assert "--scoring auto: answers are scored as in squad2, which fits the training data" in answerer.said
-    assert "(1 have no answer that stands where it says: not trained on; the first: question " in answerer.said
+    assert "(1 have no answer at the stated place and are not trained on; the first: question " in answerer.said
 
 
 @pytest.mark.parametrize("kind", ["tagger", "answerer"])
@@ -237,7 +237,7 @@ def test_the_loss_is_the_mean_over_what_is_labelled(type: str, tmp_path: Path) -
     [
         ("tagger", ["--text_b", "2"], "--text_b is for pairs of texts"),
         ("tagger", ["--label", "3"], "train.conll:1: there are only 2 columns"),
-        ("tagger", ["--labels", "O,B-PER,I-PER"], "unknown type of entity in the tag 'B-LOC'"),
+        ("tagger", ["--labels", "O,B-PER,I-PER"], "unknown entity type in the tag 'B-LOC'"),
         ("tagger", ["--type", "question_answering"], "train.conll:1: not valid JSON"),
         ("tagger", ["--type", "classification"], "--text_a is missing"),
         ("answerer", ["--type", "labelling", "--format", "squad"], "format 'squad' holds no tagged sentences"),
@@ -246,7 +246,7 @@ def test_the_loss_is_the_mean_over_what_is_labelled(type: str, tmp_path: Path) -
         (
             "answerer",
             ["--type", "question_answering", "--train", "{tmp}/wrong.json"],
-            "nothing in it can be trained on: 1 questions in 1 windows (1 have no answer that stands where it says: "
+            "no row can be trained on: 1 questions in 1 windows (1 have no answer at the stated place and "
             "not trained on; the first: question 1, wrong: the answer 'w0' is not at character 1 of the context, but ",
         ),
         ("answerer", ["--type", "question_answering", "--dev", "{tmp}/latin.json"], "latin.json:2: not UTF-8"),

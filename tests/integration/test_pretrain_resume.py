@@ -120,7 +120,7 @@ def test_sigterm_saves_and_a_damaged_checkpoint_is_named(
     process.send_signal(signal.SIGTERM)
     output, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert "the same command continues" in output
+    assert "run the same command again to resume" in output
     saved = checkpoint.steps(tmp_path / "checkpoints")
     assert 5 < saved[-1] < STEPS
     newest = checkpoint.step_path(tmp_path / "checkpoints", saved[-1])

@@ -59,7 +59,7 @@ def test_a_table_is_interrupted_and_continued(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     printed, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert said.splitlines()[-1] == "interrupted; the same command goes on from here"
+    assert said.splitlines()[-1] == "interrupted; run the same command again to resume"
     assert "[1/3] random, seed 0, topics: accuracy" in said
     assert not (run / "pre-training" / "result.json").exists()
     assert "Not finished: 2 runs" in (tmp_path / "out" / "tables.md").read_text()
@@ -68,8 +68,8 @@ def test_a_table_is_interrupted_and_continued(tmp_path: Path) -> None:
     process = start(tmp_path, *rows)
     printed, said = process.communicate(timeout=280)
     assert process.returncode == 0, said
-    assert "1 of 3 runs were done before" in said
-    assert "resuming after step" in (run / "log.txt").read_text()
+    assert "1 of 3 runs are already done" in said
+    assert "continuing after step" in (run / "log.txt").read_text()
     assert (tmp_path / "out" / "runs" / "random" / "seed-0" / "topics" / "result.json").stat().st_mtime_ns == before
 
     # What the table says is what the runs' own logs and reports say.

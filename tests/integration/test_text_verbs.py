@@ -101,7 +101,7 @@ def test_prepare_reports_what_was_skipped(corpus: Path, capsys: pytest.CaptureFi
     arguments = ["prepare", f"{corpus.parent}/*.txt*", "--vocab", f"{corpus.parent}/vocab", "--output", str(corpus)]
     assert main([*arguments, "--segmenters", "capitals", "--heldout", "0.1"]) == 0
     printed = capsys.readouterr().out
-    assert "is there already" in printed
+    assert "already exists" in printed
     assert re.search(r"1 × line with undecodable bytes .*b\.txt\.gz:80", printed)
     assert main([*arguments, "--heldout", "0.1"]) == 2
     assert capsys.readouterr().err.startswith("ernie prepare: ")
@@ -170,8 +170,8 @@ def test_inspect_says_what_a_wrong_path_is(corpus: Path, tmp_path: Path, capsys:
     binary.write_bytes(b"\xff\x00\x80")
     nothing = "not a corpus, checkpoint, exported model or vocabulary"
     for path, message in [
-        (unfinished, "an unfinished `ernie prepare`; run the same command to continue"),
-        (corpus / "train-00000.safetensors", f"one file of several; inspect its folder: {corpus}"),
+        (unfinished, "the corpus is unfinished; run the same `ernie prepare` command again to resume"),
+        (corpus / "train-00000.safetensors", f"is one of several files; inspect its folder: {corpus}"),
         (empty, nothing),
         (text, nothing),
         (binary, nothing),

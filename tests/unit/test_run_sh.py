@@ -91,7 +91,9 @@ def test_help(project: Path, elsewhere: Path) -> None:
 def test_paths_are_those_of_the_caller(project: Path, elsewhere: Path) -> None:
     done = called(project, elsewhere, "squad", "--data_dir", "data")
     assert done.returncode == 2
-    assert done.stderr.splitlines()[-1].startswith("ernie benchmarks squad: --data_dir data holds no task of squad")
+    assert done.stderr.splitlines()[-1].startswith(
+        "ernie benchmarks squad: --data_dir data has no complete task of squad"
+    )
     (elsewhere / "data").rmdir()
     (project / "data").mkdir()
     done = called(project, elsewhere, "squad", "--data_dir", "data")

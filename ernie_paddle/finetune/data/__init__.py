@@ -1,1 +1,1 @@
-"""Tables and published files as rows for a task type."""
+"""Tables and published files, encoded as rows for a task type."""

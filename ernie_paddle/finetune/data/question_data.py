@@ -1,4 +1,4 @@
-"""Questions and contexts as rows [CLS] question [SEP] part of the context [SEP] (BERT 4.2), without a loop over pieces.
+"""Questions and contexts as rows [CLS] question [SEP] part of the context [SEP] (BERT 4.2), vectorized over pieces.
 
 Shape suffixes: Q questions, W rows (windows), P context pieces of all rows, C pieces of all contexts.
 """
@@ -24,26 +24,26 @@ _TEXT = np.int64(1) << 32
 
 @dataclass(frozen=True)
 class QuestionDataset:
-    """Questions and the rows that show them.
+    """Questions and the rows made from them.
 
     Attributes:
-        source: name of the file.
-        questions: the usable ones.
-        context_of: the context of each question; int64 [Q].
-        pieces: of all contexts, with their places in the text.
-        windows: the part of its question's context that each row shows.
-        encoded: the rows.
-        context_at: the position of the first context piece in each row; int64 [W].
-        trusted: for each context piece of each row, whether this row shows most of its context; bool [P].
-        starts: position where the answer begins in each row, 0 ([CLS]) if not in this window, -100 if the question
-            cannot be learnt from; int64 [W], None without labels.
-        ends: the same for the answer's last piece.
-        problems: (number, reason) of the questions that cannot be used.
-        pad_id: of the vocabulary.
-        unasked: those of the questions that cannot be used which count as wrong in a score, for they are blank.
-        left_out: numbers of those that take no part, for nobody knows an answer to score by.
-        unusable: all that cannot be used.
-        untrained: how many questions training leaves out, for no answer stands where it says (0 before
+        source: Name of the file.
+        questions: Usable questions.
+        context_of: Number of the context of each question; int64 [Q].
+        pieces: Pieces of all contexts, with their places in the text.
+        windows: Part of its question's context in each row.
+        encoded: The rows.
+        context_at: Position of the first context piece in each row; int64 [W].
+        trusted: For each context piece of each row, whether this row shows most of its context; bool [P].
+        starts: Position of the first answer piece in each row, 0 ([CLS]) if it is not in this window, -100 if the
+            question cannot be trained on; int64 [W], None without labels.
+        ends: The same for the last answer piece.
+        problems: (number, reason) of unusable questions.
+        pad_id: Id of [PAD].
+        unasked: Unusable questions that count as wrong in a score, because they are blank.
+        left_out: Numbers of the questions that are not scored, because they have no reference answer.
+        unusable: All unusable questions.
+        untrained: Number of questions that training skips because no answer is at its stated place (0 before
             `for_training`: a score counts them).
     """
 
@@ -80,27 +80,27 @@ class QuestionDataset:
 
     @property
     def examples(self) -> int:
-        """The number of questions that a score counts, those that cannot be asked among them."""
+        """The number of questions that a score counts, including those that cannot be asked."""
         return len(self.questions) + len(self.unasked)
 
     @property
     def mistakes(self) -> list[tuple[int, str]]:
-        """Those of `problems` that published sets do not have: neither blank questions nor those of `left_out`."""
+        """The `problems` that published sets do not have, which are all but blank questions and those of `left_out`."""
         known = {question.number for question in self.unasked}.union(self.left_out)
         return [(number, reason) for number, reason in self.problems if number not in known]
 
     @property
     def uncounted(self) -> int:
-        """The questions that cannot be used, but for those of `unasked`; and those of `untrained`."""
+        """The number of unusable questions except those of `unasked`, plus `untrained`."""
         return len(self.problems) - len(self.unasked) + self.untrained
 
     @property
     def answerable(self) -> NDArray[np.bool_]:
-        """Whether each question has an answer: bool [Q], behind them those of `unasked`."""
+        """Whether each question has an answer: bool [Q], followed by those of `unasked`."""
         return np.array([bool(question.answers) for question in (*self.questions, *self.unasked)], dtype=np.bool_)
 
     def describe(self) -> str:
-        """Questions and rows, how many cannot be learnt from, and how many are wrong because they cannot be asked."""
+        """The numbers of questions, of rows, of questions not trained on, and of questions that count as wrong."""
         said = f"{len(self.questions):,} questions in {len(self):,} windows"
         if self.unasked:
             first = self.unasked[0]
@@ -114,23 +114,23 @@ class QuestionDataset:
                 f", {len(repeated):,} with the id of an earlier one (the first: question {first.number}, {first.id})"
             )
         if self.left_out:
-            said += f", {len(self.left_out):,} without a reference answer left out"
+            said += f", {len(self.left_out):,} without a reference answer skipped"
         wrong = self._misplaced
         if not len(wrong):
             return said
         first = self.questions[wrong[0]]
         which = f"the first: question {first.number}, {first.id}: {first.misplaced()}"
-        return f"{said} ({len(wrong):,} have no answer that stands where it says: not trained on; {which})"
+        return f"{said} ({len(wrong):,} have no answer at the stated place and are not trained on; {which})"
 
     @property
     def _misplaced(self) -> NDArray[np.int64]:
-        """The questions of whose answers none stands where it says, as numbers in `questions`."""
+        """Indices in `questions` of those without an answer at its stated place."""
         if self.starts is None:
             return np.zeros(0, np.int64)
         return np.setdiff1d(np.arange(len(self.questions)), self.windows.texts[self.starts != IGNORE])
 
     def for_training(self) -> QuestionDataset:
-        """Without the rows of questions whose answers do not stand where they say, and without `unasked`."""
+        """A copy without `unasked` and without the rows of questions whose answers are not at their stated places."""
         assert self.starts is not None
         assert self.ends is not None
         rows = np.flatnonzero(self.starts != IGNORE)
@@ -151,7 +151,7 @@ class QuestionDataset:
         )
 
     def content(self) -> list[NDArray[Any]]:
-        """Pieces and labels."""
+        """The pieces and labels."""
         arrays: list[NDArray[Any]] = [self.encoded.ids, self.context_at]
         if self.starts is not None and self.ends is not None:
             arrays += [self.starts, self.ends]
@@ -172,7 +172,7 @@ def encode_questions(
     unasked: Sequence[Question] = (),
     left_out: Sequence[int] = (),
 ) -> QuestionDataset:
-    """Cut contexts (each one once) and questions into pieces, and contexts into windows, and find the answers there."""
+    """Tokenize contexts (each one once) and questions, cut contexts into windows, and locate the answers."""
     numbers: dict[str, int] = {}
     context_of = np.array([numbers.setdefault(question.context, len(numbers)) for question in questions], np.int64)
     pieces = tokenizer.encode_spans(list(numbers))
@@ -216,14 +216,14 @@ def encode_questions(
 def _answer_pieces(
     questions: Sequence[Question], context_of: NDArray[np.int64], pieces: SpanBatch
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The first and the last piece of each answer, counted in its context: int64 [Q] both.
+    """The first and the last piece of each answer, as indices in its context: int64 [Q] both.
 
-    -1 for a question without answer, IGNORE where the answer does not stand where it says or no piece shows it.
+    -1 for a question without an answer, IGNORE if the answer is not at its stated place or no piece shows it.
     """
     usable = [question.usable_answer() for question in questions]
     begins = np.array([answer.start if answer else 0 for answer in usable], np.int64)
     ends = np.array([answer.start + len(answer.text) if answer else 0 for answer in usable], np.int64)
-    # Places in all contexts as one row of growing numbers.
+    # Places in all contexts as one ascending sequence.
     text_C = np.repeat(np.arange(len(pieces.offsets) - 1), np.diff(pieces.offsets)) * _TEXT
     first = np.searchsorted(text_C + pieces.ends, context_of * _TEXT + begins, side="right")
     last = np.searchsorted(text_C + pieces.begins, context_of * _TEXT + ends, side="left") - 1

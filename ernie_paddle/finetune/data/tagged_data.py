@@ -1,4 +1,4 @@
-"""Tokens with tags as rows of the model's input: sub-word alignment and windows, without a loop over tokens.
+"""Tokens with tags as rows of the model's input: sub-word alignment and windows, vectorized over tokens.
 
 Shape suffixes: N tokens of all sentences, P pieces of all sentences, S positions of all rows, W rows (windows).
 """
@@ -24,21 +24,21 @@ from reader.tokenizers.base import Tokenizer
 
 @dataclass(frozen=True)
 class TaggedDataset:
-    """Sentences and the rows that show them.
+    """Sentences and the rows made from them.
 
     Attributes:
-        source: name of the file.
-        tokens: of each sentence.
-        sentence_lines: where each sentence begins.
-        encoded: the rows.
-        row_sentences: the sentence of each row, int64 [W].
-        token_offsets: sentence i is tokens token_offsets[i] to token_offsets[i + 1] - 1; int64.
-        places: the position of each token's first piece, in the row to trust; int64 [N], an index into `encoded.ids`.
-        labels: class number of each position, -100 for none; int64 [S], None without labels.
-        tagged_pieces: how many pieces of each token, from the first on, get its tag; int64 [N].
-        marked: the entities; None without labels.
-        problems: (line, reason) of the sentences that cannot be used.
-        pad_id: of the vocabulary.
+        source: Name of the file.
+        tokens: Tokens of each sentence.
+        sentence_lines: First line of each sentence.
+        encoded: The rows.
+        row_sentences: Number of the sentence of each row, int64 [W].
+        token_offsets: Sentence i is tokens token_offsets[i] to token_offsets[i + 1] - 1; int64.
+        places: Position of each token's first piece in the trusted row; int64 [N], an index into `encoded.ids`.
+        labels: Class number of each position, -100 for none; int64 [S], None without labels.
+        tagged_pieces: Number of pieces of each token, from the first on, that get its tag; int64 [N].
+        marked: The entities; None without labels.
+        problems: (line, reason) of unusable sentences.
+        pad_id: Id of [PAD].
     """
 
     source: str
@@ -60,7 +60,7 @@ class TaggedDataset:
 
     @cached_property
     def lines(self) -> list[int]:
-        """Where the sentence of each row begins."""
+        """First line of the sentence of each row."""
         return [self.sentence_lines[number] for number in self.row_sentences]
 
     @property
@@ -75,19 +75,19 @@ class TaggedDataset:
 
     @property
     def uncounted(self) -> int:
-        """The unusable sentences."""
+        """The number of unusable sentences."""
         return len(self.problems)
 
     @property
     def sentences(self) -> NDArray[np.int64]:
-        """The sentence of each token: int64 [N]."""
+        """Number of the sentence of each token: int64 [N]."""
         return np.repeat(np.arange(len(self.tokens)), np.diff(self.token_offsets))
 
     def first_tags(self, marked: Marked, scheme: str) -> NDArray[np.int64]:
-        """What a model learns to answer at the first piece of each token where these are the entities: int64 [N].
+        """The label of the first piece of each token in training, given these entities: int64 [N].
 
-        In IOBES that need not be the token's own tag: where all pieces are tagged, a single token of two pieces is B
-        and E, and not S.
+        In IOBES this can differ from the token's own tag: if all pieces are tagged, a single token of two pieces is B
+        and E instead of S.
         """
         firsts = np.cumsum(self.tagged_pieces) - self.tagged_pieces
         found: NDArray[np.int64] = _piece_tags(marked, self.tagged_pieces, scheme)[firsts]
@@ -99,16 +99,16 @@ class TaggedDataset:
         return len(self.tokens)
 
     def describe(self) -> str:
-        """Sentences, tokens, and rows if they are more."""
+        """The numbers of sentences, of tokens, and of rows if there are more rows than sentences."""
         more = f" in {len(self):,} windows" if len(self) > len(self.tokens) else ""
         return f"{len(self.tokens):,} sentences ({len(self.places):,} tokens){more}"
 
     def for_training(self) -> TaggedDataset:
-        """All of them."""
+        """The data itself; every sentence can be trained on."""
         return self
 
     def content(self) -> list[NDArray[Any]]:
-        """Pieces, places and labels."""
+        """The pieces, places and labels."""
         arrays: list[NDArray[Any]] = [self.encoded.ids, self.places]
         return arrays if self.labels is None else [*arrays, self.labels]
 
@@ -125,20 +125,20 @@ def encode_sentences(
     scheme: str,
     align: str,
 ) -> TaggedDataset:
-    """Cut tokens into pieces and sentences into windows, and give the pieces their labels.
+    """Split tokens into pieces and sentences into windows, and give the pieces their labels.
 
-    A token of which the tokenizer leaves nothing becomes [UNK], so that every token has its place. With `align`
-    "all", the tags are those that the scheme has if the pieces are taken for tokens.
+    A token without any piece becomes [UNK], so that every token has its place. With `align` "all", the tags are those
+    of the scheme as if the pieces were tokens.
     """
     token_offsets = np.cumsum([0, *(len(sentence.tokens) for sentence in sentences)])
     ids, counts_N = _pieces(tokenizer, [sentence.tokens for sentence in sentences])
     ends = np.concatenate([[0], np.cumsum(counts_N)])
     first_N, bounds = ends[:-1], ends[token_offsets]
-    layout = BERT_LAYOUT  # of single texts
+    layout = BERT_LAYOUT  # the layout of single texts
     windows = cut_windows(np.diff(bounds), np.full(len(sentences), max_length - layout.specials(1)), stride)
     starts_W = bounds[windows.texts] + windows.starts
     encoded = join_runs(tokenizer.vocab, layout, Runs(ids, starts_W, windows.lengths))
-    # Where the row to trust has each piece.
+    # The position of each piece in its trusted row.
     trusted = widest_context(windows)
     where_P = np.zeros(len(ids), np.int64)
     where_P[ranges(starts_W, windows.lengths)[trusted]] = ranges(encoded.offsets[:-1] + 1, windows.lengths)[trusted]
@@ -164,14 +164,14 @@ def encode_sentences(
 
 
 def _piece_tags(marked: Marked, counts_N: NDArray[np.int64], scheme: str) -> NDArray[np.int64]:
-    """The tags of so many pieces of each token, as if the pieces were tokens: int64 [sum of counts]."""
+    """The tags of the pieces (`counts_N` of each token), as if the pieces were tokens: int64 [sum of counts]."""
     begins = np.zeros(counts_N.sum(), np.bool_)
     begins[np.cumsum(counts_N) - counts_N] = marked.begins
     return write_tags(Marked(np.repeat(marked.types, counts_N), begins, np.repeat(marked.sentences, counts_N)), scheme)
 
 
 def _pieces(tokenizer: Tokenizer, sentences: Sequence[list[str]]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Pieces of all tokens [P], and how many each token has [N]; different tokens are tokenised once."""
+    """Pieces of all tokens [P], and their number in each token [N]; each distinct token is tokenized once."""
     known: dict[str, int] = dict.fromkeys(chain.from_iterable(sentences), 0)
     batch = tokenizer.encode_batch(list(known))
     known.update(zip(known, range(len(known)), strict=True))

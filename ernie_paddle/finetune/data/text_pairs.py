@@ -1,6 +1,6 @@
-"""Pairs of texts that belong together, each text encoded by itself and each different text once.
+"""Pairs of texts that belong together; texts are encoded separately, each distinct text once.
 
-Shape suffixes: U different texts, P pairs.
+Shape suffixes: U distinct texts, P pairs.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from reader.tokenizers.base import Tokenizer
 
 @dataclass(frozen=True)
 class PairSet:
-    """Pairs as evaluation sees them: its rows are the different texts.
+    """Pairs for evaluation; the rows are the distinct texts.
 
     Attributes:
-        source: name of the table.
-        texts: the different texts [U].
-        encoded: their rows.
-        lines: the first line that each text stands in [U].
-        pairs: the two texts of each pair, int64 [P, 2].
-        pair_lines: the line of each pair [P].
-        problems: (line, reason) of the lines that cannot be used.
-        pad_id: of the vocabulary.
+        source: Name of the table.
+        texts: Distinct texts [U].
+        encoded: Rows of the texts.
+        lines: First line of each text [U].
+        pairs: Numbers of the two texts of each pair, int64 [P, 2].
+        pair_lines: Line of each pair [P].
+        problems: (line, reason) of unusable lines.
+        pad_id: Id of [PAD].
     """
 
     source: str
@@ -41,7 +41,7 @@ class PairSet:
     pad_id: int
 
     def __len__(self) -> int:
-        """The number of different texts."""
+        """The number of distinct texts."""
         return len(self.texts)
 
     @property
@@ -56,7 +56,7 @@ class PairSet:
 
     @property
     def uncounted(self) -> int:
-        """The unusable lines."""
+        """The number of unusable lines."""
         return len(self.problems)
 
     @property
@@ -65,21 +65,21 @@ class PairSet:
         return len(self.pairs)
 
     def describe(self) -> str:
-        """Pairs and different texts."""
-        return f"{len(self.pairs):,} pairs of {len(self):,} different texts"
+        """The numbers of pairs and distinct texts."""
+        return f"{len(self.pairs):,} pairs of {len(self):,} distinct texts"
 
     def for_training(self) -> TrainingPairs:
-        """The pairs as rows."""
+        """The same pairs for training; the rows are the pairs."""
         return TrainingPairs(self)
 
     def content(self) -> list[NDArray[Any]]:
-        """Pieces and pairs."""
+        """The pieces and pairs."""
         return [self.encoded.ids, self.pairs]
 
 
 @dataclass(frozen=True)
 class TrainingPairs:
-    """The same as training sees it: its rows are the pairs."""
+    """Pairs for training; the rows are the pairs."""
 
     of: PairSet
 
@@ -105,7 +105,7 @@ class TrainingPairs:
 
     @property
     def problems(self) -> Sequence[tuple[int, str]]:
-        """(line, reason) of the lines that cannot be used."""
+        """(line, reason) of unusable lines."""
         return self.of.problems
 
     @property
@@ -115,7 +115,7 @@ class TrainingPairs:
 
     @property
     def uncounted(self) -> int:
-        """The unusable lines."""
+        """The number of unusable lines."""
         return self.of.uncounted
 
     @property
@@ -124,15 +124,15 @@ class TrainingPairs:
         return len(self)
 
     def describe(self) -> str:
-        """Pairs and different texts."""
+        """The numbers of pairs and distinct texts."""
         return self.of.describe()
 
     def for_training(self) -> TrainingPairs:
-        """Itself."""
+        """The data itself."""
         return self
 
     def content(self) -> list[NDArray[Any]]:
-        """Pieces and pairs."""
+        """The pieces and pairs."""
         return self.of.content()
 
 
@@ -143,7 +143,7 @@ def encode_pairs(
     tokenizer: Tokenizer,
     max_length: int,
 ) -> PairSet:
-    """Number the different texts of pairs (line, text, text) and encode them, [CLS] text [SEP] each."""
+    """Number the distinct texts of pairs (line, text, text) and encode each as [CLS] text [SEP]."""
     numbers: dict[str, int] = {}
     lines: list[int] = []
     found = np.empty((len(pairs), 2), np.int64)

@@ -1,7 +1,7 @@
-"""Exact match and F1 of extracted answers, by the definitions that the benchmarks published; all in percent.
+"""Exact match and F1 of extracted answers, as defined by the published benchmarks; all in percent.
 
-`squad` and `squad2` are those of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018), `mlqa_…` that of MLQA (Lewis et
-al., 2020) for the language of the context, `cmrc2018` that of CMRC 2018 (Cui et al., 2019), used for DRCD, too.
+`squad` and `squad2` are those of SQuAD 1.1 and 2.0 (Rajpurkar et al., 2016 and 2018), `mlqa_…` those of MLQA (Lewis et
+al., 2020) for the language of the context, `cmrc2018` that of CMRC 2018 (Cui et al., 2019), also used for DRCD.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ SCORINGS = ("squad", "squad2", "cmrc2018", *(f"mlqa_{language}" for language in 
 """The published definitions, by name."""
 
 _ROUNDING = 1e-5
-"""Scores that differ by less, relative to their size, may change places on another processor."""
+"""Scores whose relative difference is smaller may be ordered differently on another processor."""
 _CMRC_MARKS = frozenset("-:_*^/\\~`+=，。：？！“”；’《》·、「」（）－～『』")
 _HAN = re.compile("[\u4e00-\u9fa5]")
 
 
 def answer_scores(predictions: Sequence[str], answers: Sequence[Sequence[str]], scoring: str) -> NDArray[np.float64]:
-    """Exact match and F1 of each prediction against the best of its reference answers.
+    """Exact match and F1 of each prediction with the best of its reference answers.
 
     Args:
         predictions: [Q]; the empty text is "no answer".
-        answers: [Q], the reference answers of each question; none means that it has no answer.
-        scoring: one of SCORINGS.
+        answers: [Q], the reference answers of each question; an empty list means that there is no answer.
+        scoring: One of SCORINGS.
 
     Returns:
         float64 [Q, 2] in [0, 1].
     """
     normalise, segments, overlap = _definition(scoring)
-    empty = float(scoring == "squad2")  # the F1 of two texts of which nothing is left
+    empty = float(scoring == "squad2")  # the F1 of two texts that are empty after normalization
     scores = np.zeros((len(predictions), 2))
     for row, (prediction, references) in enumerate(zip(predictions, answers, strict=True)):
         found, found_segments = normalise(prediction), segments(prediction)
@@ -62,18 +62,18 @@ def answer_scores(predictions: Sequence[str], answers: Sequence[Sequence[str]], 
 
 
 def fitting_scoring(answers: Sequence[str]) -> str:
-    """The definition for these answers: that of CMRC 2018 if most hold Chinese characters, else that of SQuAD 1.1."""
+    """The definition for these answers: CMRC 2018's if most contain Chinese characters, else SQuAD 1.1's."""
     chinese = sum(bool(_HAN.search(answer)) for answer in answers)
     return "cmrc2018" if 2 * chinese > len(answers) else "squad"
 
 
 def answer_metrics(scores: NDArray[np.float64], answerable: NDArray[np.bool_]) -> dict[str, float]:
-    """Means of `answer_scores` [Q, 2] in percent; where some questions have no answer, also for each of both kinds."""
+    """Means of `answer_scores` [Q, 2] in percent; if some questions have no answer, also for each kind."""
     groups = {"": np.ones(len(scores), np.bool_)}
     if not answerable.all():
         groups |= {"answerable_": answerable, "unanswerable_": ~answerable}
     return {
-        # Added up one after the other, as the published scripts do, so that all digits agree.
+        # Summed in order, as in the published scripts, so that all digits agree.
         f"{prefix}{name}": float(100.0 * np.cumsum(scores[chosen, column])[-1] / chosen.sum())
         for prefix, chosen in groups.items()
         if chosen.any()
@@ -82,21 +82,21 @@ def answer_metrics(scores: NDArray[np.float64], answerable: NDArray[np.bool_]) -
 
 
 def best_threshold(gains: NDArray[np.float64], no_answer: NDArray[np.float64]) -> float:
-    """The threshold of the no-answer score that gives the best mean score (SQuAD 2.0's `best_f1_thresh`).
+    """The threshold of the no-answer score with the best mean score (SQuAD 2.0's `best_f1_thresh`).
 
     Args:
-        gains: [Q], the score of the best answer of each question minus that of giving none.
-        no_answer: [Q], how much better no answer scores for the model than its best answer.
+        gains: [Q], score of the best answer of each question minus the score of giving none.
+        no_answer: [Q], the model's score of no answer minus that of its best answer.
 
     Returns:
-        t, so that no answer is to be given where `no_answer` > t: midway between the level of the last question that
-        is answered and that of the first one that is not, so that rounding (another processor, another executor)
-        turns no answer. Of several thresholds that are equally good the lowest; one below all levels if giving no
-        answer at all is best, and one above all levels if answering every question is.
+        t, such that no answer is given if `no_answer` > t. It lies midway between the levels of the last answered and
+        the first unanswered question, so that rounding (another processor, another executor) changes no decision. Of
+        several equally good thresholds, the lowest is returned; one below all levels if giving no answer at all is
+        best, and one above all levels if answering every question is best.
     """
     order = np.argsort(no_answer, kind="stable")
     sums, levels = np.cumsum(gains[order]), no_answer[order]
-    # Questions whose levels differ by no more than rounding are answered together.
+    # Questions whose levels differ only by rounding are on the same side of the threshold.
     apart = np.diff(levels) > _ROUNDING * np.maximum(1.0, np.abs(levels[1:]))
     last, first = np.append(apart, True), np.append(True, apart)
     sums, highest, lowest = sums[last], levels[last], levels[first]
@@ -121,7 +121,7 @@ _Definition = tuple[Callable[[str], str], Callable[[str], list[str]], Callable[[
 
 @cache
 def _definition(scoring: str) -> _Definition:
-    """How a text is normalised for exact match, cut into segments for F1, and how many segments two texts share."""
+    """The functions of a definition: normalization for exact match, segmentation for F1, and overlap of segments."""
     if scoring == "cmrc2018":
         return _cmrc_normalised, _cmrc_segments, _longest_common_run
     if scoring in ("squad", "squad2"):
@@ -163,12 +163,12 @@ def _cmrc_normalised(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _cmrc_segments(text: str) -> list[str]:
-    """Chinese characters, and the words that NLTK finds between them; marks are left out.
+    """Chinese characters, and the words that NLTK finds between them, without punctuation.
 
-    What lies between is taken for one sentence: the published script first looks for sentences, with data that NLTK
-    downloads. That differs only where a full stop of the Latin script ends a sentence inside an answer.
+    Text between Chinese characters is treated as one sentence; the published script first splits sentences, with data
+    that NLTK downloads. The results only differ if a Latin full stop ends a sentence inside an answer.
     """
-    from nltk.tokenize import NLTKWordTokenizer  # imported late: only this definition needs it, and it is slow to load
+    from nltk.tokenize import NLTKWordTokenizer  # imported here as it is slow to load
 
     segments: list[str] = []
     words = NLTKWordTokenizer()

@@ -1,4 +1,4 @@
-"""Metrics of rows that belong together, as the candidate answers of one question; all are "higher is better".
+"""Metrics of groups of rows, such as the candidate answers of one question; all are "higher is better".
 
 Shape suffixes: R rows, G groups.
 """
@@ -19,7 +19,7 @@ TOP1_F1 = "top1_f1"
 
 
 def group_numbers(columns: Sequence[Sequence[Any]]) -> NDArray[np.int64]:
-    """Number of the group of each row, int64 [R]: rows are of one group if they have the same cells in all columns."""
+    """Number of the group of each row, int64 [R]; rows with equal cells in all columns form a group."""
     known: dict[tuple[str, ...], int] = {}
     keys = zip(*(map(str, cells) for cells in columns), strict=True)
     return np.fromiter((known.setdefault(key, len(known)) for key in keys), np.int64)
@@ -31,23 +31,24 @@ def group_metrics(
     scores: NDArray[np.float64],
     candidates: Sequence[Any] | None = None,
 ) -> dict[str, float]:
-    """Means over the groups.
+    """Means of the metrics over the groups.
 
     Args:
-        groups: of each row, [R], from `group_numbers`.
-        labels: 1 for a right row, 0 for a wrong one, [R].
-        scores: how much the model takes a row for right, [R]; a row above 0 is answered with 1. Rows with equal scores
-            stay in the order of the table.
-        candidates: what each row stands for, [R]; what is no text counts as JSON writes it.
+        groups: Group number of each row, [R], from `group_numbers`.
+        labels: 1 for a correct row, 0 for a wrong one, [R].
+        scores: Scores of the rows, [R]; a row above 0 is predicted as 1. Rows with equal scores keep the order of the
+            table.
+        candidates: Candidate of each row, [R]; a candidate that is not a text counts as its JSON.
 
     Returns:
-        mrr: 1 / rank of the first right row (NLPCC-DBQA; 0 for a group without one, as ERNIE's release counts it).
-        map: mean over the right rows of the share of right rows up to it; 0 for a group without one.
-        group_exact: whether all rows are answered rightly (EM of MultiRC).
-        top1: whether the first row is right; with `candidates`, whether its text is that of a right one but for
-            capitals, articles and punctuation (EM of ReCoRD: of "US" and "the U.S." only one may be marked as right).
-        top1_f1: with `candidates`, how many words the first row's has in common with the best of the right ones
-            (F1 of ReCoRD, whose definition is that of SQuAD).
+        mrr: 1 / rank of the first correct row (NLPCC-DBQA; 0 for a group without one, as in ERNIE's release).
+        map: Mean over the correct rows of the precision up to each; 0 for a group without one.
+        group_exact: Whether all predictions of the group are correct (EM of MultiRC).
+        top1: Whether the first row is correct; with `candidates`, whether its text equals that of a correct row except
+            for capitals, articles and punctuation (EM of ReCoRD: of "US" and "the U.S." only one may be marked as
+            correct).
+        top1_f1: With `candidates`, the word overlap of the first row with the best correct row (F1 of ReCoRD, which is
+            defined as for SQuAD).
     """
     order = np.lexsort((-scores, groups))
     right_R = labels[order] == 1
@@ -70,7 +71,7 @@ def group_metrics(
         members = np.split(order, starts_G[1:])
         answers = [[texts[row] for row in rows[labels[rows] == 1]] for rows in members]
         chosen = [texts[row] for row in order[starts_G]]
-        # Without a right row nothing is right, not even a candidate of which the definition leaves nothing.
+        # In a group without a correct row nothing is correct, not even a candidate that is empty after normalization.
         exact_G, f1_G = (answer_scores(chosen, answers, "squad") * (rights_G > 0)[:, None]).T
         found |= {"top1": exact_G.mean(), TOP1_F1: f1_G.mean()}
     return {name: float(value) for name, value in found.items()}

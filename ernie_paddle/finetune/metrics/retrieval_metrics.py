@@ -1,6 +1,6 @@
-"""How well vectors find the partner of a text among all candidates; and what chance would find.
+"""Retrieval metrics of vectors: how well they find the partner of a text among all candidates, and chance values.
 
-Shape suffixes: U different texts, H width, P pairs, Q queries, C candidates.
+Shape suffixes: U distinct texts, H width, P pairs, Q queries, C candidates.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ RETRIEVAL = ("accuracy", "mrr")
 _DIRECTIONS = ("a_to_b", "b_to_a")
 _MOST_SCORES = 1 << 24
 _ROUNDING = 1e-6
-"""Cosines that differ by less are the same: the last bits depend on the processor and on the place in the batch."""
+"""Cosines that differ by less count as equal: their last bits depend on the processor and the place in the batch."""
 
 
 def retrieval_metrics(vectors_UH: NDArray[np.float32], pairs_P2: NDArray[np.int64]) -> dict[str, float]:
@@ -26,13 +26,13 @@ def retrieval_metrics(vectors_UH: NDArray[np.float32], pairs_P2: NDArray[np.int6
 
 
 def chance_metrics(pairs_P2: NDArray[np.int64]) -> dict[str, float]:
-    """The expected values of the same metrics where the candidates of a query come in random order."""
+    """The expected values of the same metrics if the candidates of a query are in random order."""
     both = []
     for pairs in (pairs_P2, pairs_P2[:, ::-1]):
         queries_P, candidates_P = np.unique(pairs, axis=0).T
         right_Q = np.unique(queries_P, return_counts=True)[1]
         n = len(np.unique(candidates_P))
-        # Each value takes as long as there are candidates, and most queries have equally many right ones.
+        # The time for each value grows with the candidates, and most queries have equally many correct ones.
         rights, of_Q = np.unique(right_Q, return_inverse=True)
         reciprocal_Q = np.array([_reciprocal_by_chance(n, right) for right in rights])[of_Q]
         both.append((float((right_Q / n).mean()), float(reciprocal_Q.mean())))
@@ -40,12 +40,12 @@ def chance_metrics(pairs_P2: NDArray[np.int64]) -> dict[str, float]:
 
 
 def ranks(vectors_UH: NDArray[np.float32], pairs_P2: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The rank of the best right candidate of each query, from 1: int64 [Q].
+    """The rank of the best correct candidate of each query, from 1: int64 [Q].
 
-    Each different first text of the pairs is a query (in the order of their numbers), all different second texts are
-    its candidates, and right are those that stand in a pair with it. Candidates are ordered by their cosine with the
-    query; a wrong one comes before a right one of the same cosine (up to rounding), so that vectors which are all
-    alike find nothing, and texts that the tokenizer cannot tell apart are ranked alike on every processor.
+    Each distinct first text of the pairs is a query (in the order of their numbers), all distinct second texts are its
+    candidates, and those in a pair with the query are correct. Candidates are ordered by their cosine with the query; a
+    wrong one precedes a correct one of the same cosine (up to rounding), so that vectors that are all equal find
+    nothing, and texts that the tokenizer cannot distinguish have the same rank on every processor.
     """
     queries_Q, query_P = np.unique(pairs_P2[:, 0], return_inverse=True)
     candidates_C, candidate_P = np.unique(pairs_P2[:, 1], return_inverse=True)
@@ -62,7 +62,7 @@ def ranks(vectors_UH: NDArray[np.float32], pairs_P2: NDArray[np.int64]) -> NDArr
 def nearest(
     vectors_UH: NDArray[np.float32], queries_Q: NDArray[np.int64], candidates_C: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each query the candidate with the greatest cosine (the first of several), and that cosine: [Q] both."""
+    """The candidate with the largest cosine of each query (the first of several), and the cosine: [Q] both."""
     best_Q, cosine_Q = np.empty(len(queries_Q), np.int64), np.empty(len(queries_Q), np.float32)
     for block, scores_BC in _scores(vectors_UH, queries_Q, candidates_C):
         place_B = scores_BC.argmax(axis=1)
@@ -73,7 +73,7 @@ def nearest(
 def _scores(
     vectors_UH: NDArray[np.float32], queries_Q: NDArray[np.int64], candidates_C: NDArray[np.int64]
 ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-    """Cosines of some queries at a time with all candidates, so that any number of texts fits the memory."""
+    """Yield cosines of a block of queries with all candidates, so that any number of texts fits in memory."""
     unit_UH = unit(vectors_UH)
     candidates_HC = unit_UH[candidates_C].T
     step = max(1, _MOST_SCORES // len(candidates_C))
@@ -85,7 +85,7 @@ def _scores(
 def _reciprocal_by_chance(n: int, right: int) -> float:
     """The expected 1 / rank of the first of `right` among `n` in random order."""
     place = np.arange(1, n - right + 1)
-    # The chance that the first right one comes at place k + 1 rather than k, given that it comes at k or later.
+    # The probability that the first correct one is at place k + 1 instead of k, given that it is at k or later.
     at = right / n * np.cumprod(np.concatenate([[1.0], (n - place - right + 1) / (n - place)]))
     return float((at / np.arange(1, len(at) + 1)).sum())
 

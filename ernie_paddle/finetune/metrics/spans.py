@@ -1,6 +1,6 @@
-"""From start and end scores to answers: the best spans of all windows of a question, as texts (BERT 4.2 and 4.3).
+"""Finds answers from start and end scores: the best spans of all windows of a question, as texts (BERT 4.2 and 4.3).
 
-Unlike BERT's release, which looks at the 20 best starts and the 20 best ends, this looks at all spans.
+BERT's release only considers the 20 best starts and the 20 best ends; this implementation considers all spans.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ernie_paddle.finetune.data.question_data import QuestionDataset
 
 @dataclass(frozen=True)
 class Span:
-    """A part of a context: its characters begin to end - 1, their text, and the sum of start and end score."""
+    """A part of a context: characters begin to end - 1, their text, and the sum of start and end score."""
 
     text: str
     begin: int
@@ -27,11 +27,11 @@ class Span:
 
 @dataclass(frozen=True)
 class Found:
-    """What the model found for each question.
+    """The spans found for each question.
 
     Attributes:
-        spans: the best spans with different texts, best first; none if the tokenizer leaves nothing of the context.
-        no_answer: the score of [CLS] as start and end, in the window where it is lowest; float64 [Q].
+        spans: Best spans with distinct texts, best first; empty if the tokenizer finds no piece in the context.
+        no_answer: Score of [CLS] as start and end, in the window where it is lowest; float64 [Q].
     """
 
     spans: list[list[Span]]
@@ -44,7 +44,7 @@ class Found:
 
     @property
     def margins(self) -> NDArray[np.float64]:
-        """How much better no answer scores than the best span: float64 [Q]; 0 where there is no span."""
+        """The score of no answer minus that of the best span: float64 [Q]; 0 without a span."""
         best = [spans[0].score if spans else none for spans, none in zip(self.spans, self.no_answer, strict=True)]
         return self.no_answer - np.array(best, dtype=np.float64)
 
@@ -52,17 +52,17 @@ class Found:
 def find_spans(
     start_logits: NDArray[np.float32], end_logits: NDArray[np.float32], data: QuestionDataset, n_best: int, longest: int
 ) -> Found:
-    """The best spans of each question.
+    """Find the best spans of each question.
 
-    A span begins at a piece in the window that shows most of that piece's context, ends in the same window, and is at
-    most `longest` pieces long.
+    A span begins at a piece in the window that shows most of the piece's context, ends in the same window, and has at
+    most `longest` pieces.
 
     Args:
-        start_logits: of the positions of all rows behind each other.
-        end_logits: the same.
-        data: the rows.
-        n_best: spans to find for each question.
-        longest: pieces of the longest span.
+        start_logits: Scores of the positions of all rows, concatenated.
+        end_logits: The same for the ends.
+        data: The rows.
+        n_best: Number of spans for each question.
+        longest: Pieces of the longest span.
     """
     windows, offsets = data.windows, data.encoded.offsets
     no_answer = np.full(len(data.questions), np.inf)
@@ -95,13 +95,13 @@ def find_spans(
 def best_pairs(
     starts: NDArray[np.float64], ends: NDArray[np.float64], n_best: int, longest: int
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
-    """The `n_best` largest starts[i] + ends[j] with i <= j < i + longest: sums, i and j; -inf takes part in none.
+    """The `n_best` largest starts[i] + ends[j] with i <= j < i + longest: sums, i and j; scores of -inf are excluded.
 
     Args:
         starts: [L].
         ends: [L].
-        n_best: how many to find; fewer if there are fewer.
-        longest: see above.
+        n_best: Number of pairs to find; fewer are returned if fewer exist.
+        longest: Pieces of the longest span.
     """
     length = len(starts)
     if not length:
@@ -116,7 +116,7 @@ def best_pairs(
 
 
 def _span(context: str, begin: int, end: int, score: float) -> Span:
-    """The span with the combining marks that follow its last letter: tokenizers may drop them."""
+    """The span, extended by combining marks after its last letter, which tokenizers may drop."""
     while end < len(context) and unicodedata.combining(context[end]):
         end += 1
     return Span(context[begin:end], begin, end, score)

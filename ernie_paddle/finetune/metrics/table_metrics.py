@@ -1,4 +1,4 @@
-"""Metrics of downstream tasks, by scikit-learn, SciPy and seqeval; all are "higher is better"."""
+"""Metrics of downstream tasks, computed with scikit-learn, SciPy and seqeval; all are "higher is better"."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def classification_metrics(labels: NDArray[Any], predictions: NDArray[Any], n_cl
     """Accuracy, F1 and Matthews correlation.
 
     Args:
-        labels: class numbers, [R].
-        predictions: class numbers, [R].
-        n_classes: with two classes F1 is that of class 1 (as in GLUE); with more it is the mean over the classes.
+        labels: Class numbers, [R].
+        predictions: Class numbers, [R].
+        n_classes: With two classes, F1 is that of class 1 (as in GLUE); with more, it is the mean over the classes.
     """
     if n_classes == 2:
         f1 = metrics.f1_score(labels, predictions, pos_label=1, average="binary", zero_division=0)
@@ -36,11 +36,11 @@ def classification_metrics(labels: NDArray[Any], predictions: NDArray[Any], n_cl
 
 
 def regression_metrics(scores: NDArray[Any], predictions: NDArray[Any]) -> dict[str, float]:
-    """Pearson and Spearman correlation; 0 where one side is constant, as a constant answer tells nothing."""
+    """Pearson and Spearman correlation; 0 if one side is constant, as a constant prediction has no correlation."""
     if len(scores) < 2 or np.ptp(scores) == 0 or np.ptp(predictions) == 0:
         return {"pearson": 0.0, "spearman": 0.0}
     with warnings.catch_warnings():
-        # Nearly constant answers give a warning and a number that is not one.
+        # Nearly constant predictions give a warning and NaN.
         warnings.simplefilter("ignore")
         found = {
             "pearson": float(stats.pearsonr(scores, predictions).statistic),
@@ -53,10 +53,10 @@ def entity_metrics(tags: Sequence[Sequence[str]], predictions: Sequence[Sequence
     """Precision, recall and F1 of whole entities, over all and by type (`f1_PER`), and the accuracy of the tags.
 
     Args:
-        tags: of each token of each sentence.
-        predictions: the same.
+        tags: Tags of each token of each sentence.
+        predictions: Predicted tags of each token of each sentence.
 
-    What an entity is, conlleval defines (CoNLL-2000), as seqeval's default mode does.
+    Entities are defined as in conlleval (CoNLL-2000), like seqeval's default mode.
     """
     from seqeval.metrics import accuracy_score
     from seqeval.metrics.sequence_labeling import precision_recall_fscore_support

@@ -1,1 +1,1 @@
-"""What fine-tuning puts on the encoder, and what it takes from it."""
+"""The networks of fine-tuning: heads on the encoder, and features from it."""

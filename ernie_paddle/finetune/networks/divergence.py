@@ -1,4 +1,4 @@
-"""How far two answers to the same rows are apart (Liang et al. 2021, "R-Drop", section 2.1).
+"""The divergence of two predictions for the same rows (Liang et al. 2021, "R-Drop", section 2.1).
 
 Shape suffixes: K classes.
 """
@@ -31,6 +31,6 @@ def symmetric_divergence(first: Value, second: Value) -> Value:
 
 
 def of_classes(first: Value, second: Value, values: Mapping[str, Value], weight: float) -> list[LossTerm]:
-    """The term of two answers [..., K], over the labelled rows or positions."""
+    """The divergence term of two predictions [..., K], over the labelled rows or positions."""
     labelled = (values[LABEL] != IGNORE).astype("float32")
     return [LossTerm("rdrop", (symmetric_divergence(first, second) * labelled).sum(), LABEL, weight)]

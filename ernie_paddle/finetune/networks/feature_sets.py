@@ -1,4 +1,4 @@
-"""Which hidden layers are the features of the feature-based approach (BERT 5.3, Table 7)."""
+"""The hidden layers that are the features of the feature-based approach (BERT 5.3, Table 7)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from propeller.errors import UserError
 class FeatureSet:
     """Layers `first` to `last`, counted from the end of (embeddings, block 1, …, block L) if negative, and their use.
 
-    alone: the one layer; concat: all behind each other; weighted: a learnt mean of them.
+    alone: the single layer; concat: all layers concatenated; weighted: a learnt weighted mean of the layers.
     """
 
     first: int
@@ -20,10 +20,10 @@ class FeatureSet:
     use: Literal["alone", "concat", "weighted"]
 
     def layers(self, n_blocks: int) -> range:
-        """Their numbers in a model of so many blocks; 0 is the embeddings.
+        """Numbers of the layers in a model with this number of blocks; 0 is the embeddings.
 
         Raises:
-            UserError: the model has too few blocks.
+            UserError: The model has too few blocks.
         """
         first, last = (number if number >= 0 else number + n_blocks + 1 for number in (self.first, self.last))
         if self.use != "alone" and first < 1:
@@ -39,4 +39,4 @@ FEATURES = {
     "concat_last4": FeatureSet(-4, -1, "concat"),
     "weighted_all": FeatureSet(1, -1, "weighted"),
 }
-"""The six rows of the table."""
+"""The feature sets, which are the six rows of the table."""

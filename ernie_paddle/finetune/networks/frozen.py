@@ -1,4 +1,4 @@
-"""Labelling with a frozen encoder: its hidden layers are the input of a network of the task's own (BERT 5.3).
+"""Labelling with a frozen encoder: its hidden layers are the input of a task-specific network (BERT 5.3).
 
 Shape suffixes: B rows, T length, H hidden of the encoder, F features, D the LSTM's width, K classes.
 """
@@ -24,11 +24,11 @@ _LAYERS = 2
 
 
 class FrozenModel(nn.Layer):
-    """Encoder without gradients or dropout, chosen hidden layers of it, a `BiLSTM`, linear(dropout(…)).
+    """An encoder without gradients or dropout, a choice of its hidden layers, a `BiLSTM`, and linear(dropout(…)).
 
     The LSTM is as wide as the encoder in each direction (768 in BERT base, as in the paper). A weighted sum is
     scale · sum of softmax(weights)_j · layer_j, with learnt weights and scale (as in ELMo, Peters et al. 2018, eq. 1;
-    the paper does not say which). Parameters `features.*`, `lstm.*`, `classifier.*`.
+    the paper does not define it). Parameters `features.*`, `lstm.*`, `classifier.*`.
     """
 
     def __init__(self, config: ErnieConfig, features: str, n_outputs: int) -> None:
@@ -46,7 +46,7 @@ class FrozenModel(nn.Layer):
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
 
     def train(self) -> None:
-        """Training mode for all but the encoder: the features of a text are always the same."""
+        """Set training mode except for the encoder, so that the features of a text are always the same."""
         super().train()
         self.encoder.eval()
 
@@ -64,7 +64,7 @@ class FrozenModel(nn.Layer):
 
 
 class BiLSTM(nn.Layer):
-    """Two layers of LSTMs in both directions (Hochreiter and Schmidhuber 1997); padding is not read.
+    """Two layers of LSTMs in both directions (Hochreiter and Schmidhuber 1997); padding is ignored.
 
     Gates in the order input, forget, cell, output. Parameters for layer l and direction d (forward, backward):
     `{name}.{l}.{d}.input_weight` [4D, in], `.state_weight` [4D, D], `.input_bias` and `.state_bias` [4D].
@@ -84,7 +84,7 @@ class BiLSTM(nn.Layer):
                     (f"{prefix}.state_weight", [4 * width, width]),
                 ]
                 biases += [(f"{prefix}.input_bias", [4 * width]), (f"{prefix}.state_bias", [4 * width])]
-        # The operator wants all weights first; `nn.LSTM`, which calls it too, cannot name its parameters one by one.
+        # The operator expects all weights first; `nn.LSTM`, which calls it too, cannot name its parameters one by one.
         self._weights = [
             self.create_parameter(shape, attr=ParamAttr(name=title, initializer=init.Uniform(-bound, bound)))
             for title, shape in weights + biases

@@ -1,4 +1,4 @@
-"""The networks of the task types: an encoder with a head, fed by input name."""
+"""The networks of the task types: an encoder with a head, with inputs by name."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from ernie_paddle.models.layers import Linear
 
 
 def encode(encoder: Encoder, values: Mapping[str, Value], *, keep_all_hidden: bool = False) -> EncoderOutput:
-    """Run an encoder on a Program's inputs; `keep_all_hidden` as there."""
+    """Run an encoder on a Program's inputs; `keep_all_hidden` is passed on to it."""
     output: EncoderOutput = encoder(**encoder_feeds(values), keep_all_hidden=keep_all_hidden)
     return output
 
 
 class PooledModel(nn.Layer):
-    """Encoder and `PooledClassifier` with `n_outputs`; the head's dropout is the hidden layers' (BERT's release)."""
+    """Encoder and `PooledClassifier` with `n_outputs`; the head has the hidden layers' dropout (BERT's release)."""
 
     def __init__(self, config: ErnieConfig, n_outputs: int) -> None:
         super().__init__()
@@ -50,7 +50,7 @@ class ChoiceModel(nn.Layer):
 
 
 class SpanModel(nn.Layer):
-    """Encoder and linear(dropout(C; mean of the vectors of each span)); parameters `classifier.*`, [(1 + S)·H, K]."""
+    """Encoder and linear(dropout([C; mean of the vectors of each span])); parameters `classifier.*`, [(1 + S)·H, K]."""
 
     def __init__(self, config: ErnieConfig, n_spans: int, n_outputs: int) -> None:
         super().__init__()
@@ -81,7 +81,7 @@ class PositionModel(nn.Layer):
 
 
 class SentenceModel(nn.Layer):
-    """Encoder without pooler; the vectors of its last block become one vector for a text, as `pool` does."""
+    """Encoder without pooler; `pool` turns the vectors of its last block into one vector for each text."""
 
     def __init__(self, config: ErnieConfig, pooling: str) -> None:
         super().__init__()

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from ernie_paddle.models.forms import Value
 
 POOLINGS = ("mean", "cls")
-"""mean: over all real positions, [CLS] and [SEP] included; cls: the vector of [CLS], without the pooler's layer."""
+"""mean: mean over all real positions, including [CLS] and [SEP]; cls: vector of [CLS], without the pooler."""
 
 
 def pool(hidden_BTH: Value, attention_mask_BT: Value, pooling: str) -> Value:
-    """The vectors of the texts: float32 [B, H]; padding takes no part. In a graph, whose mixed precision it leaves."""
+    """The vectors of the texts, float32 [B, H], without padding; for graphs, computed outside of mixed precision."""
     if pooling == "cls":
         return hidden_BTH[:, 0].astype("float32")
     assert pooling == "mean", pooling
@@ -24,5 +24,5 @@ def pool(hidden_BTH: Value, attention_mask_BT: Value, pooling: str) -> Value:
 
 
 def unit(vectors: Any) -> Any:
-    """Vectors of length 1 along the last axis (of a graph or of NumPy): a dot product of two is their cosine."""
+    """Scale vectors (of a graph or NumPy) to length 1 along the last axis; their dot product is then the cosine."""
     return vectors / ((vectors * vectors).sum(-1)[..., None] + 1e-12) ** 0.5

@@ -1,1 +1,1 @@
-"""Answers of a fine-tuned model, from a checkpoint or an exported model."""
+"""Predictions of a fine-tuned model, from a checkpoint or an exported model."""

@@ -18,15 +18,15 @@ ANSWER_TASK = "answer"
 
 
 def answer_task(task: TaskType, config: ErnieConfig) -> ProgramSpec:
-    """What a fine-tuned model answers, as a task for the Learner and the export."""
+    """The predictions of a fine-tuned model, as a Program for the Learner and the export."""
     return ProgramSpec(ANSWER_TASK, task.inputs(False), lambda: task.layer(config), task.outputs)
 
 
 def model_runner(model: ModelDir, task: TaskType) -> Infer:
-    """The outputs of a model's task, computed by a static Program (checkpoint) or Paddle Inference (exported).
+    """Computes the outputs of a model's task with a static Program (checkpoint) or Paddle Inference (exported).
 
     Raises:
-        UserError: the model's parameters do not fit its configuration.
+        UserError: The model's parameters do not fit its configuration.
     """
     if model.kind == "exported":
         return _exported(model)
@@ -39,7 +39,7 @@ def model_runner(model: ModelDir, task: TaskType) -> Infer:
     wrong = [*report.missing, *(name for name, _, _ in report.mismatched)]
     if wrong:
         raise UserError(
-            f"{model.path}: {len(wrong)} parameters are absent or have another shape ({', '.join(wrong[:3])})"
+            f"{model.path}: {len(wrong)} parameters are missing or have another shape ({', '.join(wrong[:3])})"
         )
 
     def run(batch: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""The task of a converted classifier: its source names the classes, and a person the columns."""
+"""The task of a converted classifier: its source names the classes, and the user names the columns."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from propeller.errors import UserError
 
 
 def rebuilt_task(model: ModelDir, given: Mapping[str, Any], tell: Callable[[str], None]) -> TaskType | None:
-    """The task of a model from another project whose configuration says what its classifier answers.
+    """Rebuild the task of a model from another project whose configuration describes its classifier.
 
-    No configuration says how long texts were in training: that is assumed, and told.
+    No configuration states the length of texts in training; a length is assumed and reported.
 
     Args:
-        model: one without a task of its own.
-        given: options of `ernie evaluate` or `ernie predict`: `text_a`, perhaps `text_b`, `header` and `label`.
-        tell: takes a line for the person.
+        model: A model without a task of its own.
+        given: Options of `ernie evaluate` or `ernie predict`: `text_a`, and optionally `text_b`, `header` and `label`.
+        tell: Takes a line for the user.
 
     Returns:
-        A classification or a regression; None where the source says too little, or has another head.
+        A classification or a regression; None if the source says too little, or has another head.
 
     Raises:
-        UserError: the column of the text is not given.
+        UserError: The column of the text is not given.
     """
     origin = read_origin(model.path)
     head = origin[1].head if origin is not None else None
@@ -41,15 +41,15 @@ def rebuilt_task(model: ModelDir, given: Mapping[str, Any], tell: Callable[[str]
         own = {"type": "classification", "metric": CLASSIFICATION[0], "labels": head.labels}
     if "text_a" not in given:
         raise UserError(
-            f"{model.path}: converted from another project, which does not keep the columns of tables: give --text_a, "
-            "for pairs also --text_b (and --label, where labels are read)"
+            f"{model.path}: converted from another project, which does not store the columns of tables: give --text_a, "
+            "for pairs also --text_b (and --label, if labels are read)"
         )
     max_length = min(TextTask.usual_length, model.config.max_length)
     text_a, text_b = given["text_a"], given.get("text_b")
     tell(
-        f"{model.path}: converted; taken for a {own['type']} of {text_a}"
+        f"{model.path}: converted; used as a {own['type']} of {text_a}"
         + (f" and {text_b}" if text_b else "")
-        + f", cut at {max_length} pieces"
+        + f", truncated to {max_length} tokens"
     )
     columns = {"text_a": text_a, "text_b": text_b, "label": given.get("label", "label")}
     settings = {**own, **columns, "max_length": max_length, "header": given.get("header", True)}

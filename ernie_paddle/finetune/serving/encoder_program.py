@@ -1,4 +1,4 @@
-"""The encoder alone as something to export: vectors of every position, and the pooled one where it was trained."""
+"""The encoder alone, for export: vectors of every position, and the pooled vector if it was trained."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from propeller.graph.spec import ProgramSpec
 
 
 def encoder_task(config: ErnieConfig, with_pooled: bool) -> ProgramSpec:
-    """Inputs as in fine-tuning; outputs `hidden` [B, T, H] and with `with_pooled` `pooled` [B, H]."""
+    """The encoder: inputs as in fine-tuning; outputs `hidden` [B, T, H] and with `with_pooled` `pooled` [B, H]."""
 
     def outputs(encoder: Encoder, values: Mapping[str, Any]) -> dict[str, Any]:
         found = encode(encoder, values)

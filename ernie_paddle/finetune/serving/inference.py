@@ -1,4 +1,4 @@
-"""Running a model over a whole dataset: length-sorted batches, several ranks, answers back in the order of the rows."""
+"""Running a model over a whole dataset: length-sorted batches, several ranks, outputs in the order of the rows."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from reader.batches.epochs import evaluation_batches
 from reader.batches.rows import ranges
 
 Infer = Callable[[Mapping[str, NDArray[Any]]], Mapping[str, NDArray[Any]]]
-"""Inputs of one batch -> outputs of it (first axis: rows)."""
+"""Maps the inputs of one batch to its outputs (first axis: rows)."""
 
 _ROWS = "@rows"
 
 
 def run_dataset(run: Infer, task: TaskType, data: Dataset, batch_rows: int, *, rank: int = 0, world: int = 1) -> Arrays:
-    """The model's outputs for every row of the data, each row once, whatever the number of ranks.
+    """Compute the model's outputs for every row of the data, each row once, for any number of ranks.
 
     Args:
-        run: the model.
-        task: makes the batches.
-        data: at least one row.
-        batch_rows: rows of a batch.
-        rank: this process; every process must call this.
-        world: the number of processes.
+        run: The model.
+        task: The task, which makes the batches.
+        data: Data with at least one row.
+        batch_rows: Rows per batch.
+        rank: Rank of this process; every process must call this function.
+        world: Number of processes.
 
     Returns:
-        Output arrays by name, rows in the order of the data, the same on all ranks. The task's `position_outputs` come
-        without padding: [sum of lengths, …], the positions of one row behind those of the other.
+        Output arrays by name, rows in the order of the data, the same on all ranks. The task's `position_outputs`
+        have the shape [sum of lengths, …], with the positions of all rows concatenated and without padding.
     """
     flat = task.position_outputs
     mine: list[tuple[NDArray[np.int64], Arrays]] = []
@@ -57,7 +57,7 @@ def run_dataset(run: Infer, task: TaskType, data: Dataset, batch_rows: int, *, r
 
 
 def _real(array: NDArray[Any], lengths: NDArray[np.int32]) -> NDArray[Any]:
-    """[B, T, …] without the padding: [sum of lengths, …]."""
+    """Remove the padding: [B, T, …] -> [sum of lengths, …]."""
     found: NDArray[Any] = array[np.arange(array.shape[1]) < lengths[:, None]]
     return found
 

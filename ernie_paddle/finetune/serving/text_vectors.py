@@ -26,14 +26,14 @@ _TASK = "embed"
 
 @dataclass(frozen=True)
 class TextVectors:
-    """How a model makes vectors of texts.
+    """Makes vectors of texts with a model.
 
     Attributes:
-        pooling: one of POOLINGS.
+        pooling: One of POOLINGS.
         layer: 0 for the embeddings, n for the n-th block.
-        width: of a vector.
-        unit: whether vectors have length 1.
-        run: inputs of a batch -> float32 [B, H].
+        width: Width of a vector.
+        unit: Whether vectors have length 1.
+        run: Maps the inputs of a batch to float32 [B, H].
     """
 
     pooling: str
@@ -43,7 +43,7 @@ class TextVectors:
     run: Callable[[Mapping[str, NDArray[Any]]], NDArray[np.float32]]
 
     def of(self, encoded: Encoded, pad_id: int, batch_rows: int) -> NDArray[np.float32]:
-        """The vectors of these texts, in their order: float32 [R, H]; batches hold texts of like length."""
+        """The vectors of these texts, in their order: float32 [R, H]; batches hold texts of similar length."""
         vectors = np.empty((len(encoded), self.width), np.float32)
         for rows in evaluation_batches(encoded.lengths, batch_rows):
             vectors[rows] = self.run(pad_rows(encoded, rows, pad_id))
@@ -51,22 +51,22 @@ class TextVectors:
 
 
 def own_pooling(model: ModelDir) -> str | None:
-    """The pooling that a model was trained to compare texts with; None for one that was not trained for that."""
+    """The pooling with which a model was trained to compare texts; None for other models."""
     settings = model.task_settings or {}
     return str(settings["pooling"]) if "pooling" in settings else None
 
 
 def text_vectors(model: ModelDir, pooling: str | None, layer: int | None, normalize: bool) -> TextVectors:
-    """Vectors of a model.
+    """Prepare the vectors of a model.
 
     Args:
-        model: any model.
-        pooling: one of POOLINGS; None for that of a retrieval model, else the mean.
-        layer: 0 for the embeddings, n for the n-th block, counted from the end below 0; None for the last.
-        normalize: give vectors of length 1; those of a retrieval model are so in any case.
+        model: Any model.
+        pooling: One of POOLINGS; None for that of a retrieval model, else the mean.
+        layer: 0 for the embeddings, n for the n-th block, negative numbers count from the end; None for the last.
+        normalize: Whether to scale vectors to length 1; vectors of a retrieval model always have length 1.
 
     Raises:
-        UserError: there is no such layer, or an exported model does not give it.
+        UserError: There is no such layer, or an exported model does not provide it.
     """
     last, own = model.config.num_hidden_layers, own_pooling(model)
     pooling = pooling or own or POOLINGS[0]
@@ -77,7 +77,7 @@ def text_vectors(model: ModelDir, pooling: str | None, layer: int | None, normal
         )
     if model.kind == "exported":
         if number != last:
-            raise UserError(f"{model.path}: an exported model gives its last layer alone; give the checkpoint")
+            raise UserError(f"{model.path}: an exported model only provides its last layer; give the checkpoint")
         run = _exported(model, pooling)
     else:
         run = _checkpoint(model, pooling, number)
@@ -90,7 +90,7 @@ def _checkpoint(model: ModelDir, pooling: str, layer: int) -> Callable[..., NDAr
     from propeller.graph.optim import OptimizerConfig
     from propeller.learner import Learner
 
-    # Blocks above the layer are not built, so that they cost nothing.
+    # Blocks above the layer are not built, to save time.
     config = dataclasses.replace(model.config, num_hidden_layers=max(1, layer))
 
     def outputs(encoder: Encoder, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _checkpoint(model: ModelDir, pooling: str, layer: int) -> Callable[..., NDAr
     if not report.complete:
         wrong = [*report.missing, *(name for name, _, _ in report.mismatched)]
         raise UserError(
-            f"{model.path}: {len(wrong)} parameters are absent or of another shape ({', '.join(wrong[:3])})"
+            f"{model.path}: {len(wrong)} parameters are missing or have another shape ({', '.join(wrong[:3])})"
         )
     return lambda batch: np.asarray(learner.infer(_TASK, batch)["vectors"])
 
@@ -119,7 +119,7 @@ def _exported(model: ModelDir, pooling: str) -> Callable[..., NDArray[np.float32
         return lambda batch: np.asarray(predictor.run(batch)["vectors"])
     if "hidden" not in predictor.outputs:
         raise UserError(
-            f"{model.path}: this exported model gives answers ({', '.join(predictor.outputs)}), no vectors of texts; "
+            f"{model.path}: this exported model outputs {', '.join(predictor.outputs)} and no vectors of texts; "
             "give the checkpoint that it was made from"
         )
 

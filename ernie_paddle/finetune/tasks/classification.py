@@ -29,31 +29,37 @@ from reader.tables.where import NoLabel, Selection, Where
 
 _MOST_CLASSES = 10_000
 _NOT_AGREED = "-"
-"""What tables that are made by several annotators have where most did not agree, as SNLI, OCNLI and CMNLI."""
+"""Label of rows without a majority of annotators, in tables such as SNLI, OCNLI and CMNLI."""
 
-LABELS = Option("labels", kinds.comma_list, None, "the labels in order", shown_default="all in the training table")
+LABELS = Option(
+    "labels",
+    kinds.comma_list,
+    None,
+    "the labels, in the order of the classes",
+    shown_default="all in the training table",
+)
 CLASS_OPTIONS = (
     LABELS,
     Option(
         "label_aliases",
         kinds.comma_list,
         None,
-        "other names of labels in tables, as other=label",
-        elsewhere="further names of labels here, as 0=LABEL_0,1=LABEL_1",
+        "other names of labels in tables, written as other=label",
+        elsewhere="other names of labels in this table, such as 0=LABEL_0,1=LABEL_1",
         of_labels=True,
     ),
     Option(
         "group",
         kinds.comma_list,
         None,
-        "columns that say which rows are candidates of one question; adds mrr, map, group_exact, top1",
+        "columns that identify the candidates of one question; adds mrr, map, group_exact, top1",
     ),
-    Option("candidate", str, None, "with --group: column of a row's candidate; adds top1_f1"),
+    Option("candidate", str, None, "with --group: column of the candidate's text; adds top1_f1"),
     Option(
         "class_weights",
         kinds.comma_list,
         None,
-        "a weight for each label in their order, or balanced: the rarer a class, the more it weighs",
+        "weight of each label in order, or balanced: weights inverse to the frequencies",
     ),
 )
 """The options of every task whose rows have classes."""
@@ -64,11 +70,11 @@ class Classification(TextTask):
     """Classes for single texts and pairs.
 
     Attributes:
-        labels: the classes in the order of the model's outputs.
-        group: columns that tell which rows belong together, as the candidates of one question; then there are the
-            metrics of `group_metrics`, and the second label is the right one.
-        candidate: column of the text that a row of a group stands for.
-        label_aliases: (other name, label) of labels that tables write in more than one way.
+        labels: Classes in the order of the model's outputs.
+        group: Columns that identify rows that belong together, such as the candidates of one question; they add the
+            metrics of `group_metrics`, where the second label is the correct one.
+        candidate: Column of the text of a row's candidate in its group.
+        label_aliases: (other name, label) of labels that have several names in tables.
     """
 
     type: ClassVar[str] = "classification"
@@ -83,19 +89,19 @@ class Classification(TextTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(self.labels) < 2:
-            raise UserError(f"classification needs at least two labels, found {', '.join(self.labels) or 'none'}")
+            raise UserError(f"classification needs at least two labels; found {', '.join(self.labels) or 'none'}")
         if len(set(self.labels)) < len(self.labels):
             raise UserError(f"a label is named twice: {', '.join(self.labels)}")
         if both := set(self.labels) & set(self.no_label):
-            raise UserError(f"--no_label {sorted(both)[0]}: this is one of the labels; take it out of one of the two")
+            raise UserError(f"--no_label {sorted(both)[0]}: this is one of the labels; remove it from one of the two")
         if self.group and len(self.labels) != 2:
             raise UserError(f"--group needs two labels, wrong and right; found {', '.join(self.labels)}")
         if self.candidate is not None and not self.group:
-            raise UserError("--candidate needs --group: the columns that tell which rows are candidates together")
+            raise UserError("--candidate needs --group: give the columns that identify the candidates of one question")
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Classification:
-        """Labels as given by `--labels`, or all that occur in the training table."""
+        """Build the task; its labels are given by `--labels` or are all labels of the training table."""
         common = cls.common_options(options)
         aliases = dict(map(parse_alias, options.label_aliases or ()))
         labels = options.labels or discover_labels(
@@ -118,29 +124,29 @@ class Classification(TextTask):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Classification:
-        """From what `to_dict` wrote."""
+        """Build the task from the result of `to_dict`."""
         known = cls.settings_of(settings)
         plain = {"labels": tuple(known["labels"]), "group": tuple(known.get("group", ()))}
         return cls(**{**known, **plain, "label_aliases": tuple(map(tuple, known.get("label_aliases", ())))})
 
     def setting_of(self, name: str, value: Any) -> Any:
-        """Further names of labels are added to those that are known."""
+        """Add further names of labels to the known ones."""
         if name == "label_aliases":
             return (*self.label_aliases, *map(parse_alias, value))
         return super().setting_of(name, value)
 
     def remarks(self, options: argparse.Namespace) -> list[str]:
-        """A warning where a label that was found in the training table may well be none."""
+        """A warning if a label in the training table may mean that a row has no label."""
         if options.labels or _NOT_AGREED not in self.labels:
             return []
         return [
-            f"WARNING: {options.train}: {_NOT_AGREED!r} is taken for a label; if it says that a row has none, give "
+            f"WARNING: {options.train}: {_NOT_AGREED!r} is used as a label; if it means that a row has no label, give "
             f"--no_label {_NOT_AGREED}"
         ]
 
     @property
     def known_metrics(self) -> tuple[str, ...]:
-        """With groups also theirs."""
+        """The metrics; with groups including those of groups."""
         grouped = GROUPED if self.group else ()
         return (*self.metrics, *grouped, *((TOP1_F1,) if self.candidate is not None else ()))
 
@@ -158,7 +164,7 @@ class Classification(TextTask):
         except ValueError:
             shown = ", ".join(self.labels[:10]) + (", …" if len(self.labels) > 10 else "")
             raise UnusableCellError(
-                f"unknown label {name!r}; the labels are {shown} (as --labels says, or else the training table; "
+                f"unknown label {name!r}; the labels are {shown} (from --labels or the training table; "
                 "--label_aliases OTHER=LABEL gives a label another name)"
             ) from None
 
@@ -174,7 +180,7 @@ class Classification(TextTask):
         return PooledModel(config, len(self.labels))
 
     def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
-        """Cross-entropy summed over the rows, and how many were right; both weighted, where rows have weights [B]."""
+        """Cross-entropy summed over the rows, and the number of correct rows; weighted if rows have weights [B]."""
         import paddle
         from paddle.nn import functional as F
 
@@ -188,7 +194,7 @@ class Classification(TextTask):
         return [LossTerm("classification", (losses_B * weights_B).sum(), LABEL_WEIGHTS, hits=hits)]
 
     def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
-        """Of the distributions over the classes."""
+        """The divergence of the distributions over the classes."""
         from ernie_paddle.finetune.networks.divergence import of_classes
 
         return of_classes(first, second, values, weight)
@@ -201,7 +207,7 @@ class Classification(TextTask):
         return {"logits": logits_BK, "probabilities": F.softmax(logits_BK, axis=-1)}
 
     def score(self, outputs: Arrays, data: TextDataset) -> dict[str, float]:
-        """Accuracy, F1, Matthews correlation, those of the groups, and mean cross-entropy (nats)."""
+        """Accuracy, F1, Matthews correlation, the metrics of groups, and mean cross-entropy (nats)."""
         assert data.labels is not None
         logits = outputs["logits"].astype(np.float64)
         logits -= logits.max(axis=-1, keepdims=True)
@@ -210,9 +216,10 @@ class Classification(TextTask):
         return {**self._metrics(logits, data), "loss": float(loss)}
 
     def baseline(self, data: TextDataset) -> dict[str, float]:
-        """For each metric the best that one class for all rows achieves.
+        """For each metric, the best value of one class for all rows.
 
-        That is the most frequent class but for two classes and a metric of the second, as F1: then it may be the other.
+        This is the majority-class baseline, except for a metric of the second of two classes (such as F1), for which
+        the other class may be better.
         """
         assert data.labels is not None
         n_classes = len(self.labels)
@@ -231,11 +238,11 @@ class Classification(TextTask):
         return found
 
     def head(self) -> FoundHead:
-        """A sequence classification."""
+        """The head of a sequence classification."""
         return FoundHead(Head(SEQUENCE, self.labels, "single_label_classification"))
 
     def answer_columns(self) -> list[str]:
-        """`prediction`, then the probability of each label."""
+        """The columns `prediction` and the probability of each label."""
         return ["prediction", *(f"p({label})" for label in self.labels)]
 
     def answers(self, outputs: Arrays, data: TextDataset) -> dict[Any, dict[str, Any]]:
@@ -248,10 +255,10 @@ class Classification(TextTask):
 
 
 def parse_alias(text: str) -> tuple[str, str]:
-    """The two names of `other=label`.
+    """Split `other=label` into its two names.
 
     Raises:
-        UserError: it is not written so.
+        UserError: The text has another form.
     """
     other, equals, label = (part.strip() for part in text.partition("="))
     if not (other and equals and label):
@@ -270,21 +277,21 @@ def discover_labels(
     where: Where | None = None,
     no_label: Sequence[str] = (),
 ) -> list[str]:
-    """All labels of a table, in the order of `sorted_labels`.
+    """Collect all labels of a table, in the order of `sorted_labels`.
 
     Args:
-        path: the table.
-        column: of the labels.
-        format: as `open_table` takes it.
-        header: as `open_table` takes it.
-        texts: the text columns, checked too, so that the first unusable row of the table is the one reported.
-        skip_unusable: pass over unusable rows.
-        where: which rows are meant; None: all.
-        no_label: labels that say that a row has none.
+        path: The table.
+        column: Column of the labels.
+        format: As in `open_table`.
+        header: As in `open_table`.
+        texts: Text columns, which are checked too, so that the first unusable row of the table is reported.
+        skip_unusable: Whether to skip unusable rows.
+        where: Condition of the rows to read; None: all rows.
+        no_label: Labels that mean that a row has no label.
 
     Raises:
-        DataError: an unusable row, no rows, none that is meant, fewer than two labels, or so many that the column
-            cannot be a label.
+        DataError: A row is unusable, no row is selected, there are fewer than two labels, or there are so many that the
+            column cannot be a label.
     """
     found: set[str] = set()
     problems: list[tuple[int, str]] = []
@@ -301,12 +308,12 @@ def discover_labels(
             if problem:
                 problems.append((row.line, problem))
             if len(found) > _MOST_CLASSES:
-                raise DataError(f"{table.name}: column {column!r} holds more than {_MOST_CLASSES:,} different labels")
+                raise DataError(f"{table.name}: column {column!r} has more than {_MOST_CLASSES:,} different labels")
     rows.require_any(table.name)
     if problems and not skip_unusable:
         raise refusal(table.name, problems)
     if not found:
         raise none_usable(table.name, problems)
     if len(found) < 2:
-        raise DataError(f"{path}: column {column!r} holds {len(found)} label(s); classification needs at least two")
+        raise DataError(f"{path}: column {column!r} has {len(found)} label(s); classification needs at least two")
     return sorted_labels(found)

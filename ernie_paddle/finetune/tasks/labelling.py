@@ -1,8 +1,8 @@
 """A tag for every token of a sentence: softmax over linear(dropout(hidden)) at its pieces (BERT 5.3, NER).
 
-The feature-based approach of the same section leaves the encoder as it is and trains a network on its hidden layers.
-The loss is a mean over labelled pieces only. Sentences longer than the model's input are cut into windows, and each
-token is learnt and answered in the window that shows most of its context: none is lost.
+The feature-based approach of the same section freezes the encoder and trains a network on its hidden layers. The loss
+is the mean over labelled pieces only. Sentences longer than the model's input are cut into windows, and each token is
+trained and predicted in the window that shows most of its context, so that no token is lost.
 """
 
 from __future__ import annotations
@@ -44,41 +44,47 @@ _KINDS = 8
 
 
 LABELLING_OPTIONS = (
-    replace(TEXT_A, meaning="column of the tokens" + ", where the format names columns"),
+    replace(TEXT_A, meaning="column of the tokens" + ", if the format has named columns"),
     Option(
         "label",
         str,
         None,
         "column of the tags",
-        shown_default="label, in CoNLL columns the last",
-        elsewhere="column of the label, score or tags here",
+        shown_default="label; in CoNLL files the last column",
+        elsewhere="column of the label, score or tags in this table",
         of_labels=True,
     ),
-    Option("labels", kinds.comma_list, None, "the tags or types in order", shown_default="all in the training table"),
+    Option(
+        "labels",
+        kinds.comma_list,
+        None,
+        "the tags or entity types, in the order of the classes",
+        shown_default="all in the training table",
+    ),
     HEADER,
     Option(
         "doc_stride",
         kinds.positive_int,
         None,
-        "pieces from one window of a long text to the next",
+        "stride in tokens between the windows of a long text",
         shown_default="half a window",
     ),
     Option(
         "scheme",
         str,
         "auto",
-        "scheme of the tags that the model learns; auto goes by the training table, none: plain labels",
+        "tag scheme of the model; auto: that of the training table, none: plain labels",
         ("auto", *T.SCHEMES),
     ),
     Option(
         "features",
         str,
         None,
-        "freeze the encoder, and train a BiLSTM on these of its hidden layers (BERT 5.3)",
+        "freeze the encoder and train a BiLSTM on these hidden layers (BERT 5.3)",
         tuple(FEATURES),
-        shown_default="none: fine-tuning",
+        shown_default="none, which fine-tunes the encoder",
     ),
-    Option("align", str, "first", "which pieces of a token get its tag", T.ALIGNMENTS),
+    Option("align", str, "first", "pieces of a token that get its tag", T.ALIGNMENTS),
     RDROP,
 )
 
@@ -88,16 +94,16 @@ class Labelling(TaskType):
     """Sequence labelling.
 
     Attributes:
-        text_a: column of the tokens; None: see `open_tagged`.
-        label: column of the tags; None: see there.
-        header: whether TSV and CSV have a header.
-        scheme: of the tags that the model learns, one of `reader.tables.tags.SCHEMES`.
-        types: the types of the entities, in the order of the outputs; with scheme "none" the labels themselves.
-        align: which pieces of a token get its tag, "first" or "all".
-        max_length: longest row, [CLS] and [SEP] included.
-        doc_stride: pieces from one window of a long sentence to the next.
-        metric: the metric that decides which checkpoint is best.
-        features: None for fine-tuning; one of `FEATURES`: which hidden layers of a frozen encoder a BiLSTM reads.
+        text_a: Column of the tokens; None: see `open_tagged`.
+        label: Column of the tags; None: see `open_tagged`.
+        header: Whether TSV and CSV files have a header.
+        scheme: Tag scheme of the model, one of `reader.tables.tags.SCHEMES`.
+        types: Entity types, in the order of the outputs; with scheme "none" the labels themselves.
+        align: Pieces of a token that get its tag, "first" or "all".
+        max_length: Tokens of the longest row, including [CLS] and [SEP].
+        doc_stride: Stride in tokens between the windows of a long sentence.
+        metric: Metric that selects the best checkpoint.
+        features: One of `FEATURES`, the hidden layers of a frozen encoder that a BiLSTM reads; None for fine-tuning.
     """
 
     type: ClassVar[str] = "labelling"
@@ -118,21 +124,21 @@ class Labelling(TaskType):
     def __post_init__(self) -> None:
         known = ("accuracy",) if self.scheme == T.PLAIN else metrics.ENTITIES
         if self.metric not in known:
-            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(known)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(known)}")
         if self.max_length < 8:
-            raise UserError(f"max_length must be at least 8, found {self.max_length}")
+            raise UserError(f"max_length must be at least 8; found {self.max_length}")
         if not 1 <= self.doc_stride <= self.max_length - 2:
             raise UserError(
                 f"doc_stride {self.doc_stride} must be between 1 and {self.max_length - 2} (max_length - 2)"
             )
         if not self.types:
-            raise UserError("no tags of entities in the training data: all tokens are outside (O)")
+            raise UserError("no entity tags in the training data: all tokens are outside (O)")
         if len(self.labels) < 2:
-            raise UserError(f"labelling needs at least two labels, found {', '.join(self.labels)}")
+            raise UserError(f"labelling needs at least two labels; found {', '.join(self.labels)}")
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Labelling:
-        """Types and scheme as given by `--labels` and `--scheme`, or as the training data have them."""
+        """Build the task; types and scheme are given by `--labels` and `--scheme` or come from the training data."""
         names = options.labels or discover_tags(
             options.train, options.format, options.header, options.text_a, options.label, options.skip_unusable
         )
@@ -155,7 +161,7 @@ class Labelling(TaskType):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Labelling:
-        """From what `to_dict` wrote."""
+        """Build the task from the result of `to_dict`."""
         known = {key: value for key, value in settings.items() if key != "type"}
         return cls(**{**known, "types": tuple(known["types"])})
 
@@ -170,7 +176,8 @@ class Labelling(TaskType):
         """Read a whole file.
 
         Raises:
-            DataError: a column is missing; with `strict` also an unusable sentence (names file and line), or none.
+            DataError: A column is missing; with `strict` also if a sentence is unusable (the message names file and
+                line) or there is none.
         """
         with open_tagged(path, format, self.header, self.text_a, self.label, labelled) as sentences:
             data = self._dataset(shown_name(path), sentences, tokenizer, labelled)
@@ -210,7 +217,7 @@ class Labelling(TaskType):
         return PositionModel(config, len(self.labels))
 
     def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
-        """Cross-entropy summed over the labelled pieces, and how many were right."""
+        """Cross-entropy summed over the labelled pieces, and the number of correct pieces."""
         from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
 
         logits_BTK, labels_BT = layer(values), values[LABEL]
@@ -218,20 +225,20 @@ class Labelling(TaskType):
         return [LossTerm("labelling", cross_entropy_sum(logits_BTK, labels_BT, IGNORE), LABEL, hits=hits)]
 
     def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
-        """Of the distributions over the tags, at the labelled positions."""
+        """The divergence of the distributions over the tags, at the labelled positions."""
         from ernie_paddle.finetune.networks.divergence import of_classes
 
         return of_classes(first, second, values, weight)
 
     @classmethod
     def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
-        """The sentences, with spaces between their tokens."""
+        """The sentences, as tokens joined by spaces."""
         form, header = str(options.get("format", "auto")), bool(options.get("header", True))
         with open_tagged(path, form, header, options.get("text_a"), None, labelled=False) as sentences:
             yield from (" ".join(sentence.tokens) for sentence in sentences)
 
     def head(self) -> FoundHead:
-        """A token classification, unless it reads frozen layers."""
+        """The head of a token classification; with frozen features only our own format can hold it."""
         if self.features is not None:
             return FoundHead(only_ours="fine-tuned with --features, and no class of another project has its BiLSTM")
         return FoundHead(Head(TOKEN, tuple(self.labels)))
@@ -260,15 +267,15 @@ class Labelling(TaskType):
         return self._metrics(np.full(len(wanted), np.bincount(wanted).argmax()), data)
 
     def tuned(self, outputs: Arrays, data: TaggedDataset) -> Labelling:
-        """Itself: nothing is fitted to the development data."""
+        """The task unchanged, as nothing is fitted to the development data."""
         return self
 
     def answer_columns(self) -> list[str]:
-        """The tokens, a tag for each, and its probability: of what the model says at the first piece for that tag."""
+        """The columns of the tokens, their tags, and the probabilities of these tags at the first piece."""
         return ["tokens", "prediction", "probability"]
 
     def answers(self, outputs: Arrays, data: TaggedDataset) -> dict[int, dict[str, Any]]:
-        """The most probable tags, made a sound sequence of the scheme (an entity in IOB2 begins with B, and so on)."""
+        """The most probable tags, corrected to a valid sequence (an entity in IOB2 begins with B, etc.)."""
         probabilities = outputs["probabilities"][data.places]
         numbers = probabilities.argmax(axis=-1).astype(np.int64)
         marked = T.read_classes(numbers, self.scheme, data.sentences)
@@ -282,7 +289,7 @@ class Labelling(TaskType):
         }
 
     def _metrics(self, numbers: NDArray[np.int64], data: TaggedDataset) -> dict[str, float]:
-        """Metrics of class numbers [N]: entities are compared as IOB2, the scheme that loses none of their bounds."""
+        """Metrics of class numbers [N]: entities are compared as IOB2, which keeps all their bounds."""
         assert data.marked is not None
         if self.scheme == T.PLAIN:
             return {"accuracy": float((numbers == data.marked.types).mean())}
@@ -347,16 +354,16 @@ class _Codes(dict[str, int]):
             number = self._types[name]
         else:
             shown = ", ".join(list(self._types)[:10]) + (", …" if len(self._types) > 10 else "")
-            what = "label" if self._scheme == T.PLAIN else "type of entity in the tag"
-            raise UnusableCellError(f"unknown {what} {tag!r}; known from the training data or --labels: {shown}")
+            what = "label" if self._scheme == T.PLAIN else "entity type in the tag"
+            raise UnusableCellError(f"unknown {what} {tag!r}; those of the training data or --labels are: {shown}")
         self[tag] = number * _KINDS + kind
         return self[tag]
 
 
 def _entity_types(tags: Sequence[str]) -> tuple[list[str], str | None]:
-    """The types of the entities, and why the first is none of those that are no tags (None: all are tags).
+    """The entity types, and the reason why the first invalid tag is not one (None if all are valid).
 
-    Reading refuses the sentences with the latter, and knows their lines.
+    Reading refuses the sentences with invalid tags and knows their lines.
     """
     types: dict[str, None] = {}
     mistake = None
@@ -373,10 +380,10 @@ def _entity_types(tags: Sequence[str]) -> tuple[list[str], str | None]:
 def discover_tags(
     path: str, format: str, header: bool, tokens: str | None, tags: str | None, skip_unusable: bool = False
 ) -> list[str]:
-    """All tags of a file, in the order of `sorted_labels`; with `skip_unusable` those of the usable sentences.
+    """All tags of a file, in the order of `sorted_labels`; with `skip_unusable` only those of usable sentences.
 
     Raises:
-        DataError: an unusable sentence, no sentences, or so many different tags that the column cannot hold tags.
+        DataError: A sentence is unusable, there are none, or there are so many tags that the column cannot hold tags.
     """
     found: set[str] = set()
     problems: list[tuple[int, str]] = []
@@ -387,7 +394,7 @@ def discover_tags(
             found.update(sentence.tags)
             if len(found) > _MOST_TYPES:
                 raise DataError(
-                    f"{path}:{sentence.line}: more than {_MOST_TYPES:,} different tags; choose with --label"
+                    f"{path}:{sentence.line}: more than {_MOST_TYPES:,} different tags; set the column with --label"
                 )
     if problems and not skip_unusable:
         raise refusal(path, problems)

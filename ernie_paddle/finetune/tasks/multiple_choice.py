@@ -1,7 +1,7 @@
 """One of several choices: softmax over the scores of a row's choices (BERT 4.4, SWAG; also COPA).
 
 Each choice is an input of its own, [CLS] context [SEP] choice [SEP], scored by a learnt vector times C. The inputs of a
-row travel together, [B, n, T], so that no batch, micro-batch or rank tears them apart.
+row stay together, [B, n, T], so that no batch, micro-batch or rank separates them.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from reader.tokenizers.base import Tokenizer
 
 @dataclass(frozen=True)
 class MultipleChoice(Classification):
-    """The right one of several choices (SWAG, COPA).
+    """Selecting the correct one of several choices (SWAG, COPA).
 
-    `labels` are what the label column calls the choices, "0", "1", … if not named otherwise. `text_b` is a text that is
-    put before each choice: the beginning of the sentence that the choices end (SWAG's `sent2`), or a question.
+    `labels` are the names of the choices in the label column, by default "0", "1", …. `text_b` is a text that is put
+    before each choice: the beginning of the sentence that the choices end (SWAG's `sent2`), or a question.
 
     Attributes:
-        choices: the columns of the choices.
+        choices: Columns of the choices.
     """
 
     type: ClassVar[str] = "multiple_choice"
@@ -50,7 +50,7 @@ class MultipleChoice(Classification):
             kinds.comma_list,
             None,
             "the columns of the choices, in order",
-            elsewhere="the columns of the choices here, in order",
+            elsewhere="the columns of the choices in this table, in order",
         ),
     )
     metrics: ClassVar[tuple[str, ...]] = ("accuracy",)
@@ -59,39 +59,39 @@ class MultipleChoice(Classification):
 
     def __post_init__(self) -> None:
         if len(self.choices) < 2:
-            raise UserError(f"--choices: {self.type} needs the columns of two or more choices, as ending0,ending1")
+            raise UserError(f"--choices: {self.type} needs the columns of two or more choices, such as ending0,ending1")
         super().__post_init__()
         if len(self.labels) != len(self.choices):
-            raise UserError(f"--labels names {len(self.labels)} labels for {len(self.choices)} choices")
+            raise UserError(f"--labels gives {len(self.labels)} labels for {len(self.choices)} choices")
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> MultipleChoice:
-        """Labels as given by `--labels`, or the numbers of the choices."""
+        """Build the task; its labels are given by `--labels` or are the numbers of the choices."""
         choices = tuple(options.choices or ())
         labels = tuple(options.labels or map(str, range(len(choices))))
         return cls(labels=labels, choices=choices, **cls.common_options(options))
 
     @classmethod
     def columns_of_texts(cls, options: Mapping[str, Any]) -> list[str]:
-        """The columns of the choices, too."""
+        """The text columns, including those of the choices."""
         return [*super().columns_of_texts(options), *(options.get("choices") or ())]
 
     def head(self) -> FoundHead:
-        """A multiple choice; the same weights serve any number of choices."""
+        """The head of a multiple choice; the same weights work for any number of choices."""
         return FoundHead(Head(CHOICE, n_choices=len(self.choices)))
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
-        """Choices as a tuple again."""
+        """The keyword arguments, with the choices as a tuple."""
         return {**super().settings_of(plain), "choices": tuple(plain["choices"])}
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """The choices, too."""
+        """The text columns, including the choices."""
         return (*super().text_columns, *self.choices)
 
     def row_problem(self, row: Row) -> str:
-        """A missing text; the one before the choices may be empty."""
+        """The reason if a text is missing; the text before the choices may be empty."""
         before = "" if self.text_b is None else row.cells.get(self.text_b)
         if not isinstance(before, str):
             return f"text_b ({self.text_b!r}) is missing or not a text"
@@ -122,17 +122,17 @@ class MultipleChoice(Classification):
         return arrays
 
     def layer(self, config: ErnieConfig) -> Any:
-        """Encoder and one score for each choice (parameters `classifier.*`, the vector and a bias without effect)."""
+        """Encoder and one score per choice (parameters `classifier.*`: the vector, and a bias without effect)."""
         from ernie_paddle.finetune.networks.layers import ChoiceModel
 
         return ChoiceModel(config, len(self.choices))
 
     def _metrics(self, logits_RK: NDArray[np.float64], data: TextDataset) -> dict[str, float]:
-        """Accuracy; which place a choice has means nothing, so there is no F1 of a place."""
+        """Accuracy only; the place of a choice has no meaning, so there is no F1."""
         return {"accuracy": super()._metrics(logits_RK, data)["accuracy"]}
 
     def _encoded(self, texts: Sequence[Sequence[str]], tokenizer: Tokenizer) -> Encoded:
-        """[CLS] context [SEP] text before it and choice [SEP], the choices of a row behind each other."""
+        """[CLS] context [SEP] text before it and choice [SEP], the choices of a row in sequence."""
         n_choices = len(self.choices)
         contexts = [context for context in texts[0] for _ in range(n_choices)]
         endings = [choice for row in zip(*texts[-n_choices:], strict=True) for choice in row]

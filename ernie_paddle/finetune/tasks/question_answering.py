@@ -1,6 +1,6 @@
 """Answers as parts of a text: scores for start and end at every position (BERT 4.2, and 4.3 with "no answer" at [CLS]).
 
-A long context is cut into windows; the answer is taken from the text itself by the places of its pieces.
+A long context is cut into windows; the answer is a part of the text, located by the places of its pieces.
 """
 
 from __future__ import annotations
@@ -52,20 +52,20 @@ QUESTION_OPTIONS = (
         "doc_stride",
         kinds.positive_int,
         None,
-        "pieces from one window of a long context to the next",
+        "stride in tokens between the windows of a long context",
         shown_default="128",
     ),
-    Option("max_query_length", kinds.positive_int, 64, "longest question in pieces"),
-    Option("max_answer_length", kinds.positive_int, 30, "longest answer in pieces"),
-    Option("n_best", kinds.positive_int, 20, "answers to choose from"),
+    Option("max_query_length", kinds.positive_int, 64, "maximum length of a question in tokens"),
+    Option("max_answer_length", kinds.positive_int, 30, "maximum length of an answer in tokens"),
+    Option("n_best", kinds.positive_int, 20, "number of candidate answers per question"),
     Option(
         "scoring",
         str,
         "auto",
-        "definition of the metrics; auto goes by the training data: squad2 where questions without answer occur, "
-        "cmrc2018 where most answers are Chinese, else squad",
+        "definition of the metrics; auto chooses by the training data: squad2 if some questions have no answer, "
+        "cmrc2018 if most answers are Chinese, else squad",
         ("auto", *SCORINGS),
-        elsewhere="definition of the metrics, as mlqa_de for German after training in English",
+        elsewhere="definition of the metrics, such as mlqa_de for German after training in English",
         of_labels=True,
     ),
     RDROP,
@@ -77,16 +77,16 @@ class QuestionAnswering(TaskType):
     """Extractive question answering.
 
     Attributes:
-        max_length: longest row.
-        doc_stride: pieces from one window of a context to the next.
-        max_query_length: pieces of a question that are used.
-        max_answer_length: pieces of the longest answer.
-        n_best: answers that the probabilities are shared among.
-        scoring: definition of the metrics, one of SCORINGS.
-        metric: the metric that decides which checkpoint is best.
-        unanswerable: whether questions may have no answer.
-        threshold: no answer is given where its score is better than the best answer's by more; fitted to the
-            development data.
+        max_length: Tokens of the longest row.
+        doc_stride: Stride in tokens between the windows of a context.
+        max_query_length: Maximum tokens of a question; longer ones are truncated.
+        max_answer_length: Maximum tokens of an answer.
+        n_best: Number of answers over which the probabilities are normalized.
+        scoring: Definition of the metrics, one of SCORINGS.
+        metric: Metric that selects the best checkpoint.
+        unanswerable: Whether questions may have no answer.
+        threshold: No answer is given if its score exceeds that of the best answer by more; fitted to the development
+            data.
     """
 
     type: ClassVar[str] = "question_answering"
@@ -109,22 +109,22 @@ class QuestionAnswering(TaskType):
 
     def __post_init__(self) -> None:
         if self.metric not in _METRICS:
-            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(_METRICS)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(_METRICS)}")
         if self.scoring not in SCORINGS:
             raise UserError(f"scoring {self.scoring!r} is not known: {', '.join(SCORINGS)}")
         least = self.max_query_length + self.layout.specials(2) + _LEAST_CONTEXT
         if self.max_length < least:
             raise UserError(
-                f"max_length {self.max_length} leaves no room for a context beside a question of "
-                f"{self.max_query_length} pieces; give at least {least}, or a smaller --max_query_length"
+                f"max_length {self.max_length} leaves no room for a context next to a question of "
+                f"{self.max_query_length} tokens; give at least {least}, or a smaller --max_query_length"
             )
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> QuestionAnswering:
-        """From the options of `ernie finetune`; the training data decide on `unanswerable` and the scoring."""
+        """Build the task from the options; the training data determine `unanswerable` and the scoring."""
         asked = list(read_questions(options.train, options.format, labelled=True))
         unanswerable = any(not question.answers and not question.problem for question in asked)
-        # Of all definitions only that of SQuAD 2.0 rewards a missing answer, whatever the language.
+        # Only SQuAD 2.0's definition rewards giving no answer, whatever the language.
         automatic = "squad2" if unanswerable else fitting_scoring([q.answers[0].text for q in asked if q.answers])
         return cls(
             max_length=options.max_length,
@@ -139,7 +139,7 @@ class QuestionAnswering(TaskType):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> QuestionAnswering:
-        """From what `to_dict` wrote."""
+        """Build the task from the result of `to_dict`."""
         known = {key: value for key, value in settings.items() if key != "type"}
         return cls(**{**known, **layout_of(known)})
 
@@ -152,18 +152,18 @@ class QuestionAnswering(TaskType):
     ) -> QuestionDataset:
         """Read a whole file.
 
-        Blank questions of labelled sets are never refused, for published sets have some; nor are DuReader's questions
-        without a reference answer, which take no part.
+        Blank questions of labelled sets are never refused, because published sets have some; nor are DuReader's
+        questions without a reference answer, which are not scored.
 
         Raises:
-            DataError: not a file of questions, or without any; with `strict` also a question that cannot be used.
+            DataError: It is not a file of questions, or has none; with `strict` also if a question is unusable.
         """
         data = self._dataset(path, read_questions(path, format, labelled=labelled), tokenizer, labelled)
         if strict and data.mistakes:
             number, reason = data.mistakes[0]
             others = len(data.mistakes) - 1
             more = f" (and {others:,} more question{'s' if others > 1 else ''})" if others else ""
-            advice = "mend the file, or leave such questions out with --skip_unusable"
+            advice = "correct the file, or skip such questions with --skip_unusable"
             raise DataError(f"{data.source}: question {number}: {reason}{more}; {advice}")
         if not len(data) and (strict or not data.mistakes):
             raise DataError(f"{data.source}: no questions" + (" that can be asked" if data.unasked else ""))
@@ -199,9 +199,9 @@ class QuestionAnswering(TaskType):
         return PositionModel(config, 2)
 
     def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
-        """Half the cross-entropy of the start and half that of the end, each summed over the rows.
+        """Half the cross-entropy of the start and half that of the end, both summed over the rows.
 
-        Padding takes no part in the softmax, so that the loss of a row does not depend on its neighbours.
+        Padding is excluded from the softmax, so that the loss of a row does not depend on its neighbours.
         """
         from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
 
@@ -212,7 +212,7 @@ class QuestionAnswering(TaskType):
         return terms
 
     def divergence(self, first: Any, second: Any, values: Mapping[str, Any], weight: float) -> list[LossTerm]:
-        """Of the start and of the end, half each as in the loss, over the positions [B, T, 2] of the rows."""
+        """Half the divergence of the start plus half that of the end, over the positions [B, T, 2] of the rows."""
         from ernie_paddle.finetune.networks.divergence import symmetric_divergence
 
         terms = []
@@ -226,7 +226,7 @@ class QuestionAnswering(TaskType):
 
     @classmethod
     def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
-        """Questions and contexts."""
+        """The questions and contexts."""
         before = ""
         for question in read_questions(path, str(options.get("format", "auto")), labelled=False):
             yield question.text
@@ -235,13 +235,13 @@ class QuestionAnswering(TaskType):
             before = question.context
 
     def remarks(self, options: argparse.Namespace) -> list[str]:
-        """By which definition answers are scored, where that was worked out."""
+        """The definition of the scoring, if it was chosen automatically."""
         if options.scoring != "auto":
             return []
         return [f"--scoring auto: answers are scored as in {self.scoring}, which fits the training data"]
 
     def head(self) -> FoundHead:
-        """A question answering."""
+        """The head of question answering."""
         return FoundHead(Head(QUESTION))
 
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -252,7 +252,7 @@ class QuestionAnswering(TaskType):
         return {"start_logits": start_BT, "end_logits": end_BT}
 
     def score(self, outputs: Arrays, data: QuestionDataset) -> dict[str, float]:
-        """Exact match and F1 in percent, over all questions; blank ones, which cannot be asked, count as wrong.
+        """Exact match and F1 in percent, over all questions; blank questions cannot be asked and count as wrong.
 
         The published scripts of SQuAD 1.1 and CMRC 2018 do the same with a question that has no prediction.
         """
@@ -263,7 +263,7 @@ class QuestionAnswering(TaskType):
         return self._metrics([""] * len(data.questions), data)
 
     def tuned(self, outputs: Arrays, data: QuestionDataset) -> QuestionAnswering:
-        """With the threshold that is best for `metric` on these questions; itself if all of them have answers."""
+        """The task with the threshold that is best for `metric` on these questions; unchanged if all have answers."""
         if not self.unanswerable:
             return self
         found = self._found(outputs, data)
@@ -274,11 +274,11 @@ class QuestionAnswering(TaskType):
         return replace(self, threshold=best_threshold(given - withheld, found.margins))
 
     def answer_columns(self) -> list[str]:
-        """Id of the question, answer, its first character in the context, its probability among the n best."""
+        """The columns of the question's id, the answer, its first character in the context, and its probability."""
         return ["id", "prediction", "start", "probability", *(["no_answer_score"] if self.unanswerable else [])]
 
     def answers(self, outputs: Arrays, data: QuestionDataset) -> dict[int, dict[str, Any]]:
-        """The best answer of each question; JSON lines get all of `n_best`, too. Those without one get the reason."""
+        """The best answer of each question; JSON lines also get all of `n_best`. Unusable questions get the reason."""
         found = self._found(outputs, data)
         reasons = dict(data.problems)
         rows: dict[int, dict[str, Any]] = {
@@ -354,7 +354,7 @@ class QuestionAnswering(TaskType):
 
 
 def position_scores(logits_BT2: Any, mask_BT: Any) -> list[Any]:
-    """Scores of the start and of the end, float32 [B, T] each, whose softmax leaves padding (mask 0) out."""
+    """Scores of the start and of the end, float32 [B, T] each, whose softmax excludes padding (mask 0)."""
     import paddle
 
     from ernie_paddle.models.heads import span_logits

@@ -25,23 +25,23 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 @dataclass(frozen=True)
 class Regression(TextTask):
-    """Regression on scores as they are in the table."""
+    """Regression on the unscaled scores of a table."""
 
     type: ClassVar[str] = "regression"
     metrics: ClassVar[tuple[str, ...]] = metrics.REGRESSION
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Regression:
-        """From the options of `ernie finetune`."""
+        """Build the task from the options of `ernie finetune`."""
         return cls(**cls.common_options(options))
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Regression:
-        """From what `to_dict` wrote."""
+        """Build the task from the result of `to_dict`."""
         return cls(**cls.settings_of(settings))
 
     def parse_label(self, cell: Any) -> float:
-        """The score of a cell; it must be a finite number, as float32 too."""
+        """The score in a cell, which must be a finite number, also as float32."""
         if isinstance(cell, bool) or not isinstance(cell, (str, int, float)):
             raise UnusableCellError(
                 "the score is missing" if cell is None else f"a {type(cell).__name__} is not a score"
@@ -52,10 +52,12 @@ class Regression(TextTask):
             raise UnusableCellError(
                 f"{cell!r} is not a number" if str(cell).strip() else "the score is missing"
             ) from None
-        except OverflowError:  # whole numbers of JSON have any number of digits
-            raise UnusableCellError(f"the score has {len(str(cell))} digits, more than a number may have") from None
+        except OverflowError:  # integers of JSON can have any number of digits
+            raise UnusableCellError(f"the score has {len(str(cell))} digits, which is too many for a number") from None
         if not abs(score) <= _LARGEST:
-            raise UnusableCellError(f"the score is {cell}; it must be a finite number, of size {_LARGEST:.2g} at most")
+            raise UnusableCellError(
+                f"the score is {cell}; it must be a finite number, of magnitude {_LARGEST:.2g} at most"
+            )
         return score
 
     @property
@@ -74,7 +76,7 @@ class Regression(TextTask):
         import paddle
 
         scores_B, labels_B = layer(values).reshape([-1]), values[LABEL]
-        # Rows without a score are compared with the answer itself: no error and no gradient.
+        # Rows without a score are compared with the prediction itself, which gives no error and no gradient.
         wanted_B = paddle.where(paddle.isnan(labels_B), scores_B.detach(), labels_B)
         return [LossTerm("regression", paddle.square(scores_B - wanted_B).sum(), LABEL)]
 
@@ -103,13 +105,13 @@ class Regression(TextTask):
         return {"pearson": 0.0, "spearman": 0.0, "loss": float(np.var(data.labels.astype(np.float64)))}
 
     def head(self) -> FoundHead:
-        """A sequence classification with one output and a squared error."""
+        """The head of a sequence classification with one output and a squared error."""
         return FoundHead(Head(SEQUENCE, problem_type="regression"))
 
     def answer_columns(self) -> list[str]:
-        """`prediction`."""
+        """The column `prediction`."""
         return ["prediction"]
 
     def answers(self, outputs: Arrays, data: TextDataset) -> dict[Any, dict[str, Any]]:
-        """The score."""
+        """The predicted scores."""
         return {at: {"prediction": float(score)} for at, score in zip(data.places, outputs["scores"], strict=True)}

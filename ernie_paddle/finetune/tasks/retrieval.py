@@ -1,11 +1,11 @@
-"""Finding the text that belongs to a text: one encoder for both, trained to tell the partner among a batch's texts.
+"""Finding the text that belongs to a text: one encoder for both, trained to find the partner among a batch's texts.
 
 Both texts of a pair become the mean (or [CLS]) vector of the last layer, of length 1. The cosines of a text with all
-second texts of its micro-batch, divided by a temperature, are the logits of a softmax whose right class is the text's
-own partner; the same the other way round; the loss is the mean of both directions (van den Oord et al. 2018, InfoNCE;
+second texts of its micro-batch, divided by a temperature, are the logits of a softmax whose correct class is the text's
+own partner, and vice versa; the loss is the mean of both directions (van den Oord et al. 2018, InfoNCE;
 with one encoder for both sides as in Sentence-BERT, Reimers and Gurevych 2019).
 
-Shape suffixes: B pairs of a micro-batch (in answers: texts), T length, H hidden.
+Shape suffixes: B pairs of a micro-batch (in predictions: texts), T length, H hidden.
 """
 
 from __future__ import annotations
@@ -42,28 +42,29 @@ from reader.tokenizers.base import Tokenizer
 _LABEL = "partners"
 _TEXT_A, _TEXT_B = "text_numbers_a", "text_numbers_b"
 _SIDE_B = "_b"
-# Far below any cosine divided by a sensible temperature, and finite.
+# Finite, but far below any cosine divided by a sensible temperature.
 _NO_CANDIDATE = -1e9
 
 
 @dataclass(frozen=True)
 class Retrieval(TaskType):
-    """Retrieval: which of all second texts belongs to a first one, and the other way round.
+    """Retrieval: finding the second text that belongs to a first text, and vice versa.
 
-    The candidates of a text in training are the texts of the other side in its micro-batch on its rank: more of them
-    make a harder and better task, so `ranks` and `micro_batch` belong to the settings. Those that are equal to the
-    right one, or stand in a pair with an equal text, are no candidates. In evaluation all texts of the table are.
+    In training, the candidates of a text are the texts of the other side in its micro-batch on its rank: more of them
+    make the task harder and better, so `ranks` and `micro_batch` belong to the settings. Texts that are equal to the
+    correct one, or in a pair with an equal text, are not candidates. In evaluation, all texts of the table are
+    candidates.
 
     Attributes:
-        text_a: column of the first text.
-        text_b: column of the second.
-        max_length: longest text, [CLS] and [SEP] included.
-        metric: the metric that decides which checkpoint is best.
-        header: whether tables have a header.
-        pooling: one of POOLINGS.
-        temperature: divides the cosines.
-        ranks: processes of the training.
-        micro_batch: most pairs of a micro-batch in training.
+        text_a: Column of the first text.
+        text_b: Column of the second text.
+        max_length: Tokens of the longest text, including [CLS] and [SEP].
+        metric: Metric that selects the best checkpoint.
+        header: Whether tables have a header.
+        pooling: One of POOLINGS.
+        temperature: Divisor of the cosines.
+        ranks: Number of processes in training.
+        micro_batch: Maximum number of pairs in a micro-batch in training.
     """
 
     type: ClassVar[str] = "retrieval"
@@ -71,8 +72,8 @@ class Retrieval(TaskType):
         TEXT_A,
         TEXT_B,
         HEADER,
-        Option("pooling", str, POOLINGS[0], "what of a text is its vector", POOLINGS),
-        Option("temperature", kinds.positive_number, 0.05, "what cosines are divided by in the loss"),
+        Option("pooling", str, POOLINGS[0], "vector of a text: the mean of its tokens, or that of [CLS]", POOLINGS),
+        Option("temperature", kinds.positive_number, 0.05, "divisor of the cosines in the loss"),
     )
 
     text_a: str
@@ -87,20 +88,20 @@ class Retrieval(TaskType):
 
     def __post_init__(self) -> None:
         if self.metric not in RETRIEVAL:
-            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(RETRIEVAL)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(RETRIEVAL)}")
         if self.max_length < 8:
-            raise UserError(f"max_length must be at least 8, found {self.max_length}")
+            raise UserError(f"max_length must be at least 8; found {self.max_length}")
         if self.pooling not in POOLINGS:
             raise UserError(f"pooling {self.pooling!r} is not one of {', '.join(POOLINGS)}")
         if self.micro_batch < 2:
             raise UserError(
-                f"retrieval compares the texts of a micro-batch, and this one has {self.micro_batch} pair(s): give a "
+                f"retrieval compares the texts of a micro-batch, and this one has {self.micro_batch} pair(s); give a "
                 "larger --batch_size or --micro_batch"
             )
 
     @classmethod
     def from_options(cls, options: argparse.Namespace) -> Retrieval:
-        """From the options of `ernie finetune`, and the number of processes."""
+        """Build the task from the options of `ernie finetune` and the number of processes."""
         from propeller.device import distributed
 
         if options.text_a is None or options.text_b is None:
@@ -120,16 +121,17 @@ class Retrieval(TaskType):
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Retrieval:
-        """From what `to_dict` wrote."""
+        """Build the task from the result of `to_dict`."""
         return cls(**{key: value for key, value in settings.items() if key != "type"})
 
     def read(
         self, path: str | Path, tokenizer: Tokenizer, *, labelled: bool, strict: bool, format: str = "auto"
     ) -> PairSet:
-        """Read a whole table; `labelled` changes nothing, since a row is its own label.
+        """Read a whole table; `labelled` has no effect, as a row is its own label.
 
         Raises:
-            DataError: a column is missing; with `strict` also an unusable row (names file and line) or none at all.
+            DataError: A column is missing; with `strict` also if a row is unusable (the message names file and line) or
+                there is none.
         """
         with open_table(path, format, self.header) as table:
             table = table.choose(self.text_a, self.text_b)
@@ -141,7 +143,7 @@ class Retrieval(TaskType):
     def stream(
         self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"
     ) -> Iterator[PairSet]:
-        """The whole table at once, whatever `chunk_rows`, since the nearest text is sought among all of it."""
+        """Read the whole table at once, whatever `chunk_rows`, because the nearest text is searched in all of it."""
         data = self.read(path, tokenizer, labelled=False, strict=False, format=format)
         if len(data) or data.problems:
             yield data
@@ -149,8 +151,8 @@ class Retrieval(TaskType):
     def inputs(self, labelled: bool) -> Sequence[Input]:
         """`input_ids`, `segment_ids`, `attention_mask` [B, T] of texts.
 
-        With `labelled` those of the first texts of pairs, then those of the second ones (with `_b` behind their
-        names), numbers that are equal for equal texts, and the place of each first text's partner, int64 [B].
+        With `labelled`, those of the first texts of pairs, then those of the second texts (names with the suffix `_b`),
+        numbers that are equal for equal texts, and the place of each first text's partner, int64 [B].
         """
         if not labelled:
             return TEXT_INPUTS
@@ -159,7 +161,7 @@ class Retrieval(TaskType):
         return (*TEXT_INPUTS, *second, *numbers, Input(_LABEL, (None,), "int64", pad=IGNORE, ignore=IGNORE))
 
     def batch(self, data: PairSet | TrainingPairs, rows: NDArray[np.int64], labelled: bool) -> Arrays:
-        """Padded texts; with `labelled` those of pairs."""
+        """Padded texts; with `labelled`, padded pairs."""
         if isinstance(data, PairSet):
             assert not labelled, "pairs are batched by `for_training`"
             return dict(pad_rows(data.encoded, rows, data.pad_id))
@@ -167,24 +169,24 @@ class Retrieval(TaskType):
         arrays: Arrays = dict(pad_rows(data.of.encoded, texts_a, data.of.pad_id))
         second = pad_rows(data.of.encoded, texts_b, data.of.pad_id)
         arrays |= {name + _SIDE_B: array for name, array in second.items()}
-        # A single pair has no other candidates: there is nothing to learn.
+        # A single pair has no other candidates, so it has no label.
         places = np.arange(len(rows)) if len(rows) > 1 else np.full(1, IGNORE)
         return {**arrays, _TEXT_A: texts_a, _TEXT_B: texts_b, _LABEL: places}
 
     def layer(self, config: ErnieConfig) -> Any:
-        """The encoder without its pooler, and nothing on it."""
+        """The encoder without its pooler and without a head."""
         from ernie_paddle.finetune.networks.layers import SentenceModel
 
         return SentenceModel(config, self.pooling)
 
     def losses(self, layer: Any, values: Mapping[str, Any]) -> list[LossTerm]:
-        """Cross-entropy summed over the pairs, mean of both directions, and how many were found (half for one)."""
+        """Cross-entropy summed over the pairs, mean of both directions, and the pairs found (half for one)."""
         from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
         from propeller.graph import precision
 
         a_BH = unit(layer(values))
         b_BH = unit(layer({item.name: values[item.name + _SIDE_B] for item in TEXT_INPUTS}))
-        with precision.float32():  # the temperature would make much of the error of 16 bits
+        with precision.float32():  # the temperature would amplify the error of 16 bits
             logits_BB = a_BH.matmul(b_BH, transpose_y=True) / self.temperature
         places_B = values[_LABEL]
         same_BB = _equal(values[_TEXT_A]).logical_or(_equal(values[_TEXT_B]))
@@ -201,8 +203,8 @@ class Retrieval(TaskType):
         return TextTask.texts.__func__(TextTask, path, options)  # type: ignore[attr-defined,no-any-return]
 
     def head(self) -> FoundHead:
-        """None: a text's vector is the encoder's own."""
-        said = f"a text's vector is the last block's output, pooled by {self.pooling!r} and made length 1"
+        """No head, as a text's vector comes from the encoder."""
+        said = f"a text's vector is the last block's output, pooled by {self.pooling!r} and scaled to length 1"
         return FoundHead(notes=(f"no head is written for retrieval: {said}",))
 
     def outputs(self, layer: Any, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,21 +216,21 @@ class Retrieval(TaskType):
         return retrieval_metrics(outputs["vectors"], data.pairs)
 
     def baseline(self, data: PairSet) -> dict[str, float]:
-        """The same metrics by chance."""
+        """The metrics of a random order."""
         return chance_metrics(data.pairs)
 
     def tuned(self, outputs: Arrays, data: PairSet) -> Retrieval:
-        """Itself: nothing is fitted to the development data."""
+        """The task unchanged, as nothing is fitted to the development data."""
         return self
 
     def answer_columns(self) -> list[str]:
-        """The nearest second text of the table, the line where it stands first, its cosine, and the partner's."""
+        """The columns of the nearest second text of the table, its first line, its cosine, and the partner's cosine."""
         return ["prediction", "found_in_line", "similarity", "partner_similarity"]
 
     def answers(self, outputs: Arrays, data: PairSet) -> dict[int, dict[str, Any]]:
-        """Which second text of the table is nearest to each first text.
+        """Find the nearest second text of the table for each first text.
 
-        For the vectors themselves, or texts without partners, there is `ernie embed`.
+        `ernie embed` gives the vectors themselves, also of texts without partners.
         """
         vectors, (first, second) = outputs["vectors"], data.pairs.T
         first_lines = dict(zip(second[::-1].tolist(), data.pair_lines[::-1], strict=True))
@@ -255,12 +257,12 @@ class Retrieval(TaskType):
 
 
 def _equal(numbers_B: Any) -> Any:
-    """Which of the numbers are equal: bool [B, B] in the graph."""
+    """Whether two of the numbers are equal: bool [B, B] in the graph."""
     return numbers_B.unsqueeze(0) == numbers_B.unsqueeze(1)
 
 
 def _counted(values_B: Any) -> Any:
-    """1, 2, 3, …: int64 [B] in the graph."""
+    """The numbers 1, 2, 3, …: int64 [B] in the graph."""
     import paddle
 
     return paddle.cumsum(paddle.ones_like(values_B))

@@ -1,8 +1,8 @@
 """Classes for words in their context, as in WiC and WSC of SuperGLUE (Wang et al., 2019, section 4).
 
-The classifier sees C and, for each span, the mean of the vectors of its pieces: C; mean_1; mean_2. The mean, and not
-the first piece, because a span may be several words ("the city councilmen") and a word several pieces, and what tells
-two of them apart is as often at the end as at the beginning.
+The classifier reads C and, for each span, the mean of the vectors of its pieces: C; mean_1; mean_2. The mean is used
+instead of the first piece because a span may be several words ("the city councilmen") and a word several pieces, which
+may differ at their ends as well as at their beginnings.
 """
 
 from __future__ import annotations
@@ -35,39 +35,39 @@ SPAN_WEIGHTS = "span_weights"
 
 
 def parse_spans(texts: Sequence[str]) -> tuple[tuple[str, str], ...]:
-    """The two columns of each span, from `start:end` each.
+    """Split each `start:end` into the two columns of a span.
 
     Raises:
-        UserError: a span is not two columns.
+        UserError: A span is not two columns.
     """
     found = []
     for text in texts:
         start, colon, end = (part.strip() for part in text.partition(":"))
         if not (start and colon and end) or ":" in end:
-            raise UserError(f"--spans {text}: a span is two columns with a colon between, as start1:end1")
+            raise UserError(f"--spans {text}: a span is two columns separated by a colon, such as start1:end1")
         found.append((start, end))
     return tuple(found)
 
 
 @dataclass(frozen=True)
 class SpanDataset(TextDataset):
-    """Rows with spans: `spans` int64 [R, S, 2], first position of each in its row and the one after its last.
+    """Rows with spans: `spans` int64 [R, S, 2], first and end position (exclusive) of each span in its row.
 
-    `doubtful`: lines of the rows in which the words of a span do not stand at its number.
+    `doubtful`: Lines of the rows in which the words of a span are not at its number.
     """
 
     spans: NDArray[np.int64] = field(default_factory=lambda: np.zeros((0, 0, 2), np.int64))
     doubtful: tuple[int, ...] = ()
 
     def describe(self) -> str:
-        """Rows, and how many spans are not what the table says."""
+        """The number of rows, and of rows whose spans are not where the table says."""
         if not self.doubtful:
             return super().describe()
         said = f"{len(self.doubtful):,} of them, the first in line {self.doubtful[0]}"
-        return f"{super().describe()} (in {said}, a span's words are not at its number; the nearest ones are taken)"
+        return f"{super().describe()} (in {said}, the words of a span are not at its number; the nearest ones are used)"
 
     def content(self) -> list[NDArray[Any]]:
-        """Also the spans."""
+        """The arrays, including the spans."""
         return [*super().content(), self.spans]
 
 
@@ -76,9 +76,9 @@ class SpanClassification(Classification):
     """Classes for marked words in their context (WiC, WSC).
 
     Attributes:
-        spans: two columns for each span, see `find_mark`. With two texts the first span is in the first text and the
-            second in the second; with one text all are in it.
-        span_unit: what the columns hold, one of UNITS.
+        spans: Two columns of each span, see `find_mark`. With two texts, the first span is in the first text and the
+            second in the second; with one text, all spans are in it.
+        span_unit: Unit of the columns, one of UNITS.
     """
 
     type: ClassVar[str] = "span_classification"
@@ -88,14 +88,14 @@ class SpanClassification(Classification):
             "spans",
             kinds.comma_list,
             None,
-            "two columns for each span, as start1:end1,start2:end2",
-            elsewhere="two columns for each span here, as start1:end1,start2:end2",
+            "two columns of each span, such as start1:end1,start2:end2",
+            elsewhere="two columns of each span in this table, such as start1:end1,start2:end2",
         ),
         Option(
             "span_unit",
             str,
             UNITS[0],
-            "the columns are first character and end, or number of the first word and the words",
+            "unit of the columns: first character and end, or number of the first word and the words",
             UNITS,
         ),
     )
@@ -106,42 +106,42 @@ class SpanClassification(Classification):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.span_unit not in UNITS:
-            raise UserError(f"--span_unit {self.span_unit!r} is none of {', '.join(UNITS)}")
+            raise UserError(f"--span_unit {self.span_unit!r} is not one of {', '.join(UNITS)}")
         if not self.spans:
-            raise UserError(f"--spans: {self.type} needs two columns for each span, as start1:end1,start2:end2")
+            raise UserError(f"--spans: {self.type} needs two columns for each span, such as start1:end1,start2:end2")
         if self.text_b is not None and len(self.spans) != 2:
             raise UserError(f"--spans: two texts need two spans, one in each; found {len(self.spans)}")
 
     @classmethod
     def common_options(cls, options: argparse.Namespace) -> dict[str, Any]:
-        """Also the spans.
+        """The settings of all types, and the spans.
 
         Raises:
-            UserError: a span is not two columns.
+            UserError: A span is not two columns.
         """
         spans = parse_spans(options.spans or ())
         return {**super().common_options(options), "spans": spans, "span_unit": options.span_unit}
 
     def setting_of(self, name: str, value: Any) -> Any:
-        """Also the spans."""
+        """Convert the value of an option, including the spans."""
         return parse_spans(value) if name == "spans" else super().setting_of(name, value)
 
     def head(self) -> FoundHead:
-        """None that other projects have."""
+        """A head that other projects do not have."""
         return FoundHead(only_ours=f"fine-tuned for {self.type}, and no class of another project has its head")
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
-        """Spans as tuples again."""
+        """The keyword arguments, with the spans as tuples."""
         return {**super().settings_of(plain), "spans": tuple((first, second) for first, second in plain["spans"])}
 
     @property
     def needed_columns(self) -> tuple[str, ...]:
-        """Texts and spans."""
+        """The columns of texts and spans."""
         return (*self.text_columns, *(column for span in self.spans for column in span))
 
     def row_problem(self, row: Row) -> str:
-        """Also whether the spans are places in their texts."""
+        """The reason why the texts or spans of a row cannot be used; empty if they can."""
         problem = super().row_problem(row)
         if not problem:
             try:
@@ -151,7 +151,7 @@ class SpanClassification(Classification):
         return problem
 
     def inputs(self, labelled: bool) -> Sequence[Input]:
-        """Also `span_weights` [B, S, T]: for each span 1 / its number of pieces at each of them, 0 elsewhere."""
+        """The inputs, with `span_weights` [B, S, T]: 1 / number of pieces at each piece of a span, 0 elsewhere."""
         return (*super().inputs(labelled), Input(SPAN_WEIGHTS, (None, len(self.spans), None), "float32"))
 
     def batch(self, data: TextDataset, rows: NDArray[np.int64], labelled: bool) -> Arrays:
@@ -215,7 +215,7 @@ class SpanClassification(Classification):
         )
 
     def _joined(self, tokenizer: Tokenizer, pieces: Sequence[SpanBatch]) -> tuple[Encoded, NDArray[np.int64]]:
-        """The rows, and how many pieces of each text they hold [R, X]."""
+        """The rows, and the number of pieces of each text in them [R, X]."""
         lengths = [np.diff(batch.offsets).astype(np.int64) for batch in pieces]
         if self.text_b is None:
             lengths = [np.minimum(lengths[0], self.max_length - self.layout.specials(1))]
@@ -227,7 +227,7 @@ class SpanClassification(Classification):
     def _positions(
         self, row: int, marks: Sequence[Mark], pieces: Sequence[SpanBatch], kept: Sequence[int]
     ) -> tuple[str, list[tuple[int, int]]]:
-        """Why a span has no pieces in this row (or nothing), and the positions of the spans."""
+        """The reason why a span has no pieces in this row (empty if all have), and the positions of the spans."""
         found = []
         for number, mark in enumerate(marks):
             text = self._text_of(number)
@@ -236,7 +236,7 @@ class SpanClassification(Classification):
             first = int(np.searchsorted(batch.ends[own], mark.begin, side="right"))
             end = int(np.searchsorted(batch.begins[own], mark.end, side="left"))
             if first >= end:
-                return f"span {number + 1}: the vocabulary has nothing for it", []
+                return f"span {number + 1}: the vocabulary has no piece for it", []
             if first >= kept[text]:
                 return f"span {number + 1} is cut off: only {kept[text]} pieces of its text fit; raise --max_length", []
             start = self.layout.text_start(kept, text)

@@ -1,4 +1,4 @@
-"""What the task types on tables share: one or two text columns, a label column, and rows that cannot be used."""
+"""The base of task types on tables: one or two text columns, a label column, and unusable rows."""
 
 from __future__ import annotations
 
@@ -30,18 +30,24 @@ from reader.tables.where import NoLabel, Selection, Where
 from reader.tokenizers.base import Tokenizer
 
 _Self = TypeVar("_Self", bound="TextTask")
-_FIRST = "; a|b, here and for other columns: the first that a table has"
+_FIRST = "; a|b (for any column) is the first of both that a table has"
 
 HEADER = Option(
     "header",
     bool,
     True,
-    "the first row names the columns; without, columns are called 1, 2, …",
+    "the first row names the columns; otherwise their names are 1, 2, …",
     elsewhere="whether the first row names the columns",
 )
-TEXT_A = Option("text_a", str, None, "column of the (first) text" + _FIRST, elsewhere="column that is --text_a here")
-TEXT_B = Option("text_b", str, None, "column of the second text, for pairs", elsewhere="column that is --text_b here")
-RDROP = Option("rdrop", kinds.non_negative_number, 0.0, "R-Drop: weight of the divergence of two passes; 0: off")
+TEXT_A = Option(
+    "text_a", str, None, "column of the (first) text" + _FIRST, elsewhere="column of the (first) text in this table"
+)
+TEXT_B = Option(
+    "text_b", str, None, "column of the second text, for pairs", elsewhere="column of the second text in this table"
+)
+RDROP = Option(
+    "rdrop", kinds.non_negative_number, 0.0, "R-Drop: weight of the divergence between two dropout samples; 0: off"
+)
 
 TEXT_OPTIONS = (
     TEXT_A,
@@ -52,23 +58,22 @@ TEXT_OPTIONS = (
         None,
         "column of the label or score",
         shown_default="label",
-        elsewhere="column of the label, score or tags here",
+        elsewhere="column of the label, score or tags in this table",
         of_labels=True,
     ),
     Option(
         "where",
         str,
         None,
-        "rows to take, as language=zh: those with another value in this column are passed over; a table without it is "
-        "taken whole",
-        elsewhere="rows to take, as language=zh, where the table has this column",
+        "select rows by column=value, such as language=zh; a table without the column is used entirely",
+        elsewhere="select rows by column=value, such as language=zh, if the table has the column",
     ),
     Option(
         "no_label",
         kinds.comma_list,
         None,
-        "labels that say that a row has none, as - in OCNLI; such rows are left out and counted",
-        elsewhere="labels that say that a row has none, as - in OCNLI; such rows are left out and counted",
+        "labels that mean that a row has no label, such as - in OCNLI; these rows are skipped and counted",
+        elsewhere="labels that mean that a row has no label, such as - in OCNLI; these rows are skipped and counted",
         of_labels=True,
     ),
     HEADER,
@@ -82,18 +87,18 @@ class TextDataset:
     """The usable rows of a table, encoded.
 
     Attributes:
-        source: name of the file.
-        lines: of each row.
-        encoded: the rows.
-        labels: of each row; None without labels.
-        problems: (line, reason) of the other rows.
-        pad_id: of the vocabulary.
-        parts: of each row, which one of its line it is, counted from 0.
-        kept: other columns that the metrics need, with labels only.
-        row_inputs: how many inputs of the model a row is; they follow each other in `encoded`.
-        selection: which rows of the table these are, in brackets; empty: all.
-        unlabelled: how many rows of the table say that they have no label.
-        problem_parts: of each of `problems`, what `parts` is of the usable rows.
+        source: Name of the file.
+        lines: Line of each row.
+        encoded: The rows.
+        labels: Label of each row; None without labels.
+        problems: (line, reason) of unusable rows.
+        pad_id: Id of [PAD].
+        parts: Number of each row within its line, from 0.
+        kept: Other columns that the metrics need, only with labels.
+        row_inputs: Number of model inputs of a row; the inputs of a row follow each other in `encoded`.
+        selection: Description in parentheses of the selected rows of the table; empty: all.
+        unlabelled: Number of rows of the table that are marked as having no label.
+        problem_parts: Number of each of `problems` within its line, like `parts`.
     """
 
     source: str
@@ -115,13 +120,13 @@ class TextDataset:
 
     @cached_property
     def lengths(self) -> NDArray[np.int32]:
-        """Length of each usable row in the model's input; of several inputs together, all padded to the longest."""
+        """Length of each usable row in the model's input; for several inputs their total, all padded to the longest."""
         longest = self.encoded.lengths.reshape(-1, self.row_inputs).max(axis=1)
         return np.asarray(longest * self.row_inputs, np.int32)
 
     @property
     def places(self) -> list[int | tuple[int, int]]:
-        """The line of each row, with the part too where it is not the first row of its line."""
+        """The line of each row, as (line, part) for further rows of a line."""
         return [(line, part) if part else line for line, part in zip(self.lines, self.parts, strict=True)]
 
     @property
@@ -136,19 +141,19 @@ class TextDataset:
 
     @property
     def uncounted(self) -> int:
-        """The unusable rows, and those without a label."""
+        """The number of unusable rows plus rows without a label."""
         return len(self.problems) + self.unlabelled
 
     def describe(self) -> str:
-        """The number of usable rows, and how many were passed over."""
+        """The number of usable rows, and the selection."""
         return f"{len(self):,} rows{self.selection}"
 
     def for_training(self) -> TextDataset:
-        """All of them: each has its label."""
+        """The data itself, as every row has its label."""
         return self
 
     def content(self) -> list[NDArray[Any]]:
-        """Pieces, segments, labels and kept columns of all rows."""
+        """The pieces, segments, labels and kept columns of all rows."""
         arrays: list[NDArray[Any]] = [self.encoded.ids, self.encoded.segments]
         if self.kept:
             arrays.append(np.frombuffer(json.dumps(self.kept).encode(), np.uint8))
@@ -157,20 +162,20 @@ class TextDataset:
 
 @dataclass(frozen=True)
 class TextTask(TaskType):
-    """Settings that all tasks on one or two texts have.
+    """The settings of all tasks on one or two texts.
 
     Attributes:
-        text_a: column of the (first) text. Of any column `a|b` the first is meant that a table has.
-        text_b: column of the second text; None for single texts.
-        label: column of the label; prediction does not need it.
-        max_length: longest row, [CLS] and [SEP] included.
-        metric: the metric that decides which checkpoint is best.
-        header: whether tables have a header (otherwise columns are "1", "2", …).
-        where: "column=value": which rows of a table are meant, in tables that have this column; None: all.
-        no_label: labels that say that a row has none; such rows are neither learnt nor scored.
-        nested: format of the training table, if no extension tells it (a key of `reader.tables.nested.NESTED`): that of
-            other tables, too, unless theirs is named; None: the extension tells.
-        layout: how the model joins two texts.
+        text_a: Column of the (first) text. Any column may be `a|b`, which is the first of both that a table has.
+        text_b: Column of the second text; None for single texts.
+        label: Column of the label; prediction does not need it.
+        max_length: Tokens of the longest row, including [CLS] and [SEP].
+        metric: Metric that selects the best checkpoint.
+        header: Whether tables have a header (otherwise columns are "1", "2", …).
+        where: "column=value" that selects rows, in tables that have this column; None: all rows.
+        no_label: Labels that mean that a row has no label; such rows are neither trained on nor scored.
+        nested: Format of the training table, if its extension does not determine it (a key of
+            `reader.tables.nested.NESTED`); it is also the default for other tables. None: the extension determines it.
+        layout: How the model joins two texts.
     """
 
     options: ClassVar[tuple[Option, ...]] = TEXT_OPTIONS
@@ -191,19 +196,19 @@ class TextTask(TaskType):
         if self.where is not None:
             Where.parse(self.where)
         if self.metric not in self.known_metrics:
-            raise UserError(f"metric {self.metric!r} is not one of {self.type}: {', '.join(self.known_metrics)}")
+            raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(self.known_metrics)}")
         if self.max_length < 8:
-            raise UserError(f"max_length must be at least 8, found {self.max_length}")
+            raise UserError(f"max_length must be at least 8; found {self.max_length}")
 
     @classmethod
     def common_options(cls, options: argparse.Namespace) -> dict[str, Any]:
         """The settings of this class from the options of `ernie finetune`.
 
         Raises:
-            UserError: the text column is not named.
+            UserError: The text column is not given.
         """
         if options.text_a is None:
-            raise UserError(f"--text_a is missing: {cls.type} needs the name of the text column")
+            raise UserError(f"--text_a is missing: {cls.type} give the name of the text column")
         return {
             "text_a": options.text_a,
             "text_b": options.text_b,
@@ -222,18 +227,18 @@ class TextTask(TaskType):
 
     @classmethod
     def settings_of(cls, plain: Mapping[str, Any]) -> dict[str, Any]:
-        """The keyword arguments of the constructor from what `to_dict` gave."""
+        """The keyword arguments of the constructor from the result of `to_dict`."""
         known = {key: value for key, value in plain.items() if key != "type"}
         return {**known, "no_label": tuple(known.get("no_label", ())), **layout_of(known)}
 
     @property
     def condition(self) -> Where | None:
-        """Which rows are meant."""
+        """The condition that selects rows."""
         return None if self.where is None else Where.parse(self.where)
 
     @property
     def known_metrics(self) -> tuple[str, ...]:
-        """The metrics that these settings allow to choose."""
+        """The metrics that are available with these settings."""
         return self.metrics
 
     @property
@@ -248,11 +253,11 @@ class TextTask(TaskType):
 
     @property
     def kept_columns(self) -> tuple[str, ...]:
-        """Further columns that the metrics need, and so every labelled row."""
+        """Further columns that the metrics, and therefore all labelled rows, need."""
         return ()
 
     def row_problem(self, row: Row) -> str:
-        """Why the texts of a row cannot be used; empty if they can."""
+        """The reason why the texts of a row cannot be used; empty if they can."""
         return text_problem(row, self.text_a, self.text_b)
 
     @abstractmethod
@@ -260,7 +265,7 @@ class TextTask(TaskType):
         """The number of a label cell.
 
         Raises:
-            UnusableCellError: it is none.
+            UnusableCellError: The cell is not a label.
         """
 
     @property
@@ -275,7 +280,7 @@ class TextTask(TaskType):
 
     @classmethod
     def texts(cls, path: str | Path, options: Mapping[str, Any]) -> Iterator[str]:
-        """The texts of all columns, row by row; rows that cannot be used are passed over."""
+        """The texts of all columns, row by row; unusable rows are skipped."""
         columns, where = cls.columns_of_texts(options), options.get("where")
         with open_table(path, str(options.get("format", "auto")), bool(options.get("header", True))) as table:
             last: dict[str, Any] = {}
@@ -294,8 +299,8 @@ class TextTask(TaskType):
         """Read a whole table.
 
         Raises:
-            DataError: a column is missing, or no row is meant; with `strict` also an unusable row (names file and
-                line) or none at all.
+            DataError: A column is missing, or no row is selected; with `strict` also if a row is unusable (the
+                message names file and line) or there is none.
         """
         with open_table(path, format, self.header) as table:
             table = table.choose(*self.needed_columns, *((self.label, *self.kept_columns) if labelled else ()))
@@ -309,9 +314,9 @@ class TextTask(TaskType):
     def stream(
         self, path: str | Path, tokenizer: Tokenizer, *, chunk_rows: int, format: str = "auto"
     ) -> Iterator[TextDataset]:
-        """Read a table without labels in chunks, so that a table of any size can be answered.
+        """Read a table without labels in chunks, so that tables of any size can be predicted.
 
-        Rows that are not meant are among the unusable ones, so that none of the table is missing.
+        Rows that are not selected are recorded as unusable, so that every row of the table is accounted for.
         """
         with open_table(path, format, self.header) as table:
             table = table.choose(*self.needed_columns)
@@ -330,14 +335,14 @@ class TextTask(TaskType):
     def usable_rows(
         self, rows: Iterable[Row], labelled: bool, refused: list[tuple[Row, str]]
     ) -> Iterator[tuple[Row, float]]:
-        """The rows that can be used with the numbers of their labels (0 without); the others go to `refused`."""
+        """Yield usable rows with the numbers of their labels (0 without); unusable rows are added to `refused`."""
         for row in rows:
             problem, number = row.problem or self.row_problem(row), 0.0
             if not problem and labelled:
                 missing = [column for column in self.kept_columns if row.cells.get(column) is None]
                 try:
                     number = self.parse_label(row.cells.get(self.label))
-                    problem = f"there is no {missing[0]!r}" if missing else ""
+                    problem = f"there is no column {missing[0]!r}" if missing else ""
                 except UnusableCellError as error:
                     problem = f"column {self.label!r}: {error}"
             if problem:

@@ -1,1 +1,1 @@
-"""The fine-tuning run and the techniques that it offers."""
+"""The fine-tuning run and its training techniques."""

@@ -21,13 +21,13 @@ def class_weights(asked: Sequence[str], labels: Sequence[str], train: TextDatase
     """The weight of each class, in the order of the labels.
 
     Args:
-        asked: a number for each class, or the one word "balanced": n / (k · n_c) for a class with n_c of n rows, k
-            being the number of classes, so that each class has the same share in the loss of all rows.
-        labels: the classes.
-        train: the training data, with their numbers.
+        asked: A number for each class, or the single word "balanced": n / (k · n_c) for a class with n_c of n rows,
+            where k is the number of classes, so that each class has the same share in the loss of all rows.
+        labels: The classes.
+        train: The training data with class numbers.
 
     Raises:
-        UserError: the numbers do not fit the classes, or a class has no row.
+        UserError: The numbers do not fit the classes, or a class has no row.
     """
     if list(asked) == [BALANCED]:
         assert train.labels is not None
@@ -44,5 +44,7 @@ def class_weights(asked: Sequence[str], labels: Sequence[str], train: TextDatase
         raise UserError(f"--class_weights {','.join(asked)}: give numbers above 0, or {BALANCED}")
     if len(weights) != len(labels):
         names = ", ".join(labels[:10]) + (", …" if len(labels) > 10 else "")
-        raise UserError(f"--class_weights: {len(weights)} numbers for {len(labels)} labels, which are {names}")
+        raise UserError(
+            f"--class_weights: there are {len(weights)} numbers for {len(labels)} labels, which are {names}"
+        )
     return weights

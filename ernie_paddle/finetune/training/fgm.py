@@ -3,8 +3,8 @@ Semi-Supervised Text Classification", section 3).
 
 The word vectors of a row, taken as one long vector s, are moved by r = epsilon · g / ‖g‖₂, where g is the gradient of
 the row's loss with respect to s; the loss of the moved row is added to that of the row itself. r is a constant: no
-gradient flows through it. The paper normalises the word vectors first; those of a trained model are left as they are,
-so that epsilon is relative to their length.
+gradient flows through it. The paper normalizes the word vectors first; here the vectors of a trained model are not
+changed, so epsilon is relative to their length.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ _LEAST = 1e-12
 
 
 def with_fgm(losses: Losses, epsilon: float) -> Losses:
-    """These losses, and the same ones of the moved word vectors, called `adversarial_…`.
+    """Add to these losses the same losses with perturbed word vectors, named `adversarial_…`.
 
-    Both passes draw their own dropout.
+    Both forward passes draw their own dropout.
 
     Args:
-        losses: of a model with `Embeddings`.
-        epsilon: length of the move of each row, above 0.
+        losses: Losses of a model with `Embeddings`.
+        epsilon: Norm of the perturbation of each row, above 0.
     """
 
     def both(layer: Any, values: Mapping[str, Value]) -> list[LossTerm]:
@@ -53,16 +53,16 @@ def with_fgm(losses: Losses, epsilon: float) -> Losses:
 
 
 def perturbations(terms: list[LossTerm], vectors: list[Value], epsilon: float) -> list[Value]:
-    """What to add to word vectors.
+    """The perturbations of word vectors.
 
     Args:
-        terms: losses of rows. They are summed and not averaged: a row's direction does not depend on other rows, nor,
-            where all terms have the same labels, on the number that they are divided by.
-        vectors: word vectors [B, T, H] that the losses were computed from.
-        epsilon: length of the result of each row, above 0; rows without a gradient (those without label) stay.
+        terms: Losses of rows. They are summed instead of averaged: the direction of a row does not depend on other
+            rows, nor, if all terms have the same labels, on the number that they are divided by.
+        vectors: Word vectors [B, T, H] from which the losses were computed.
+        epsilon: Norm of the perturbation of each row, above 0; rows without a gradient (without a label) have none.
 
     Raises:
-        UserError: the losses do not depend on the vectors in a way that gradients see.
+        UserError: The losses have no gradient with respect to the vectors.
     """
     with precision.float32():
         total = paddle.concat([term.total.reshape([1]) * term.weight for term in terms]).sum()

@@ -1,4 +1,4 @@
-"""In which respect a fine-tuning run is another one than that of its folder: a setting changed, or a table did."""
+"""Differences between a fine-tuning run and the run in its folder: a changed setting or table."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Any
 from propeller.run.trainer import setting_changes
 
 TABLES = {"train": "the training table", "dev": "the development table"}
-"""What a run's identity holds hashes of, encoded as the model reads it, by key."""
+"""Names of the tables whose encoded content is hashed in a run's identity, by key."""
 _ENCODING = ("task.", "vocab")
 
 
 def run_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs between the identities of two fine-tuning runs, a phrase each; empty if nothing does.
+    """The differences between the identities of two fine-tuning runs, one phrase each; empty without differences.
 
-    A setting that decides how tables are encoded (``--max_length``, say) changes their hashes too. Then only the
-    setting is named: whether the tables also changed cannot be told.
+    A setting that affects how tables are encoded (such as ``--max_length``) changes their hashes too. Then only the
+    setting is named, because it cannot be determined whether the tables also changed.
 
     Args:
-        before: identity of the run in the folder, flat, by dotted keys.
-        now: identity of the run that shall continue it.
+        before: Identity of the run in the folder, flat, by dotted keys.
+        now: Identity of the run that would resume it.
     """
     tables = [f"{name} changed" for key, name in TABLES.items() if before.get(key) != now.get(key)]
     before, now = ({key: value for key, value in each.items() if key not in TABLES} for each in (before, now))

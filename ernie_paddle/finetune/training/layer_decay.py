@@ -1,4 +1,4 @@
-"""Layer-wise decay of the learning rate: the nearer to the input, the smaller the steps (fine-tuning of ERNIE-M)."""
+"""Layer-wise decay of the learning rate: layers nearer to the input have smaller rates (fine-tuning of ERNIE-M)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ def layer_decay(decay: float, n_layers: int) -> ParameterRatio:
     """Factors of the learning rate by the name of a parameter.
 
     decay^(n_layers - i) in encoder layer i = 0 … n_layers - 1, decay^(n_layers + 1) in the embeddings, and 1 in the
-    pooler and the heads. The factor belongs to the parameter itself, which is float32 at every precision.
+    pooler and the heads. The factor applies to the parameter itself, which is float32 in every precision.
 
     Args:
-        decay: above 0, at most 1.
-        n_layers: layers of the encoder.
+        decay: Above 0, at most 1.
+        n_layers: Number of layers of the encoder.
     """
 
     def ratio(name: str, shape: tuple[int, ...]) -> float:

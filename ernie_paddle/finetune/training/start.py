@@ -1,4 +1,4 @@
-"""What a fine-tuning run starts from: a model directory, released weights, or random weights of a named size."""
+"""The start of a fine-tuning run: a model directory, released weights, or random weights of a named size."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _USUAL_PIECES = 30522
 
 @dataclass(frozen=True)
 class Start:
-    """Configuration, tokenizer and weights (None: random); a name that identifies them, and a line that tells them."""
+    """Configuration, tokenizer and weights (None: random); a name that identifies them, and a description."""
 
     config: ErnieConfig
     tokenizer: Tokenizer
@@ -40,10 +40,10 @@ class Start:
 
 
 def start_from_model(path: str | Path) -> Start:
-    """The weights of a checkpoint (pre-trained or fine-tuned), or released ones in another project's layout.
+    """Load the weights of a checkpoint (pre-trained or fine-tuned), or released weights in another project's layout.
 
     Raises:
-        UserError: no model there, an exported one, or released weights that do not fit their configuration.
+        UserError: There is no model, it is exported, or released weights do not fit their configuration.
     """
     if foreign_layout(path):
         return _start_from_release(Path(path))
@@ -52,10 +52,10 @@ def start_from_model(path: str | Path) -> Start:
 
 
 def model_identity(path: str | Path) -> tuple[ErnieConfig, str]:
-    """The configuration of a checkpoint or of released weights, and what identifies the weights.
+    """The configuration of a checkpoint or of released weights, and the identity of the weights.
 
     Raises:
-        UserError: as `start_from_model`.
+        UserError: As for `start_from_model`.
     """
     if foreign_layout(path):
         start = _start_from_release(Path(path))
@@ -78,7 +78,7 @@ def _start_from_release(path: Path) -> Start:
     Comparison.of(weights).require_whole(weights)
     if weights.tokenizer is None:
         raise UserError(
-            f"{path}: holds no vocabulary that can be read; give it once: "
+            f"{path}: has no readable vocabulary; add one with "
             f"`ernie convert --from {path} --vocab FILE --to NEW_FOLDER`"
         )
     said = f"weights of {path}, in the layout of {LAYOUTS[weights.layout].title}"
@@ -90,11 +90,11 @@ def architecture(size: str, vocab_size: int | None = None) -> ErnieConfig:
     """The architecture of a size: tiny, small, base, large, or the name of a file in configs/arch.
 
     Args:
-        size: its name.
-        vocab_size: of the vocabulary that it is for; None: what the file says, if it does.
+        size: Name of the size.
+        vocab_size: Size of the vocabulary; None: that of the file, if it has one.
 
     Raises:
-        UserError: no such size.
+        UserError: There is no such size.
     """
     folder = configs_dir() / "arch"
     path = folder / f"{SIZES.get(size, size)}.yaml"
@@ -106,10 +106,10 @@ def architecture(size: str, vocab_size: int | None = None) -> ErnieConfig:
 
 
 def start_at_random(size: str, vocab: str | Path | None) -> Start:
-    """Random weights of a size, as in `architecture`.
+    """Start from random weights of a size, as in `architecture`.
 
     Raises:
-        UserError: no such size, or no vocabulary given.
+        UserError: There is no such size, or no vocabulary is given.
     """
     if vocab is None:
         raise UserError("without --model, --vocab is needed: a vocabulary file, or a folder that holds a tokenizer")
@@ -120,27 +120,27 @@ def start_at_random(size: str, vocab: str | Path | None) -> Start:
 
 
 def with_dropout(config: ErnieConfig, rate: float) -> ErnieConfig:
-    """The configuration with this rate of dropout on hidden layers, attention and the head."""
+    """The configuration with this dropout rate of hidden layers, attention and the head."""
     return dataclasses.replace(config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
 
 
 def describe_load(report: LoadReport) -> list[str]:
-    """What became of the given weights, in lines.
+    """Lines that describe which of the given weights were loaded.
 
     Raises:
-        UserError: a parameter of the encoder is absent or has another shape: the result would be half random.
+        UserError: A parameter of the encoder is missing or has another shape, so that the model would be half random.
     """
     wrong = [name for name in report.missing if name.startswith("ernie.")]
     shapes = [item for item in report.mismatched if item[0].startswith("ernie.")]
     if shapes:
         name, wanted, found = shapes[0]
-        raise UserError(f"the checkpoint's {name} has shape {found}, the configuration says {wanted}")
+        raise UserError(f"the checkpoint's {name} has shape {found}, but the configuration requires {wanted}")
     if wrong and not all("pooler" in name for name in wrong):
         raise UserError(f"the checkpoint lacks {len(wrong)} parameters of the encoder ({', '.join(wrong[:3])}, …)")
     fresh = report.missing + [name for name, _, _ in report.mismatched]
     lines = [f"{len(report.matched)} parameters loaded"]
     if fresh:
-        lines.append(f"freshly initialised: {_named(fresh)}")
+        lines.append(f"newly initialised: {_named(fresh)}")
     if report.unexpected:
         lines.append(f"in the checkpoint but not in this model: {_named(report.unexpected)}")
     return lines

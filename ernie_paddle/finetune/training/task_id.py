@@ -1,6 +1,6 @@
-"""With which task id a model is fine-tuned: `--task_id` as a number, or the name of a task that it was pre-trained on.
+"""The task id of fine-tuning: `--task_id` as a number, or as the name of a task of the model's pre-training.
 
-The id becomes part of the model's configuration, so that evaluation, prediction and export use it, too.
+The id becomes part of the model's configuration, so that evaluation, prediction and export use the same id.
 """
 
 from __future__ import annotations
@@ -17,18 +17,20 @@ from propeller.settings import unknown_name
 
 
 def with_task_id(config: ErnieConfig, given: str, model: Path | None) -> ErnieConfig:
-    """The configuration with the task id that is meant by `given`.
+    """The configuration with the task id given by the user.
 
     Args:
-        config: of the model.
-        given: a number, or the name of a task of the model's pre-training recipe.
-        model: its folder; None for random weights.
+        config: Configuration of the model.
+        given: A number, or the name of a task of the model's pre-training recipe.
+        model: Folder of the model; None for random weights.
 
     Raises:
-        UserError: the model has no task embedding, no such task, or fewer ids.
+        UserError: The model has no task embedding, no such task, or fewer ids.
     """
     if not config.use_task_id:
-        raise UserError(f"--task_id {given}: this model has no task embedding (use_task_id is false); leave it out")
+        raise UserError(
+            f"--task_id {given}: this model has no task embedding (use_task_id is false); remove the option"
+        )
     number = int(given) if given.isdecimal() else _id_of(given, model)
     if number >= config.task_type_vocab_size:
         raise UserError(f"--task_id {given}: the model has only {config.task_type_vocab_size} task ids, counted from 0")
@@ -36,7 +38,7 @@ def with_task_id(config: ErnieConfig, given: str, model: Path | None) -> ErnieCo
 
 
 def _id_of(name: str, model: Path | None) -> int:
-    """The id that the rows of a pre-training task were fed with."""
+    """The task id of the rows of a pre-training task."""
     plan = None
     if model is not None:
         found = find_model_dir(model)
@@ -44,7 +46,7 @@ def _id_of(name: str, model: Path | None) -> int:
             plan = plan_of(checkpoint.read(found, check=False))
     if plan is None:
         raise UserError(
-            f"--task_id {name}: names are those of a pre-training recipe, and {model or 'a random model'} has none; "
+            f"--task_id {name}: names come from a pre-training recipe, but {model or 'a random model'} has none; "
             "give a number"
         )
     if name not in plan.recipe.tasks:

@@ -1,7 +1,7 @@
-"""The fine-tuning loop that all task types share: what each step trains on, evaluation, and the run's folder.
+"""The fine-tuning loop of all task types: the data of each step, evaluation, and the run's folder.
 
 A run is a pure function of its settings, data and initial weights. Its checkpoints are model directories that
-`ernie predict` can use, and the same command, given again, continues from the newest.
+`ernie predict` can use, and the same command, given again, resumes from the newest.
 """
 
 from __future__ import annotations
@@ -43,24 +43,24 @@ TRAIN_TASK = "finetune"
 
 @dataclass(frozen=True)
 class FinetuneConfig:
-    """How a task is trained; everything here decides the result.
+    """Training settings of a task; all of them affect the result.
 
     Attributes:
-        epochs: passes over the training table.
-        batch_size: rows of one update, over all ranks.
-        lr: peak learning rate.
-        schedule: what the rate does after warmup (see `propeller.run.lr.LrConfig`).
-        warmup: share of the updates over which the rate grows.
-        layer_decay: factor of the rate from one layer to the one below it (see `layer_decay`); None: equal rates.
-        weight_decay: decoupled decay (none on biases and LayerNorm).
-        adam_epsilon: added to the root of Adam's second moment.
-        class_weights: weight of each class in the loss of a classification; None: all weigh the same.
-        rdrop: weight of the divergence of two passes (see `rdrop`); 0: one pass.
-        fgm: how far word vectors are moved in adversarial training (see `fgm`); 0: none.
-        clip_norm: largest global gradient norm.
-        seed: of everything random.
-        patience: evaluations without a better metric that end the run; None: never.
-        precision: what is computed in 16 bits.
+        epochs: Number of epochs over the training table.
+        batch_size: Rows per update, over all ranks.
+        lr: Peak learning rate.
+        schedule: Shape of the rate after warmup (see `propeller.run.lr.LrConfig`).
+        warmup: Fraction of the updates in which the rate rises.
+        layer_decay: Factor of the rate from one layer to the next lower one (see `layer_decay`); None: equal rates.
+        weight_decay: Decoupled decay (none on biases and LayerNorm).
+        adam_epsilon: Epsilon of Adam, added to the root of the second moment.
+        class_weights: Weight of each class in the loss of a classification; None: equal weights.
+        rdrop: Weight of the divergence of two passes (see `rdrop`); 0: one pass.
+        fgm: Norm of the perturbation of word vectors in adversarial training (see `fgm`); 0: none.
+        clip_norm: Largest global gradient norm.
+        seed: Seed of all random numbers.
+        patience: Number of evaluations without a better metric that ends the run; None: never.
+        precision: Which computations use 16 bits.
     """
 
     epochs: int = 3
@@ -82,15 +82,15 @@ class FinetuneConfig:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is carried out; nothing here but `micro_batch` changes the result (but for rounding).
+    """How a run is executed; only `micro_batch` affects the result (apart from rounding).
 
     Attributes:
-        output: the run's folder.
-        micro_batch: most rows of one forward pass (per rank); more are accumulated. Each pass draws its own dropout, so
-            a run is continued only with the same one.
-        eval_batch: rows of a batch in evaluation.
-        save_steps: a checkpoint every so many updates, beside those at the end of an epoch.
-        log_every: a progress line every so many updates.
+        output: Folder of the run.
+        micro_batch: Maximum rows per forward pass and rank; gradients of more rows are accumulated. Each pass draws its
+            own dropout, so a run is only resumed with the same value.
+        eval_batch: Rows per batch in evaluation.
+        save_steps: Updates between checkpoints, in addition to those at the end of an epoch.
+        log_every: Updates between progress lines.
     """
 
     output: Path
@@ -158,7 +158,7 @@ class Finetuner:
         )
 
     def prepare(self) -> None:
-        """Continue the run of the output folder if there is one, else take the initial weights and say which."""
+        """Resume the run of the output folder if there is one, else load the initial weights and report them."""
         if self.trainer.resume() or self.start.arrays is None:
             return
         for line in describe_load(self.learner.load_parameters(self.start.arrays)):
@@ -169,9 +169,9 @@ class Finetuner:
         return self.trainer.run(self._inputs(), lambda: [("dev", self.score(self.dev))])
 
     def score(self, data: Dataset) -> dict[str, float]:
-        """The metrics of the present parameters on these rows, all of them on any number of ranks.
+        """The metrics of the current parameters on all of these rows, for any number of ranks.
 
-        What the task fits to them goes into the next checkpoint.
+        Settings that the task fits to the rows are stored in the next checkpoint.
         """
 
         def run(batch: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
@@ -183,11 +183,11 @@ class Finetuner:
         return tuned.score(outputs, data)
 
     def epoch_of(self, step: int) -> float:
-        """How many passes over the training table are done after this step."""
+        """The number of epochs completed after this step."""
         return step / self.per_epoch
 
     def _inputs(self) -> Iterator[StepInput]:
-        """What the steps from the present one on train on."""
+        """The inputs of the steps from the current one on."""
         step = self.learner.step
         while True:
             epoch, number = divmod(step, self.per_epoch)
@@ -210,7 +210,7 @@ class Finetuner:
         )
 
     def _micro_batch(self, rows: NDArray[np.int64]) -> Arrays:
-        """The arrays of these rows; for no rows at all one row whose labels do not count (a Program needs a batch)."""
+        """The arrays of these rows; without rows, one row whose labels do not count (a Program needs a batch)."""
         batch = self.task.batch(self.train, rows if len(rows) else np.zeros(1, np.int64), labelled=True)
         if self.config.class_weights:
             batch[LABEL_WEIGHTS] = np.asarray(self.config.class_weights, np.float32)[batch[LABEL]]
@@ -220,14 +220,14 @@ class Finetuner:
         return batch
 
     def _identity(self) -> dict[str, Any]:
-        """What makes this run this run; the folder of another one is refused."""
+        """The identity of this run; the folder of a run with another identity is refused."""
         return {
             "task": self.task.to_dict(),
             "model": self.start.config.to_dict(),
             "vocab": self.start.tokenizer.vocab.sha256,
             "initial": self.start.name,
             "config": asdict(self.config),
-            # A larger one than the batch is the batch.
+            # A micro-batch is never larger than the batch.
             "micro_batch": min(self.options.micro_batch, self.config.batch_size),
             "train": fingerprint(self.train),
             "dev": fingerprint(self.dev),

@@ -1,1 +1,1 @@
-"""What several objectives are made of."""
+"""Parts that several objectives share."""

@@ -1,4 +1,4 @@
-"""What the objectives over the two halves of a batch share ("On Losses …", section 3.2, items 13, 14; Figure 1).
+"""The base of objectives over the two halves of a batch ("On Losses …", section 3.2, items 13, 14; Figure 1).
 
 Shape suffixes: N samples of a micro-batch, B = 2N rows, H hidden.
 """
@@ -27,15 +27,15 @@ H = TypeVar("H", bound=ObjectiveSettings)
 
 
 class BatchHalves(Objective[H]):
-    """The second half of a micro-batch holds the texts that follow those of the first: row N + i follows row i.
+    """The second half of a micro-batch holds the texts that follow those of the first half: row N + i follows row i.
 
     A row is as long as that of any other objective ("max sequence length = 128", section 3.6): a sample is a text of
-    two rows. It is cut at a sentence boundary that is drawn among all that leave two rows of the batch's length, so
-    that the length of a row does not tell that of the one which follows. One model encodes both halves at once. A
-    batch of R rows has R / 2 samples.
+    two rows. It is cut at a sentence boundary drawn among all those that leave two rows of the batch's length, so that
+    the length of a row does not reveal the length of the following one. One model encodes both halves at once. A batch
+    of R rows has R / 2 samples.
 
     A sample of one sentence has no boundary. It makes the rows ``[CLS] sample [SEP]`` and ``[CLS] [SEP]``, which are
-    no pair: they have no label (but other objectives of the task use the first). These are counted.
+    not a pair and have no label (other objectives of the task still use the first row). Such samples are counted.
     """
 
     arranges = True
@@ -48,10 +48,10 @@ class BatchHalves(Objective[H]):
         return f"{self.name}_labels"
 
     def open(self, path: str, split: str, max_tokens: int, min_tokens: int) -> SampleSource:
-        """Texts of two rows of at most ``max_tokens`` tokens each; their lengths are those of both rows when padded.
+        """Open texts of two rows of at most ``max_tokens`` tokens each; a text's length is that of both padded rows.
 
         Raises:
-            DataError: the corpus is unusable.
+            DataError: The corpus is unusable.
         """
         return shared(_row_pairs, path, split, max_tokens, min_tokens)
 
@@ -70,7 +70,7 @@ class BatchHalves(Objective[H]):
         return [assemble([part], row.data, dict(labels)) for part in parts]
 
     def heads(self, config: ErnieConfig, encoder: Encoder) -> Mapping[str, nn.Layer]:
-        """None: the vectors of the encoder are compared as they are."""
+        """No heads: the vectors of the encoder are compared directly."""
         return {}
 
 
@@ -79,7 +79,7 @@ def _row_pairs(path: str, split: str, max_tokens: int, min_tokens: int) -> RowPa
 
 
 def _nothing(row: Row) -> Part:
-    """No tokens at all."""
+    """An empty part."""
     return Part(row.sample.tokens[:0], row.sample.flags[:0], row.sample.document)
 
 

@@ -1,7 +1,7 @@
-"""Corrupted text, as the objectives that look for it share it ("On Losses …", section 3.2, and its release).
+"""Corrupted text, shared by the objectives that detect corruption ("On Losses …", section 3.2, and its release).
 
-Tokens that an objective has marked (``batch.corrupted``) are neither moved nor replaced by another. The others form
-*runs*: longest stretches of tokens that are free, broken by marked ones and by [CLS], [SEP] and padding.
+Tokens that an objective has marked (``batch.corrupted``) are neither moved nor replaced by another objective. The other
+tokens form *runs*: maximal stretches of free tokens between marked tokens, [CLS], [SEP] and padding.
 
 Shapes: B rows, T tokens.
 """
@@ -19,7 +19,7 @@ from propeller.errors import UserError
 from reader.flags import WORD_START
 
 ROWS, TOKENS, LEAST = 0.5, 0.1, 2
-"""Share of the rows that are corrupted, share of their tokens that are, and how many these are at least."""
+"""Share of corrupted rows, share of corrupted tokens in them, and the minimum number of these tokens."""
 PERMUTED, REPLACED, INSERTED = 0, 1, 2
 _CHANGED, _DONE = "corruption.changed", "corruption.done"
 
@@ -28,40 +28,40 @@ Ints = NDArray[np.int64]
 
 
 class TextCorruption(Objective[ObjectiveSettings]):
-    """Corrupts half of the rows, each in one way; subclasses say what is labelled.
+    """Corrupts half of the rows, each in one way; subclasses define the labels.
 
-    A tenth of a row's tokens, at least two, are drawn, and a third of the corrupted rows each has them
+    A tenth of a row's tokens, at least two, are drawn. In a third of the corrupted rows each, these tokens are
 
     * permuted: neighbours of a run that differ change places, a tenth of the tokens in such pairs;
-    * replaced: by a random token of the vocabulary, another than stood there;
-    * inserted: random tokens come in between, the rest of the run moves on, and its last tokens drop out. No
-      inserted token equals the one that stood in its place.
+    * replaced: by a random different token of the vocabulary;
+    * inserted: random tokens are inserted, the rest of the run moves on, and its last tokens are dropped. No inserted
+      token equals the one that was in its place.
 
-    A row that cannot be corrupted so (a single token, or all tokens equal) stays, and is counted. Several of these
-    objectives in a task share one corruption, and a text that another objective moved counts as corrupted for them:
-    their labels are true whatever else the task trains. What masking does afterwards does not count.
+    A row that cannot be corrupted (a single token, or all tokens equal) is kept as it is and counted. Several of these
+    objectives in a task share one corruption, and text that another objective moved counts as corrupted for them: their
+    labels are true whatever else the task trains. Later masking does not count as corruption.
     """
 
     def _bind(self, data: Data) -> None:
-        """The pieces that may come in."""
+        """Collect the pieces that may replace others or be inserted."""
         self._pieces = np.setdiff1d(np.arange(data.vocab.size), data.vocab.special_ids)
         if len(self._pieces) < 2:
-            raise UserError(f"{self.name}: needs two ordinary pieces at least, the vocabulary has {len(self._pieces)}")
+            raise UserError(f"{self.name}: the vocabulary has {len(self._pieces)} ordinary pieces, two are needed")
 
     def corrupt(self, batch: Batch) -> None:
-        """Once for all objectives of this kind."""
+        """Corrupt the batch once for all objectives of this kind."""
         if _DONE not in batch.noted:
             batch.noted[_DONE] = np.ones(1, np.bool_)
             corrupt_rows(batch, self._pieces)
 
 
 def changed_tokens(batch: Batch) -> Bools:
-    """bool [B, T]: where objectives moved, replaced or inserted a token; the tokens that gave way do not count."""
+    """bool [B, T]: where objectives moved, replaced or inserted a token, not where one was merely moved on."""
     return batch.noted.get(_CHANGED, np.zeros(batch.ids.shape, np.bool_))
 
 
 def record(batch: Batch, chosen: Bools, changed: Bools) -> None:
-    """Mark what an objective chose, and note what it changed; bool [B, T] each."""
+    """Mark the tokens that an objective chose, and store those that it changed; bool [B, T] each."""
     batch.corrupted |= chosen
     batch.noted[_CHANGED] = changed_tokens(batch) | changed
 
@@ -73,19 +73,19 @@ def free_tokens(batch: Batch) -> Bools:
 
 
 def later(where: NDArray[Any], places: int) -> NDArray[Any]:
-    """[B, T]: what stands ``places`` (1 or more) further on in the row, zeros beyond its end."""
+    """[B, T]: the values ``places`` (1 or more) further on in the row, zeros beyond its end."""
     moved = np.zeros_like(where)
     moved[:, :-places] = where[:, places:]
     return moved
 
 
 def unmoved(batch: Batch) -> Ints:
-    """A source for :meth:`Batch.move` that moves nothing, int64 [B, T]."""
+    """The source with which :meth:`Batch.move` moves nothing, int64 [B, T]."""
     return np.tile(np.arange(batch.ids.shape[1]), (len(batch.ids), 1))
 
 
 def corrupt_rows(batch: Batch, pieces: NDArray[np.int64]) -> None:
-    """Corrupt half of the rows as :class:`TextCorruption` says; ``pieces`` are the ids that may come in, sorted."""
+    """Corrupt half of the rows as described in :class:`TextCorruption`; ``pieces`` are the sorted ids of new tokens."""
     free = free_tokens(batch)
     length = free.shape[1]
     whether, kind, parity = batch.uniforms("corruption", 3).T
@@ -97,7 +97,7 @@ def corrupt_rows(batch: Batch, pieces: NDArray[np.int64]) -> None:
     pairs = free & later(free, 1) & (batch.ids != later(batch.ids, 1))
     pairs &= np.arange(length) % 2 == (parity < 0.5)[:, None]
     swapped = _draw(pairs & (kinds == PERMUTED)[:, None], counts // 2, scores)
-    # Two tokens at least are drawn, so a row of one stays.
+    # At least two tokens are drawn, so a row of one token is kept.
     other = free & ((kinds > PERMUTED) & (free.sum(axis=1) >= LEAST))[:, None]
     new = _draw(other, counts, scores)
     inserted = new & (kinds == INSERTED)[:, None]
@@ -118,7 +118,7 @@ def corrupt_rows(batch: Batch, pieces: NDArray[np.int64]) -> None:
 
 
 def _draw(allowed: Bools, counts_B: Ints, scores: NDArray[np.float64]) -> Bools:
-    """Of the allowed places [B, T] of each row, the ``counts_B`` (1 or more) with the least scores, or all."""
+    """Draw the ``counts_B`` (1 or more) allowed places [B, T] of each row with the lowest scores, or all of them."""
     scores = np.where(allowed, scores, 2.0)
     last = np.minimum(counts_B, scores.shape[1]) - 1
     limits = np.take_along_axis(np.sort(scores, axis=1), last[:, None], axis=1)
@@ -127,7 +127,7 @@ def _draw(allowed: Bools, counts_B: Ints, scores: NDArray[np.float64]) -> Bools:
 
 
 def _after_insertion(free: Bools, inserted: Bools) -> Ints:
-    """From where the tokens come (int64 [B, T]) if others are inserted at these places of the runs of ``free``."""
+    """The source place of each token (int64 [B, T]) after insertions at these places of the runs of ``free``."""
     so_far = np.cumsum(inserted, axis=1)
     begins = free.copy()
     begins[:, 1:] &= ~free[:, :-1]
@@ -137,7 +137,7 @@ def _after_insertion(free: Bools, inserted: Bools) -> Ints:
 
 
 def _others(ids_N: Ints, uniforms_N: NDArray[np.float64], pieces: NDArray[np.int64]) -> Ints:
-    """For each id a random one of the sorted ``pieces``, all but that id equally likely."""
+    """Draw for each id one of the sorted ``pieces`` other than the id, all equally likely."""
     at = np.minimum(pieces.searchsorted(ids_N), len(pieces) - 1)
     same = pieces[at] == ids_N
     drawn = (uniforms_N * (len(pieces) - same)).astype(np.int64)

@@ -1,10 +1,10 @@
-"""How often the tokens of a batch occur in their documents: what token_document, tf and tf_idf are labelled from.
+"""Counts of the tokens of a batch in their documents, from which token_document, tf and tf_idf make their labels.
 
-Everything comes from the shards, by the document that a token stands in (``Batch.documents``); nothing is scanned but
-the documents of the batch. Counts of long documents are kept for their next row.
+Everything is read from the shards, by the document of each token (``Batch.documents``); only the documents of the batch
+are scanned. Counts of long documents are cached for their next row.
 
-Shapes: N tokens of the batch, G segments of its rows, K documents, U distinct tokens of each, one document after the
-other.
+Shapes: N tokens of the batch, G segments of its rows, K documents, U distinct tokens of all documents, one document
+after the other.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ernie_paddle.objectives.rows import Batch, Data
 
 Ints = NDArray[np.int64]
 
-_LONG = 4096  # tokens of a document from which counting by table is faster than sorting, and worth to be kept
-_KEPT = 1 << 21  # distinct tokens of kept documents: 16 MB
-_HALF = 32  # bits of a number in a key that is made of two
+_LONG = 4096  # a document of so many tokens is faster to count by table than by sorting, and worth caching
+_KEPT = 1 << 21  # limit of distinct tokens of cached documents: 16 MB
+_HALF = 32  # bits of each number in a key made of two
 _LOW = (1 << _HALF) - 1
 
 
 @dataclass(frozen=True)
 class Occurrences:
-    """The tokens of a batch that stand in a document, and what was counted there.
+    """The tokens of a batch that belong to a document, and their counts.
 
-    A segment is all tokens that one row has from one document: a row may hold texts of two documents.
+    A segment is all tokens of one row that come from one document: a row may hold texts of two documents.
 
     Attributes:
         places: int64 [N], flat positions b·T + t, ascending.
         segments: int64 [N], number of each token's segment.
-        in_segment: int64 [N], how often the token occurs in its segment (before anything was replaced there).
-        entries: int64 [N], where the token is among the U; -1 if its document does not have it (it was replaced).
-        tokens, counts: int64 [U], the distinct tokens of the documents, and how often they occur there.
+        in_segment: int64 [N], count of the token in its segment (before any replacement there).
+        entries: int64 [N], index of the token among the U; -1 if it is not in its document (it was replaced).
+        tokens, counts: int64 [U], the distinct tokens of the documents, and their counts there.
         bounds: int64 [K+1], document k is tokens[bounds[k] : bounds[k+1]].
         corpora: int64 [K], the documents' corpora.
     """
@@ -52,18 +52,18 @@ class Occurrences:
     corpora: Ints
 
     def of_entries(self, values: NDArray[Any]) -> NDArray[Any]:
-        """What ``values`` [U] says of each token [N]; 0 where its document does not have it."""
+        """The entry of ``values`` [U] for each token [N]; 0 for a token that is not in its document."""
         return np.where(self.entries >= 0, values[self.entries], 0)
 
     @property
     def outside(self) -> Ints:
-        """int64 [N], how often the token occurs in its document outside its segment."""
-        # Below 0 where an objective arranged the row with a token that the document does not have.
+        """int64 [N], count of the token in its document outside its segment."""
+        # The difference is negative if an objective arranged the row with a token that is not in the document.
         return np.maximum(self.of_entries(self.counts) - self.in_segment, 0)
 
 
 class DocumentCounts:
-    """Counts tokens of documents for one batch after the other."""
+    """Counts the tokens of documents, batch by batch."""
 
     def __init__(self, data: Data) -> None:
         self._sources = data.sources
@@ -73,10 +73,10 @@ class DocumentCounts:
         self._n_kept = 0
 
     def look_up(self, batch: Batch) -> Occurrences:
-        """Find the tokens of ``batch.original`` in the documents that they stand in."""
+        """Look up the tokens of ``batch.original`` in their documents."""
         corpus_of_row = np.array([row.corpus for row in batch.rows], np.int64)
         lengths = [len(example.ids) for example in batch.examples]
-        # The rows as they were arranged: afterwards an objective may have replaced tokens.
+        # Use the rows as arranged, because an objective may have replaced tokens since.
         rows = np.repeat(np.arange(len(lengths)), lengths)
         ids = np.concatenate([example.ids for example in batch.examples]).astype(np.int64)
         documents = np.concatenate([example.documents for example in batch.examples])
@@ -114,7 +114,7 @@ class DocumentCounts:
             wanted: int64 [K], corpus << 32 | document.
 
         Returns:
-            The number [K] that each gets, and for all of them number << bits | token [U], ascending, and counts [U].
+            A number [K] for each document, and for all documents number << bits | token [U], ascending, and counts [U].
         """
         texts = [self._sources[name >> _HALF].document(name & _LOW).tokens for name in wanted.tolist()]
         lengths = np.array([len(text) for text in texts])
@@ -136,7 +136,7 @@ class DocumentCounts:
         return order, np.concatenate(keys), np.concatenate(counts)
 
     def _count_long(self, name: int, text: NDArray[Any]) -> tuple[Ints, Ints]:
-        """Distinct tokens of one document, ascending, and their counts; kept until others need the room."""
+        """Distinct tokens of one document, ascending, and their counts; cached until other documents need the room."""
         found = self._kept.get(name)
         if found is None:
             table = np.bincount(text, minlength=self._size)
@@ -173,11 +173,11 @@ def _counted(keys: Ints) -> tuple[Ints, Ints]:
 
 
 def _distinct(keys: Ints) -> Ints:
-    """Distinct keys, ascending; quick where equal ones stand together."""
+    """Distinct keys, ascending; fast if equal keys are adjacent."""
     return np.unique(keys[np.diff(keys, prepend=-1) != 0])
 
 
 def _find(keys: Ints, wanted: Ints) -> Ints:
-    """Where each wanted key is among the ascending ``keys``; -1 if it is not there."""
+    """The index of each wanted key in the ascending ``keys``; -1 if it is missing."""
     at = np.minimum(keys.searchsorted(wanted), len(keys) - 1)
     return np.where(keys[at] == wanted, at, -1)

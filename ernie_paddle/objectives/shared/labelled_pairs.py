@@ -1,4 +1,4 @@
-"""What objectives on labelled pairs share: samples that are pairs, prepared by ``ernie prepare-pairs``."""
+"""The base of objectives on labelled pairs, which are prepared with ``ernie prepare-pairs``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ P = TypeVar("P", bound=ObjectiveSettings)
 
 
 class LabelledPair(SentencePair[P]):
-    """Classify pairs of texts that come with labels. Subclasses say what the labels mean."""
+    """Classify pairs of texts that come with labels. Subclasses define the meaning of the labels."""
 
     reads = PAIRS
 

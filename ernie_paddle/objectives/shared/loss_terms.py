@@ -1,4 +1,4 @@
-"""The graph half that several objectives share: the term of a classification, and that of a regression.
+"""Loss terms that several objectives share: one of a classification, and one of a regression.
 
 Paddle is imported at the first call.
 
@@ -12,14 +12,14 @@ from propeller.values import Value
 
 
 def classification(name: str, logits_K: Value, label_values: Value, labels: str, weight: float) -> LossTerm:
-    """Cross-entropy summed over the labels that do not say ignore, and how many of them are predicted right.
+    """Cross-entropy summed over the labels except ignored ones, and the number of correct predictions.
 
     Args:
-        name: of the term, in logs.
+        name: Name of the term in logs.
         logits_K: [..., K].
-        label_values: int64 [...], the fed labels.
-        labels: name of their Input.
-        weight: factor of the mean in the trained loss.
+        label_values: int64 [...], the label input.
+        labels: Name of the label Input.
+        weight: Factor of the mean in the total loss.
     """
     from ernie_paddle.models.losses import correct_sum, cross_entropy_sum
 
@@ -28,14 +28,14 @@ def classification(name: str, logits_K: Value, label_values: Value, labels: str,
 
 
 def regression(name: str, predictions: Value, targets: Value, labels: str, weight: float) -> LossTerm:
-    """Squared error summed over the targets that do not say ignore.
+    """Squared error summed over the targets except ignored ones.
 
     Args:
-        name: of the term, in logs.
+        name: Name of the term in logs.
         predictions: [...].
-        targets: float32 [...], the fed targets; IGNORE where there is none.
-        labels: name of their Input.
-        weight: factor of the mean in the trained loss.
+        targets: float32 [...], the target input; IGNORE where there is no target.
+        labels: Name of the target Input.
+        weight: Factor of the mean in the total loss.
     """
     from ernie_paddle.models.losses import squared_error_sum
     from propeller.graph.inputs import IGNORE

@@ -1,4 +1,4 @@
-"""Masked language modelling as the objectives that differ in their units share it (BERT, section 3.1, Task #1).
+"""The base of masked language modelling objectives, which differ in their units (BERT, section 3.1, Task #1).
 
 Shape suffixes: M masked positions of a micro-batch, V vocabulary.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 POSITIONS, LABELS = "mlm_positions", "mlm_labels"
 MASKED = "masked_positions"
-"""Under this name ``Batch.noted`` has the positions that an objective of this kind masked, as in ``mlm_positions``."""
+"""Key in ``Batch.noted`` of the positions that an objective of this kind masked, as in ``mlm_positions``."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class MaskingSettings(ObjectiveSettings):
     """Settings of masking.
 
     Attributes:
-        rate: share of the tokens that are predicted.
-        mask: share of these that become [MASK].
-        random: share of these that become a random token; the rest stays as it is.
+        rate: Share of the tokens that are predicted.
+        mask: Share of these that become [MASK].
+        random: Share of these that become a random token; the rest is kept as it is.
     """
 
     rate: float = 0.15
@@ -55,10 +55,10 @@ M = TypeVar("M", bound=MaskingSettings)
 
 
 class MaskedLM(Objective[M]):
-    """Predict the tokens of masked units. Subclasses say what the units are.
+    """Predict the tokens of masked units. Subclasses define the units.
 
-    Masking is dynamic: it depends on (seed, pass over the corpus, sample). The logits over the vocabulary are
-    computed at the masked positions only, with the word embedding as their matrix.
+    Masking is dynamic: it depends on (seed, epoch, sample). The logits over the vocabulary are
+    computed at the masked positions only, with the word embedding as the output matrix.
     """
 
     @property
@@ -72,7 +72,7 @@ class MaskedLM(Objective[M]):
         return [Input(POSITIONS, (None,), "int64"), Input(LABELS, (None,), "int64", ignore=IGNORE)]
 
     def _bind(self, data: Data) -> None:
-        """Rates and vocabulary for the masking."""
+        """Set the rates and the vocabulary of the masking."""
         self._rule = MaskingRule(
             vocab_size=data.vocab.size,
             mask_id=data.vocab.mask,
@@ -84,7 +84,7 @@ class MaskedLM(Objective[M]):
         )
 
     def label(self, batch: Batch) -> Arrays:
-        """Mask whole units of every row; tokens that another objective corrupted are left to it."""
+        """Mask whole units of every row; tokens that another objective corrupted are not masked."""
         keys = fold(batch.keys, self.name)
         starts = batch_unit_starts(batch.flags, keys, self._rule)
         masked = mask_batch(batch.ids, starts, batch.tokens & ~batch.corrupted, keys, self._rule)

@@ -1,8 +1,8 @@
-"""Pairs of texts ``[CLS] A [SEP] B [SEP]``, as the objectives that classify them share it (BERT, section 3.1, Task #2).
+"""The base of objectives that classify pairs of texts ``[CLS] A [SEP] B [SEP]`` (BERT, section 3.1, Task #2).
 
-What is no question of the class must not tell it. Every A and B is whole sentences, whatever the class; a B from
-elsewhere has about the length of the B that it stands for (``drawn_text``); and where the two change places, the
-first is not longer than the second by the way text is packed (``CutPair``).
+Nothing but the relation of the texts may reveal the class. Every A and B is whole sentences, whatever the class; a B
+from elsewhere has about the length of the B that it replaces (``drawn_text``); and where the two change places, the
+first is not systematically longer than the second because of the way text is packed (``CutPair``).
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ P = TypeVar("P", bound=ObjectiveSettings)
 
 
 class SentencePair(Objective[P]):
-    """Classify a pair by its [CLS]. Subclasses say how it is made, and what its classes are.
+    """Classify a pair by its [CLS]. Subclasses define how the pair is made and what its classes are.
 
     Attributes:
-        n_classes: how many there are.
+        n_classes: Number of classes.
     """
 
     n_classes: int
@@ -43,7 +43,7 @@ class SentencePair(Objective[P]):
 
     @property
     def labels(self) -> str:
-        """Name of the Input of the labels."""
+        """Name of the label Input."""
         return f"{self.name}_labels"
 
     @property
@@ -53,19 +53,19 @@ class SentencePair(Objective[P]):
 
     @property
     def max_parts(self) -> int:
-        """A and B."""
+        """Two parts, A and B."""
         return 2
 
     def pair(self, row: Row, first: Part, second: Part, label: int | None) -> Sequence[Example]:
-        """The row ``[CLS] first [SEP] second [SEP]``; with None as label it does not count."""
+        """The row ``[CLS] first [SEP] second [SEP]``; a row with None as label does not count."""
         return [assemble([first, second], row.data, {} if label is None else {self.labels: label})]
 
     def pair_with_other(
         self, row: Row, rng: np.random.Generator, first: Part, second: Part, label: int
     ) -> Sequence[Example]:
-        """The row of A and a text of another document of about the length of ``second``.
+        """Make the row of A and a text of another document of about the length of ``second``.
 
-        Where 16 draws find none that fits, the row is that of A and ``second``, without a label, and is counted.
+        If 16 draws find no text that fits, the row is that of A and ``second`` without a label, and is counted.
         """
         other = draw_other_document(row, rng, room_beside(row, first), len(second))
         if other is None:
@@ -86,21 +86,21 @@ class SentencePair(Objective[P]):
 
 
 class CutPair(SentencePair[P]):
-    """A pair of the two parts of a stretch of at least two sentences, which is cut at a random sentence boundary.
+    """A pair of the two parts of a stretch of at least two sentences, cut at a random sentence boundary.
 
-    The stretch is as many sentences as fit into the row, from the second sentence of the sample on; from the first
-    where that one begins its document. For the first sentence of any later sample stands there because it did not fit
-    into the sample before, so it is longer than others, and the length of a part would tell which of the two comes
-    first. No other sentence of the stretch is singled out by its length, if the row has room for the longest sample.
-    (In the rows of shorter bins, see ``reader.batches.plan``, the last one may be: some sentence there was too long.)
-    What remains is what the text itself does, a document that ends in short lines, say.
+    The stretch is as many sentences as fit into the row, from the second sentence of the sample on, or from the first
+    if the sample begins its document. The reason: the first sentence of any later sample is there because it did not
+    fit into the sample before, so it is longer than others, and the length of a part would reveal which of the two
+    comes first. No other sentence of the stretch is singled out by its length, if the row has room for the longest
+    sample. (In the rows of shorter bins, see ``reader.batches.plan``, the last one may be: some sentence there was too
+    long.) The remaining differences lie in the text itself, such as a document that ends in short lines.
 
-    Where there are no two such sentences, and where the sample is a piece of a sentence, the row is
+    If there are no two such sentences, or the sample is a piece of a sentence, the row is
     ``[CLS] sample [SEP]`` without a label, and is counted.
     """
 
     def arrange(self, row: Row) -> Sequence[Example]:
-        """As ``arrange_cut`` says."""
+        """Cut the sample in two and arrange the parts with :meth:`arrange_cut`."""
         text, first, end = _stretch(row)
         if end - first < 2:
             alone = len(row.sample.sentence_offsets) == 2
@@ -112,17 +112,17 @@ class CutPair(SentencePair[P]):
         return self.arrange_cut(row, rng, sentences(text, first, cut), sentences(text, cut, end))
 
     def arrange_cut(self, row: Row, rng: np.random.Generator, first: Part, second: Part) -> Sequence[Example]:
-        """The row made of the two parts; ``rng`` is what else it draws from."""
+        """Make the row of the two parts; ``rng`` is the random generator of the row."""
         raise NotImplementedError
 
 
 def room_beside(row: Row, first: Part) -> int:
-    """Tokens that fit beside A and the special symbols of two texts."""
+    """Number of tokens that fit into the row besides A and the special symbols of two texts."""
     return row.room - len(first) - row.data.layout.specials(2)
 
 
 def _stretch(row: Row) -> tuple[Sample, int, int]:
-    """The document of a row, and which of its sentences (first, end) are to be cut in two; none for a piece of one."""
+    """The document of a row, and the sentences (first, end) to cut in two; an empty range for a piece of a sentence."""
     sample = row.sample
     text = row.data.sources[row.corpus].document(sample.document)
     offsets = text.sentence_offsets

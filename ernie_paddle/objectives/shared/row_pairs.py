@@ -1,4 +1,4 @@
-"""Texts that fill two rows, of which the second goes on where the first ends: what batch halves are made from."""
+"""Texts that fill two consecutive rows, from which the halves of a batch are made."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from reader.corpora.samples import Sample, SampleIndex
 
 
 class RowPairs:
-    """The samples of a corpus two by two; a ``SampleSource``.
+    """A ``SampleSource`` that joins the samples of a corpus in pairs.
 
-    A text is two consecutive samples of at most ``max_tokens`` tokens each, the samples of a document being joined
-    from its first one on. A sample that is left over, or that nothing follows directly, is a text alone. So no text is
-    lost, and every text of two samples has a sentence boundary that cuts it into two rows.
+    A text is two consecutive samples of at most ``max_tokens`` tokens each; the samples of a document are joined from
+    its first one on. A remaining sample, or one that is not directly followed by another, is a text of its own. So no
+    text is lost, and every text of two samples has a sentence boundary that cuts it into two rows.
 
-    ``lengths`` has what a text takes in a batch whose rows are padded to the longest: twice the longer row, if it is
-    cut at the boundary nearest to its middle.
+    ``lengths`` is the space of a text in a batch whose rows are padded to the longest: twice the longer row, if the
+    text is cut at the boundary nearest to its middle.
 
     Args:
-        corpus: what is read.
-        max_tokens: of one row, without special symbols.
-        min_tokens: samples with fewer are left out.
+        corpus: The corpus to read.
+        max_tokens: Maximum number of tokens of one row, without special symbols.
+        min_tokens: Samples with fewer tokens are skipped.
 
     Raises:
-        DataError: impossible lengths.
+        DataError: The lengths are impossible.
     """
 
     def __init__(self, corpus: Corpus, max_tokens: int, min_tokens: int = 1) -> None:
@@ -59,12 +59,12 @@ class RowPairs:
         )
 
     def document(self, number: int) -> Sample:
-        """The whole of a document."""
+        """A whole document."""
         return self._samples.document(number)
 
 
 class _ConsecutiveSamples(SampleIndex):
-    """Samples, of which it is known where one goes on where another ends."""
+    """A sample index that knows which samples directly follow each other."""
 
     def two_by_two(self) -> tuple[NDArray[Any], NDArray[Any]]:
         """First and last sample of each text, int64 [P] each."""

@@ -1,4 +1,4 @@
-"""Regressions over tokens, as the objectives of "On Losses for Modern Language Models" (section 3.2) share them."""
+"""The base of token-level regressions ("On Losses for Modern Language Models", section 3.2)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ S = TypeVar("S", bound=ObjectiveSettings)
 
 
 class TokenRegression(Objective[S]):
-    """Predict a real number of every token by mean squared error. Subclasses say which; no target is negative."""
+    """Predict a number of at least 0 for every token by mean squared error. Subclasses define the number."""
 
     @property
     def labels(self) -> str:
-        """Name of the only Input."""
+        """Name of the only Input, the targets."""
         return f"{self.name}_labels"
 
     @property
@@ -38,11 +38,11 @@ class TokenRegression(Objective[S]):
         return [Input(self.labels, (None, None), "float32", pad=IGNORE, ignore=IGNORE)]
 
     def measure(self, batch: Batch) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]]]:
-        """Flat positions b*T + t of the tokens that count, int64 [N], and their targets [N]."""
+        """Flat positions b*T + t of the tokens that have a target, int64 [N], and their targets [N]."""
         raise NotImplementedError
 
     def label(self, batch: Batch) -> Arrays:
-        """The targets of the tokens that count."""
+        """The targets of all tokens of the batch; IGNORE for those without one."""
         places, values = self.measure(batch)
         targets = np.full(batch.ids.shape, IGNORE, np.float32)
         targets.reshape(-1)[places] = values

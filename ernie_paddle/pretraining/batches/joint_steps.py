@@ -1,6 +1,6 @@
-"""Several sets of rows that make one step together: what tasks are fed that are summed but cannot share their rows.
+"""Steps made of several sets of rows, for tasks whose losses are summed but that cannot share rows.
 
-Their arrays go by "<group>/<input>", so that one Program holds them all.
+The arrays of a set of rows are named "<group>/<input>", so that one Program takes the arrays of all sets.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from reader.report import SkipReport
 
 @dataclass(frozen=True)
 class JointStepData:
-    """Settings that a :class:`JointStepReader` is opened from.
+    """The settings from which a :class:`JointStepReader` is opened.
 
     Attributes:
-        task: name of the whole.
-        groups: settings of each set of rows, with its part of the step's tokens.
+        task: Name of the sum of tasks.
+        groups: Settings of each set of rows, with its share of the step's tokens.
     """
 
     task: str
     groups: tuple[TaskData, ...]
 
     def open(self) -> JointStepReader:
-        """The reader of these settings.
+        """Open the reader of these settings.
 
         Raises:
-            DataError, UserError: a corpus or a setting is unusable.
+            DataError, UserError: A corpus or a setting is unusable.
         """
         return JointStepReader(self.task, [data.open() for data in self.groups])
 
@@ -44,7 +44,7 @@ class JointStepReader:
         self.groups = list(groups)
 
     def step(self, number: int, rank: int = 0, world: int = 1) -> StepBatch:
-        """What ``rank`` is fed at step ``number`` (from 0): the same step of every group, cut into equally many."""
+        """The batch of ``rank`` at step ``number`` (from 0): the step of every group, in equally many micro-batches."""
         parts = max(group.micro_batches(number, world) for group in self.groups)
         batches = [group.step(number, rank, world, parts) for group in self.groups]
         skipped = SkipReport()
@@ -64,5 +64,5 @@ class JointStepReader:
 
 
 def _joined(batches: Sequence[StepBatch], part: int) -> Arrays:
-    """One micro-batch of all groups."""
+    """Join one micro-batch of every group."""
     return {prefixed(batch.task, name): array for batch in batches for name, array in batch.micro_batches[part].items()}

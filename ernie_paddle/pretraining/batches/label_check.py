@@ -1,4 +1,4 @@
-"""Is there anything to learn? An objective that finds nothing to label has a loss of 0, which looks like success."""
+"""Checks that the data yields labels: an objective without labels has a loss of 0, which looks like success."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from propeller.errors import UserError
 from reader.report import SkipReport
 
 FIRST_BATCHES = 16
-"""So many batches are looked at before a task is refused; one is enough for a task that is none to be refused."""
+"""Number of batches examined before a task is refused because an objective finds no labels."""
 
 
 def require_labels(reader: StepReader, batches: int = FIRST_BATCHES) -> None:
-    """Refuse a task if one of its objectives has no label in its first batches.
+    """Refuse a task if one of its objectives has no label in the first batches.
 
     Args:
-        reader: of the task.
-        batches: how many.
+        reader: The reader of the task.
+        batches: Number of batches to examine.
 
     Raises:
-        UserError: naming the objective, and what it counted.
+        UserError: An objective has no label; the message names the objective and its skipped samples.
     """
     missing, skipped = _unlabelled(reader, batches)
     if not missing:
@@ -33,14 +33,14 @@ def require_labels(reader: StepReader, batches: int = FIRST_BATCHES) -> None:
 
 
 def require_evaluation(reader: StepReader, batches: int) -> None:
-    """Refuse a task that has no label at all in the batches of held-out text that it will be evaluated on.
+    """Refuse a task that has no label in the batches of held-out text on which it will be evaluated.
 
     Args:
-        reader: of the held-out text.
-        batches: how many that are.
+        reader: The reader of the held-out text.
+        batches: Number of batches of an evaluation.
 
     Raises:
-        UserError: naming the task.
+        UserError: An objective has no label; the message names the task and the objective.
     """
     missing, _ = _unlabelled(reader, batches)
     if len(missing) == len(reader.objectives):
@@ -51,11 +51,11 @@ def require_evaluation(reader: StepReader, batches: int) -> None:
 
 
 def _unlabelled(reader: StepReader, batches: int) -> tuple[list[str], SkipReport]:
-    """The objectives without a label in so many batches, and what was skipped on the way; stops once all have some."""
+    """The objectives without a label in the first batches, and what was skipped; stops once all have labels."""
     inputs = {each.name: [item for item in each.inputs if item.ignore is not None] for each in reader.objectives}
     skipped = SkipReport()
     for number in range(batches):
-        # A micro-batch or so at a time, as if this were the share of one process.
+        # Uses the micro-batches of a single process, to examine a small part of a batch at a time.
         parts = reader.micro_batches(number, 1)
         for part in range(parts):
             step = reader.step(number, part, parts)

@@ -1,4 +1,4 @@
-"""What the tasks of a run read: training data, and the held-out text that they are evaluated on."""
+"""The data of a run's tasks: training data, and the held-out text for evaluation."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from reader.corpora.corpus import read_corpus_info
 from reader.errors import DataError
 
 EVALUATION_SEED = 20190729
-"""Seed of the masks and pairs that held-out text is evaluated with: the same in every run, so that runs compare."""
+"""Seed of the masks and pairs of held-out text; it is the same in every run, so that runs can be compared."""
 
 
 def group_data(
     recipe: Recipe, group: RowGroup, split: str, config: ErnieConfig, *, share: int = 1, task_id: int | None = None
 ) -> TaskData:
-    """What tasks that share rows read from one split of the corpora.
+    """The data settings of tasks that share rows, for one split of the corpora.
 
     Args:
-        recipe: their recipe.
-        group: the tasks.
-        split: of the corpora.
-        config: the architecture.
-        share: the step's tokens are divided by it.
-        task_id: with which the rows are fed; None for the group's.
+        recipe: The recipe of the tasks.
+        group: The tasks that share rows.
+        split: Name of the split of the corpora.
+        config: The architecture.
+        share: Divisor of the step's tokens (the number of groups in a step).
+        task_id: Task id of the rows; None uses the group's.
 
     Raises:
-        UserError: the batch cannot be divided.
+        UserError: The batch cannot be divided by ``share``.
     """
     train, data = recipe.train, recipe.data
     sizes = {"batch_tokens": train.batch_tokens, "batch_rows": train.batch_rows}
@@ -58,14 +58,14 @@ def group_data(
 
 
 def training_data(recipe: Recipe, task_sum: TaskSum, config: ErnieConfig) -> TaskData | JointStepData:
-    """What a sum of tasks is trained on; several sets of rows have an even share of the step's tokens each."""
+    """The training data of a sum of tasks; several sets of rows divide the step's tokens evenly."""
     share = len(task_sum.groups)
     parts = [group_data(recipe, group, "train", config, share=share) for group in task_sum.groups]
     return parts[0] if share == 1 else JointStepData(task_sum.name, tuple(parts))
 
 
 def require_corpora(recipe: str, paths: list[str]) -> None:
-    """Say everything that is needed at once where a corpus is not there at all."""
+    """Raise an error that names all missing corpora and says how to prepare them."""
     for path in paths:
         if Path(path).is_file():
             raise DataError(
@@ -75,9 +75,9 @@ def require_corpora(recipe: str, paths: list[str]) -> None:
     missing = [path for path in paths if not Path(path).is_dir()]
     if missing:
         raise DataError(
-            f"recipe {recipe} reads the prepared corpora {', '.join(paths)}; not there: {', '.join(missing)}. Make "
-            f"them with `ernie prepare TEXT --vocab VOCAB --heldout 0.01 --output {missing[0]}`, or name others with "
-            "--data; those of a single task (tasks.NAME.corpora) hold labelled pairs, made with `ernie prepare-pairs`"
+            f"recipe {recipe} reads the prepared corpora {', '.join(paths)}; missing: {', '.join(missing)}. Prepare "
+            f"text with `ernie prepare TEXT --vocab VOCAB --heldout 0.01 --output {missing[0]}`, or name other corpora "
+            "with --data; labelled pairs of a single task (tasks.NAME.corpora) are prepared with `ernie prepare-pairs`"
         )
 
 
@@ -86,7 +86,7 @@ def has_heldout(path: str) -> bool:
 
 
 def open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, StepReader]:
-    """The tasks on the held-out split, but for those one of whose corpora has none (these are not evaluated)."""
+    """Open the held-out split of every task, except tasks with a corpus that has no held-out split (not evaluated)."""
     readers = {}
     for name in plan.recipe.tasks:
         (group,) = sum_tasks(plan.recipe, [name]).groups
@@ -96,5 +96,5 @@ def open_heldout(plan: TrainingPlan, config: ErnieConfig) -> dict[str, StepReade
 
 
 def row_readers(reader: StepReader | JointStepReader) -> list[StepReader]:
-    """The sets of rows that a reader makes."""
+    """The readers of each set of rows that a reader makes."""
     return reader.groups if isinstance(reader, JointStepReader) else [reader]

@@ -1,4 +1,4 @@
-"""Settings that the readers of a run are opened from, small enough to be sent to worker processes."""
+"""The settings from which a run's readers are opened, small enough to be sent to worker processes."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ from reader.tokenizers.vocab import Vocab
 
 @dataclass(frozen=True)
 class TaskData:
-    """Settings that a :class:`StepReader` is opened from, small enough to be sent to worker processes.
+    """The settings from which a :class:`StepReader` is opened, small enough to be sent to worker processes.
 
     Attributes:
-        task: name of the task.
-        objectives: settings of each objective by name.
+        task: Name of the task.
+        objectives: Settings of each objective by name.
         corpora: (directory, weight) of each prepared corpus.
-        max_length: tokens of the longest row, [CLS] and [SEP] included.
-        batch_tokens, batch_rows: size of the global batch of one step; exactly one is given. Where a sample makes two
+        max_length: Tokens of the longest row, including [CLS] and [SEP].
+        batch_tokens, batch_rows: Size of the global batch of one step; exactly one is given. Where a sample makes two
             rows, an odd number of rows is rounded down.
-        micro_batch_tokens: most padded tokens of one micro-batch; None never cuts.
-        min_tokens: samples with fewer tokens are left out.
-        bin_width: rows are put together with others of about their length; width of the bins in tokens.
-        task_id: id of the task for the task embedding; None feeds none.
-        split: of the corpora.
-        seed: of the order and of all random numbers.
-        layout: how the model joins the texts of a row.
+        micro_batch_tokens: Maximum of padded tokens in one micro-batch; None never splits a batch.
+        min_tokens: Samples with fewer tokens are skipped.
+        bin_width: Width in tokens of the length bins; a batch holds rows of about the same length.
+        task_id: Task id for the task embedding; None feeds no task ids.
+        split: Name of the split of the corpora.
+        seed: Seed of the order and of all random numbers.
+        layout: How the model joins the texts of a row.
     """
 
     task: str
@@ -58,10 +58,10 @@ class TaskData:
     layout: RowLayout = BERT_LAYOUT
 
     def open(self) -> StepReader:
-        """The reader of these settings; the same one for equal settings, while somebody in the process uses it.
+        """Open the reader of these settings; equal settings return the same reader while it is in use in this process.
 
         Raises:
-            DataError, UserError: a corpus or a setting is unusable.
+            DataError, UserError: A corpus or a setting is unusable.
         """
         reader = _in_use.get(self)
         if reader is None:
@@ -70,7 +70,7 @@ class TaskData:
         return reader
 
     def __hash__(self) -> int:
-        # The generated one would fail on the mappings; these fields are enough to tell most settings apart.
+        # A generated hash would fail on the mappings; these fields are enough to distinguish most settings.
         return hash((self.task, self.max_length, self.split, self.seed))
 
 
@@ -81,8 +81,8 @@ def _open(settings: TaskData) -> StepReader:
     """Open the corpora and build the plan of a task.
 
     Raises:
-        DataError: a corpus is missing or unusable, or has another vocabulary than the first.
-        UserError: an unknown objective or setting, or objectives that cannot share a task.
+        DataError: A corpus is missing or unusable, or has a different vocabulary from the first.
+        UserError: An objective or setting is unknown, or the objectives cannot share a task.
     """
     where = f"task {settings.task!r}"
     objectives = make_objectives(settings.objectives, where)
@@ -114,7 +114,7 @@ def _open(settings: TaskData) -> StepReader:
 
 
 def _check_sizes(settings: TaskData, arranging: AnyObjective, where: str) -> None:
-    """Refuse batches whose longest rows are too few for an objective that compares samples."""
+    """Refuse batches that hold too few of the longest rows for an objective that compares samples."""
     samples, rows, length = arranging.min_samples, arranging.rows_per_sample, settings.max_length
     sizes = {
         "batch_rows": (settings.batch_rows, rows),
@@ -130,10 +130,10 @@ def _check_sizes(settings: TaskData, arranging: AnyObjective, where: str) -> Non
 
 
 def common_vocab(paths: Sequence[str]) -> Vocab:
-    """The vocabulary of all these corpora.
+    """Return the common vocabulary of the corpora.
 
     Raises:
-        DataError: a corpus is unusable, or was prepared with another vocabulary than the first.
+        DataError: A corpus is unusable, or was prepared with a different vocabulary from the first.
     """
     hashes = {path: read_corpus_info(path)["vocab_sha256"] for path in paths}
     for path, found in hashes.items():
@@ -145,17 +145,17 @@ def common_vocab(paths: Sequence[str]) -> Vocab:
 
 
 class StepMaker(Protocol):
-    """Makes the batches of what is trained: :class:`StepReader`, or one over several of them."""
+    """Makes the batches of one training Program: a :class:`StepReader`, or a reader that joins several of them."""
 
     def step(self, number: int, rank: int, world: int) -> StepBatch:
-        """What ``rank`` is fed at step ``number`` (from 0)."""
+        """The batch of ``rank`` at step ``number`` (from 0)."""
 
 
 class StepData(Protocol):
-    """Settings that a :class:`StepMaker` is opened from: :class:`TaskData`, or several of them."""
+    """The settings from which a :class:`StepMaker` is opened: one :class:`TaskData`, or several of them."""
 
     def open(self) -> StepMaker:
-        """The maker of the batches."""
+        """Open the maker of the batches."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +163,10 @@ class RunReader:
     """Makes the batch of any step of a run with several tasks; ``reader.workers.prefetch`` calls it in its workers.
 
     Attributes:
-        schedule: what is trained at which step.
-        tasks: its data by name.
-        rank, world: of the process that is fed.
-        opened: what was opened so far, by name; not sent to worker processes.
+        schedule: Which task is trained at which step.
+        tasks: The data of each task by name.
+        rank, world: Rank of this process and number of ranks.
+        opened: Readers opened so far, by name; not sent to worker processes.
     """
 
     schedule: Schedule
@@ -179,7 +179,7 @@ class RunReader:
         return RunReader, (self.schedule, self.tasks, self.rank, self.world)
 
     def __call__(self, step: int) -> StepBatch:
-        """The batch of ``step`` (from 0) of the run."""
+        """Make the batch of ``step`` (from 0) of the run."""
         place = self.schedule.at(step)
         if place.task not in self.opened:
             self.opened[place.task] = self.tasks[place.task].open()

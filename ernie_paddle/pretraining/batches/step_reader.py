@@ -1,7 +1,7 @@
-"""From a plan to the arrays that one step is fed: rows drawn, cut into micro-batches, arranged, padded, labelled.
+"""Makes the arrays of one step from a batch plan: rows are drawn, split into micro-batches, arranged, padded, labelled.
 
 Everything is a pure function of (settings, step number, rank, number of ranks) and needs no Paddle, so worker processes
-make steps ahead of time, and resuming is asking for another step number.
+can make steps ahead of time, and a resumed run only asks for another step number.
 
 Shapes: B rows of a micro-batch, T tokens of its longest row rounded up to a multiple of 8.
 """
@@ -32,18 +32,18 @@ _MULTIPLE = 8
 
 @dataclass(frozen=True)
 class StepBatch:
-    """What one rank is fed at one step.
+    """The batch of one rank at one step.
 
     Attributes:
-        number: the step, counted from 0 in the task's own data.
-        task: name of the task.
-        micro_batches: arrays by Input name; as many on every rank.
-        rows: rows of this rank, those of a blank micro-batch not counted.
-        global_rows: rows of all ranks.
-        real_tokens: tokens of this rank, [CLS] and [SEP] included, padding not.
-        padded_tokens: the same with padding.
-        samples: which samples the rows were made from, for messages.
-        skipped: what the objectives could not do.
+        number: The step, counted from 0 in the task's own data.
+        task: Name of the task.
+        micro_batches: Arrays by Input name; every rank has the same number of micro-batches.
+        rows: Rows of this rank, excluding those of a blank micro-batch.
+        global_rows: Rows of all ranks.
+        real_tokens: Tokens of this rank, including [CLS] and [SEP] but not padding.
+        padded_tokens: Tokens of this rank, including padding.
+        samples: The samples from which the rows were made, for messages.
+        skipped: Samples that the objectives could not use.
     """
 
     number: int
@@ -58,10 +58,10 @@ class StepBatch:
 
 
 def task_inputs(objectives: Sequence[AnyObjective], use_task_id: bool) -> list[Input]:
-    """All arrays that a task's Program is fed: the model's, those of every token, then its objectives'.
+    """All arrays that a task's Program takes: the model's inputs, those of every token, then those of the objectives.
 
     Raises:
-        UserError: two objectives both need an array of the same name, so they cannot share a batch.
+        UserError: Two objectives need an array of the same name, so they cannot share a batch.
     """
     of_tokens = [item for objective in objectives if objective.arranges for item in objective.token_inputs]
     inputs = {item.name: item for item in [*text_inputs(use_task_id), *of_tokens]}
@@ -79,14 +79,15 @@ def task_inputs(objectives: Sequence[AnyObjective], use_task_id: bool) -> list[I
 
 
 def arranger(objectives: Sequence[AnyObjective], where: str) -> AnyObjective:
-    """The objective that arranges the rows; a plain one (``[CLS] sample [SEP]``) if none of them does.
+    """Return the objective that arranges the rows, or a plain one (``[CLS] sample [SEP]``) if none of them does.
 
     Raises:
-        UserError: there is no objective, one is named twice, or more than one arranges. ``where`` begins the message.
+        UserError: There is no objective, one is named twice, or more than one arranges. ``where`` begins the
+            message.
     """
     names = [objective.name for objective in objectives]
     if not names or len(set(names)) != len(names):
-        raise UserError(f"{where}: needs at least one objective, and each once; found {names}")
+        raise UserError(f"{where}: give at least one objective, and each only once; found {names}")
     arranging = [objective for objective in objectives if objective.arranges]
     if len(arranging) > 1:
         raise UserError(
@@ -100,14 +101,14 @@ class StepReader:
     """Makes the batches of one task.
 
     Args:
-        task: its name; every task goes through the data in an order of its own.
-        objectives: those that share the task's rows.
-        plan: which samples make step n. Their lengths are those of all rows that the arranging objective makes of
-            them, each as long as the longest, with the special symbols of all.
-        data: corpora and vocabulary.
-        seed: of the random numbers of arranging, masking etc.
-        task_id: what ``task_ids`` is filled with; None feeds no task ids.
-        micro_batch_tokens: most padded tokens of a micro-batch (one row at least); None never cuts a batch.
+        task: Name of the task; every task goes through the data in an order of its own.
+        objectives: The objectives that share the task's rows.
+        plan: Which samples make step n. The length of a sample is that of all rows that the arranging objective makes
+            of it, each counted as long as the longest, including the special symbols.
+        data: Corpora and vocabulary.
+        seed: Seed of the random numbers for arranging, masking etc.
+        task_id: Value of ``task_ids``; None feeds no task ids.
+        micro_batch_tokens: Maximum of padded tokens in a micro-batch (at least one row); None never splits a batch.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class StepReader:
         self.plan = plan
         self.data = data
         self.inputs = task_inputs(self.objectives, task_id is not None)
-        # What completes a batch is made beside what the Program of the task is fed.
+        # The inputs that complete a batch are made together with those of the task's Program.
         further = [item for objective in self.objectives for item in objective.completion_inputs]
         self._made = list({item.name: item for item in [*further, *self.inputs]}.values())
         self._arranger = arranger(self.objectives, f"task {task!r}")
@@ -136,16 +137,16 @@ class StepReader:
 
     @property
     def skipped(self) -> SkipReport:
-        """What packing the corpora into samples left out or cut."""
+        """What was skipped or truncated when the corpora were packed into samples."""
         report = SkipReport()
         for source in self.data.sources:
             report.merge(source.skipped)
         return report
 
     def step(self, number: int, rank: int = 0, world: int = 1, parts: int | None = None) -> StepBatch:
-        """What ``rank`` is fed at step ``number`` (from 0). All ranks together get the same rows for any ``world``.
+        """The batch of ``rank`` at step ``number`` (from 0). All ranks together get the same rows for any ``world``.
 
-        ``parts`` is the number of micro-batches, if it shall not be :meth:`micro_batches`.
+        ``parts`` is the number of micro-batches; the default is :meth:`micro_batches`.
         """
         everyone = self.plan.batch(number)
         mine = shard_rows(everyone, rank, world)
@@ -156,7 +157,8 @@ class StepReader:
         for part in range(parts):
             rows = shard_rows(mine, part, parts)
             blank = len(rows) == 0
-            # Every rank must run the same Programs: one without rows takes the first row of all and erases its labels.
+            # Every rank must run the same Programs: a rank without rows takes the first row of all and erases its
+            # labels.
             if blank:
                 batch = self._batch(shard_rows(everyone, 0, len(everyone)), SkipReport())
             else:
@@ -177,7 +179,7 @@ class StepReader:
         )
 
     def micro_batches(self, number: int, world: int) -> int:
-        """Into how many micro-batches every rank cuts its rows of a step, found from the rank with the most."""
+        """Number of micro-batches of a step on every rank, determined by the rank with the most tokens."""
         if self._micro_batch_tokens is None:
             return 1
         everyone = self.plan.batch(number)
@@ -186,7 +188,7 @@ class StepReader:
         return -(-most // max(fitting, 1))
 
     def _batch(self, rows: BatchRows, skipped: SkipReport) -> Batch:
-        """Draw, arrange and pad."""
+        """Draw, arrange and pad the rows."""
         keys = key(self._seed, self.task, rows.epoch, rows.corpus, rows.sample)
         copies = self._arranger.rows_per_sample
         room = rows.max_tokens // copies
@@ -196,13 +198,13 @@ class StepReader:
             source = self.data.sources[corpus]
             drawn.append(Row(source.sample(sample), epoch, corpus, sample, room, self.data, row_key, skipped))
         arranged = [self._arranger.arrange(row) for row in drawn]
-        # The first rows of all samples, then all the second ones.
+        # The first rows of all samples, then all second rows.
         examples = list(chain.from_iterable(zip(*arranged, strict=True)))
         keys = np.concatenate([keys] + [fold(keys, copy) for copy in range(1, copies)])
         return _pad(examples, drawn * copies, self.data, keys, room, copies, self._arranger.token_inputs)
 
     def _feeds(self, batch: Batch, blank: bool) -> Arrays:
-        """Let the objectives label and corrupt the batch, and collect what the Program is fed."""
+        """Let the objectives label and corrupt the batch, and collect the arrays for the Program."""
         feeds: Arrays = {}
         for objective in self.objectives:
             objective.corrupt(batch)
@@ -221,7 +223,7 @@ class StepReader:
             array = feeds[item.name]
             empty = len(array) == 0
             if empty or (blank and item.ignore is not None):
-                # A Program is never fed an array without entries: one that does not count stands in.
+                # A Program never takes an empty array: one entry that does not count is fed instead.
                 shape = (1, *array.shape[1:]) if empty else array.shape
                 feeds[item.name] = np.full(shape, item.pad if item.ignore is None else item.ignore, dtype=item.dtype)
         return feeds
@@ -236,10 +238,10 @@ def _pad(
     rows_per_sample: int,
     token_inputs: Sequence[Input],
 ) -> Batch:
-    """Rows of different lengths as arrays [B, T]."""
+    """Pad rows of different lengths to arrays [B, T]."""
     lengths = np.array([len(example.ids) for example in examples])
     longest = int(lengths.max())
-    assert longest <= limit, f"an arranged row has {longest} tokens, at most {limit} are allowed"
+    assert longest <= limit, f"an arranged row has {longest} tokens; the limit is {limit}"
     real = np.arange(padded_length(longest, _MULTIPLE, limit)) < lengths[:, None]
 
     def stacked(parts: list[Any], pad: float, dtype: type | str) -> Any:
@@ -270,10 +272,10 @@ def _pad(
 
 
 def _describe(rows: BatchRows, paths: Sequence[str]) -> str:
-    """ "corpora/en: 17 (pass 0), 204 (pass 0); ..." """
+    """ "corpora/en: 17 (epoch 0), 204 (epoch 0); ..." """
     texts = []
     for corpus in np.unique(rows.corpus).tolist():
         where = rows.corpus == corpus
         uses = zip(rows.sample[where].tolist(), rows.epoch[where].tolist(), strict=True)
-        texts.append(f"{paths[corpus]}: " + ", ".join(f"{sample} (pass {epoch})" for sample, epoch in uses))
+        texts.append(f"{paths[corpus]}: " + ", ".join(f"{sample} (epoch {epoch})" for sample, epoch in uses))
     return "; ".join(texts)

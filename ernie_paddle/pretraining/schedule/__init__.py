@@ -1,1 +1,1 @@
-"""Which task is trained at which step, as a table."""
+"""The schedule: which task is trained at which step, as a table."""

@@ -1,7 +1,7 @@
-"""From a recipe to what is trained at every step: the kinds of ``schedule.kind`` as data.
+"""The plan of a run: what is trained at every step, with the kinds of ``schedule.kind`` as data.
 
-A kind says what is trained (every task alone, sums of tasks) and which table of stages these get. Nothing else in a run
-knows it.
+A kind determines what is trained (single tasks or sums of tasks) and the table of stages. No other part of a run
+depends on the kind.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from propeller.settings import unknown_name
 
 @dataclass(frozen=True)
 class History:
-    """What was trained before a run that continues other ones.
+    """What earlier runs trained, for a run that continues from them.
 
     Attributes:
-        steps: of all that was trained, by name.
-        introduced: the tasks in it.
+        steps: Steps of each trained task or sum, by name.
+        introduced: Tasks that were trained, alone or in a sum.
     """
 
     steps: Mapping[str, int] = field(default_factory=dict)
@@ -36,10 +36,10 @@ class TrainingPlan:
     """What a run trains.
 
     Attributes:
-        recipe: it was made from.
-        trained: what the steps train, by the names in the schedule.
-        schedule: which of it at which step.
-        history: what was trained before.
+        recipe: The recipe from which the plan was made.
+        trained: The tasks and sums that the steps train, by their names in the schedule.
+        schedule: Which of them is trained at which step.
+        history: What earlier runs trained.
     """
 
     recipe: Recipe
@@ -62,13 +62,13 @@ class TrainingPlan:
         ]
 
     def history_at(self, step: int) -> History:
-        """What a run that continues this one after ``step`` steps has behind it."""
+        """The history for a run that continues from this one after ``step`` steps."""
         steps = {name: self.schedule.count_before(step, name) for name in self.trained}
         steps = {name: count for name, count in {**self.history.steps, **steps}.items() if count}
         return History(steps, [*dict.fromkeys([*self.history.introduced, *self.introduced(step)])])
 
     def task_id(self, task: str) -> int:
-        """The id that a task's rows are fed with: that of the first sum that trains it."""
+        """The task id of a task's rows: that of the first sum that trains the task."""
         for each in self.sums_of(task):
             return next(group.task_id for group in each.groups if task in group.tasks)
         return self.recipe.tasks[task].task_id
@@ -78,12 +78,12 @@ class TrainingPlan:
 
 
 def _alone(recipe: Recipe) -> dict[str, TaskSum]:
-    """Every task for itself."""
+    """Every task alone."""
     return {task: sum_tasks(recipe, [task]) for task in recipe.tasks}
 
 
 def _all(recipe: Recipe) -> dict[str, TaskSum]:
-    """One sum of all tasks; no single one of them is what its steps are counted for."""
+    """One sum of all tasks; its steps belong to no single task."""
     return {"": sum_tasks(recipe, list(recipe.tasks))}
 
 
@@ -105,12 +105,14 @@ def _with_first(recipe: Recipe) -> dict[str, TaskSum]:
 
 @dataclass(frozen=True)
 class _Kind:
-    """What is trained, by the task whose steps it is counted as; and the table that it gets.
+    """A kind of schedule: the function that maps tasks to what is trained for them, and the one that makes the table.
 
     Attributes:
-        in_turn: whether the steps of a stage take turns.
-        grows: whether stages introduce the tasks one after the other: a run that continues others then begins with the
-            stage of its first new task.
+        trained: Returns the trained sums, each by the task whose steps count it.
+        table: Makes the table of stages.
+        in_turn: Whether the tasks of a stage take turns.
+        grows: Whether stages introduce the tasks one after the other; a run that continues from others then begins with
+            the stage of its first new task.
     """
 
     trained: Callable[[Recipe], dict[str, TaskSum]]
@@ -132,12 +134,12 @@ KINDS: Mapping[str, _Kind] = {
 
 
 def make_plan(recipe: Recipe, history: History | None = None) -> TrainingPlan:
-    """What the recipe trains at which step.
+    """Make the plan of a recipe: what is trained at which step.
 
-    A run that continues others goes on with the data of old tasks where these were, and with their learning rates.
+    A run that continues from others resumes the data and the learning rates of old tasks where these stopped.
 
     Raises:
-        UserError: tasks that cannot be combined; a table that does not add up; new tasks named before old ones.
+        UserError: Tasks cannot be combined, a table does not add up, or new tasks are named before old ones.
     """
     settings, amounts, history = recipe.schedule, _amounts(recipe), history or History()
     if settings.kind == "table":
@@ -161,12 +163,12 @@ def make_plan(recipe: Recipe, history: History | None = None) -> TrainingPlan:
 
 
 def make_schedule(recipe: Recipe) -> Schedule:
-    """The stages of a recipe; see :func:`make_plan`."""
+    """The schedule of a recipe; see :func:`make_plan`."""
     return make_plan(recipe).schedule
 
 
 def _later_stages(recipe: Recipe, trained: Mapping[str, TaskSum], schedule: Schedule, history: History) -> Schedule:
-    """The stages from the one on that introduces the first new task, and what they train; all if no task is new."""
+    """The stages from the one that introduces the first new task, and what they train; all stages if no task is new."""
     new = [not set(each.tasks) <= set(history.introduced) for each in trained.values()]
     if not any(new):
         return schedule
@@ -175,7 +177,7 @@ def _later_stages(recipe: Recipe, trained: Mapping[str, TaskSum], schedule: Sche
         old = list(trained.values())[first + new[first:].index(False)]
         raise UserError(
             f"{recipe.name}: kind {recipe.schedule.kind} introduces tasks in the recipe's order, but "
-            f"{old.tasks[-1]!r} was trained before and stands after a new task; name the new tasks last"
+            f"{old.tasks[-1]!r} was trained before and is listed after a new task; list the new tasks last"
         )
     stages = schedule.stages[first:]
     kept = [i for i in range(len(new)) if any(stage.steps[i] for stage in stages)]
@@ -184,7 +186,7 @@ def _later_stages(recipe: Recipe, trained: Mapping[str, TaskSum], schedule: Sche
 
 
 def _written(recipe: Recipe, history: History) -> dict[str, TaskSum]:
-    """What a table written by hand names: tasks, and sums of them."""
+    """The tasks and sums of tasks that a table written by hand names."""
     names = dict.fromkeys(name for stage in recipe.schedule.stages for name in stage)
     for name in names:
         if len(set(name.split(JOINED))) < len(name.split(JOINED)):
@@ -193,20 +195,20 @@ def _written(recipe: Recipe, history: History) -> dict[str, TaskSum]:
     for task in recipe.tasks:
         if task not in history.introduced and not any(task in each.tasks for each in trained.values()):
             raise UserError(
-                f"{recipe.name}: schedule: task {task!r} has no steps in any stage; give it some or remove it"
+                f"{recipe.name}: schedule: task {task!r} has no steps in any stage; give it steps or remove it"
             )
     return trained
 
 
 def _renamed(recipe: Recipe, amounts: Mapping[str, int], names: Mapping[str, str]) -> dict[str, int]:
-    """Amounts by task as amounts by what is trained."""
+    """Convert amounts by task to amounts by the name of what is trained."""
     where = f"{recipe.name}: schedule, steps of each task"
     if "" in names:
         raise UserError(f"{where}: kind {recipe.schedule.kind} trains all tasks in every step; give one number")
     for task in amounts:
         if task in recipe.tasks and task not in names:
             raise UserError(
-                f"{where}: {task!r} is part of every step of kind {recipe.schedule.kind}; give the others' numbers only"
+                f"{where}: {task!r} is part of every step of kind {recipe.schedule.kind}; give the other numbers only"
             )
         if task not in names:
             raise unknown_name("task", task, names, where)
@@ -217,7 +219,7 @@ def _renamed(recipe: Recipe, amounts: Mapping[str, int], names: Mapping[str, str
 
 
 def _amounts(recipe: Recipe) -> dict[str, Any]:
-    """The one amount of the recipe, in steps."""
+    """The amount of training of the recipe, in steps."""
     settings = recipe.schedule
     if settings.steps_per_task is not None:
         return {"steps_per_task": settings.steps_per_task}
@@ -239,7 +241,7 @@ def _steps(recipe: Recipe, tokens: int) -> int:
     steps = round(tokens / batch)
     if steps < 1:
         raise UserError(
-            f"{recipe.name}: schedule: {tokens:,} tokens make no step, as a batch has {batch:,}; raise them, or lower "
+            f"{recipe.name}: schedule: {tokens:,} tokens are less than half a batch of {batch:,}; raise it or lower "
             "the size of the batch"
         )
     return steps

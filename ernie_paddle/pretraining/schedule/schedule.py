@@ -1,8 +1,8 @@
 """How the tasks of a run share its steps: a table (stage -> steps per task) and the order of the steps inside a stage.
 
 The ways of combining tasks (ERNIE 2.0, Table 7; "On Losses for Modern Language Models", section 3.3) differ in what
-is trained at a step (``plan.py``) and in this table (``stage_tables.py``); so a trainer that follows a
-:class:`Schedule` has no branch for any of them.
+is trained at a step (``plan.py``) and in this table (``stage_tables.py``), so a trainer that follows a
+:class:`Schedule` needs no special case for any of them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from propeller.errors import UserError
 from propeller.settings import unknown_name
 from reader.random import generator
 
-# Keeps the random stream of the schedule apart from those of the samples, which use the same seed.
+# Keeps the random stream of the schedule separate from those of the samples, which use the same seed.
 _STREAM = 0x5C8ED
 
 
@@ -36,15 +36,15 @@ class Stage:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one step of a run stands. All counts start at 0 and say how much lies *before* this step.
+    """The position of one step in a run. All counts start at 0 and count the steps *before* this one.
 
     Attributes:
-        step: the step of the run.
-        task: the task trained at this step.
-        stage: number of the stage.
-        stage_step: steps of this stage before this one, of any task.
-        task_step: steps of this task before this one in the whole run and in those that it continues: the position in
-            the task's data, and the position of a warm-up that begins when the task is introduced.
+        step: The step of the run.
+        task: The task trained at this step.
+        stage: Number of the stage.
+        stage_step: Steps of this stage before this one, of any task.
+        task_step: Steps of this task before this one, in this run and those that it continues: the position in the
+            task's data, and the position in a warm-up that begins when the task is introduced.
     """
 
     step: int
@@ -56,18 +56,18 @@ class Place:
 
 @dataclass(frozen=True)
 class Schedule:
-    """A table of stages and a seed. Everything else (which task at which step) is computed from these.
+    """A table of stages and a seed, which determine the task of every step.
 
-    Inside a stage every step draws its task in proportion to the steps that remain to it. That is the same as
-    a uniform shuffle of the stage's multiset of tasks, which is how it is done: the allotments are used up
-    exactly, and the order depends on (seed, stage) alone.
+    Within a stage, every step draws its task with probability proportional to the task's remaining steps. This is
+    equivalent to a uniform shuffle of the stage's multiset of tasks, which is how it is implemented: the steps of each
+    task are used up exactly, and the order depends on (seed, stage) alone.
 
     Attributes:
-        tasks: names of what is trained.
-        stages: the table.
-        seed: of the order inside the stages.
-        in_turn: the tasks of a stage take turns in their order instead, until each has used up its steps.
-        done: steps of each task in earlier runs that this one continues; empty for none.
+        tasks: Names of the trained tasks and sums.
+        stages: The table.
+        seed: Seed of the order within the stages.
+        in_turn: Whether the tasks of a stage take turns in order, instead of a shuffle, until their steps are used up.
+        done: Steps of each task in earlier runs that this one continues; empty for none.
     """
 
     tasks: tuple[str, ...]
@@ -81,23 +81,23 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if not self.tasks or len(set(self.tasks)) != len(self.tasks):
-            raise UserError(f"schedule: needs at least one task and every name once, found {list(self.tasks)}")
+            raise UserError(f"schedule: give at least one task, each only once; found {list(self.tasks)}")
         if not self.stages:
-            raise UserError("schedule: needs at least one stage")
+            raise UserError("schedule: give at least one stage")
         for number, stage in enumerate(self.stages):
             if len(stage.steps) != len(self.tasks) or min(stage.steps) < 0:
                 raise UserError(
                     f"schedule: stage {number + 1} must have {len(self.tasks)} amounts of 0 or more: {stage.steps}"
                 )
             if stage.total == 0:
-                raise UserError(f"schedule: stage {number + 1} has no steps; remove it or give a task steps there")
+                raise UserError(f"schedule: stage {number + 1} has no steps; remove it or give a task steps in it")
         assert len(self.done) in (0, len(self.tasks))
         for index, task in enumerate(self.tasks):
             if not any(stage.steps[index] for stage in self.stages):
-                raise UserError(f"schedule: task {task!r} has no steps in any stage; give it some or remove it")
+                raise UserError(f"schedule: task {task!r} has no steps in any stage; give it steps or remove it")
 
     def __getstate__(self) -> dict[str, Any]:
-        # The orders are a cache that a worker process computes again in milliseconds.
+        # The orders are a cache, which a worker process recomputes in milliseconds.
         return {**self.__dict__, "_orders": {}}
 
     @property
@@ -107,7 +107,7 @@ class Schedule:
 
     @property
     def stage_ends(self) -> tuple[int, ...]:
-        """Steps that are done when each stage ends."""
+        """Number of steps done at the end of each stage."""
         return tuple(accumulate(stage.total for stage in self.stages))
 
     def steps_of(self, task: str) -> int:
@@ -121,13 +121,13 @@ class Schedule:
         return next(number for number, stage in enumerate(self.stages) if stage.steps[index])
 
     def at(self, step: int) -> Place:
-        """Where ``step`` (from 0) stands: its task, stage and counts. Costs the same at any step.
+        """The place of ``step`` (from 0): its task, stage and counts. The cost does not depend on the step.
 
         Raises:
             IndexError: ``step`` is not in ``range(total_steps)``.
         """
         if not 0 <= step < self.total_steps:
-            raise IndexError(f"step {step} is not among the {self.total_steps} steps of the schedule")
+            raise IndexError(f"step {step} is outside the schedule's {self.total_steps} steps")
         starts = [0, *accumulate(stage.total for stage in self.stages)]
         stage = next(number for number in range(len(self.stages)) if step < starts[number + 1])
         order, counts = self._order(stage)
@@ -141,7 +141,7 @@ class Schedule:
         return self.at(step).task
 
     def count_before(self, step: int, task: str) -> int:
-        """Steps of ``task`` among the first ``step`` steps (at most all) and before: its position in its data."""
+        """Steps of ``task`` among the first ``step`` steps and in earlier runs, which is the position in its data."""
         index = self._index(task)
         count = self._done(index)
         for number, stage in enumerate(self.stages):
@@ -152,7 +152,7 @@ class Schedule:
         return count
 
     def table(self) -> list[dict[str, int]]:
-        """The table as plain data: for each stage, the steps of the tasks that have some."""
+        """The table as plain data: for each stage, the steps of the tasks trained in it."""
         return [
             {task: steps for task, steps in zip(self.tasks, stage.steps, strict=True) if steps} for stage in self.stages
         ]
@@ -166,7 +166,7 @@ class Schedule:
         return self.done[index] if self.done else 0
 
     def _order(self, stage: int) -> tuple[NDArray[np.int16], NDArray[np.int32]]:
-        """For each step of a stage: its task's index, and how many steps of that task lie before it in the stage."""
+        """For each step of a stage: its task's index, and how many steps of that task precede it in the stage."""
         if stage not in self._orders:
             steps = self.stages[stage].steps
             order = np.repeat(np.arange(len(steps), dtype=np.int16), steps)

@@ -1,4 +1,4 @@
-"""Tables of stages: from the steps of each task to the steps in each stage (ERNIE 2.0, Table 7; "On Losses", A)."""
+"""Tables of stages, computed from the steps of each task (ERNIE 2.0, Table 7; "On Losses", A)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from propeller.errors import UserError
 from propeller.settings import unknown_name
 
 Steps = int | Mapping[str, int]
-"""A number of steps for every task alike, or one for each task."""
+"""One number of steps for all tasks, or one for each task."""
 
 
 def cmtl_fractions(n_tasks: int) -> list[list[Fraction]]:
-    """Share of its own total that each task gets in each stage: ``[task][stage]``, every row sums to 1.
+    """The fraction of each task's steps in each stage: ``[task][stage]``, every row sums to 1.
 
     The i-th task (from 1) enters at stage i with (i+1)/(N+1) of its total and gets 1/(N+1) in every later stage
     ("On Losses", appendix A; ERNIE 2.0, Table 7).
@@ -26,10 +26,10 @@ def cmtl_fractions(n_tasks: int) -> list[list[Fraction]]:
 
 
 def round_shares(total: int, shares: Sequence[Fraction]) -> list[int]:
-    """Whole numbers that sum to ``total`` and lie within 1 of ``total * shares`` (which sum to 1).
+    """Round to whole numbers that sum to ``total`` and lie within 1 of ``total * shares`` (which sum to 1).
 
-    Largest remainder: everybody gets the whole part, and what is left goes, one each, to the largest
-    fractional parts (at a tie to the earlier one). A share of 0 stays 0.
+    Uses the largest-remainder method: each share gets its whole part, and the remaining units go, one each, to the
+    largest fractional parts (the earlier one at a tie). A share of 0 stays 0.
     """
     assert sum(shares) == 1
     assert total >= 0
@@ -44,18 +44,19 @@ def round_shares(total: int, shares: Sequence[Fraction]) -> list[int]:
 def cmtl(
     tasks: Sequence[str], *, steps_per_task: Steps | None = None, total_steps: int | None = None, seed: int = 0
 ) -> Schedule:
-    """Continual multi-task learning: one more task in every stage, the earlier ones kept in training.
+    """Continual multi-task learning: every stage adds a task and keeps training the earlier ones.
 
     Amounts that are not whole numbers are rounded by :func:`round_shares` so that every task keeps its total.
 
     Args:
-        tasks: names, in the order in which they are introduced.
-        steps_per_task: N of the paper: steps of each task over the whole run, or one number per task.
-        total_steps: instead of it, the steps of the run, shared equally.
-        seed: fixes the order of the steps inside the stages.
+        tasks: Task names, in the order in which they are introduced.
+        steps_per_task: N of the paper: steps of each task over the whole run, one number for all or one per task.
+        total_steps: Alternative to ``steps_per_task``: the steps of the run, divided equally.
+        seed: Determines the order of the steps within the stages.
 
     Raises:
-        UserError: neither or both amounts, a task without steps, an unknown task in ``steps_per_task``.
+        UserError: Neither or both amounts are given, a task has no steps, or ``steps_per_task`` has an unknown
+            task.
     """
     totals = _totals(tasks, steps_per_task, total_steps)
     rows = [round_shares(total, shares) for total, shares in zip(totals, cmtl_fractions(len(tasks)), strict=True)]
@@ -89,15 +90,15 @@ def from_table(
     """A table written by hand: for each stage the steps of its tasks.
 
     Args:
-        tasks: all tasks of the run.
-        stages: one mapping per stage; a task that is left out has no steps there.
-        steps_per_task: if given, the totals that the table must add up to.
-        total_steps: if given, the steps of the run that the table must add up to.
-        seed: fixes the order of the steps inside the stages.
+        tasks: All tasks of the run.
+        stages: One mapping per stage; a task that is missing has no steps in the stage.
+        steps_per_task: If given, the totals that the table must add up to.
+        total_steps: If given, the steps of the run that the table must add up to.
+        seed: Determines the order of the steps within the stages.
 
     Raises:
-        UserError: a task that is not among ``tasks``, an amount that is no whole number of 0 or more, a stage or
-            a task without steps, a table that does not add up.
+        UserError: A task is not in ``tasks``, an amount is not a whole number of at least 0, a stage or a task has
+            no steps, or the table does not add up.
     """
     rows = []
     for number, stage in enumerate(stages, 1):
@@ -113,20 +114,20 @@ def from_table(
             if schedule.steps_of(task) != expected:
                 raise UserError(
                     f"schedule: the stages give {task!r} {schedule.steps_of(task)} steps, "
-                    f"steps_per_task says {expected}; make the table add up"
+                    f"but steps_per_task is {expected}; make the table add up"
                 )
     if total_steps is not None and schedule.total_steps != total_steps:
         raise UserError(
-            f"schedule: the stages have {schedule.total_steps} steps in all, total_steps says {total_steps}; make the "
+            f"schedule: the stages have {schedule.total_steps} steps in all, but total_steps: {total_steps}; make the "
             "table add up"
         )
     return schedule
 
 
 def _totals(tasks: Sequence[str], steps_per_task: Steps | None, total_steps: int | None) -> list[int]:
-    """Steps of each task from the one amount that was given."""
+    """The steps of each task, computed from the given amount."""
     if not tasks:
-        raise UserError("schedule: needs at least one task")
+        raise UserError("schedule: give at least one task")
     if (steps_per_task is None) == (total_steps is None):
         raise UserError("schedule: give exactly one of steps_per_task and total_steps")
     if total_steps is not None:

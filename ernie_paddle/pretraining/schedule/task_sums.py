@@ -1,8 +1,8 @@
-"""What is trained in one step: a task of the recipe, or several whose losses are summed ("On Losses", section 3.3).
+"""What one step trains: a task of the recipe, or several tasks whose losses are summed ("On Losses", section 3.3).
 
 Tasks whose objectives fit on the same rows share one encoding; the others keep rows of their own and share the step.
-Objectives over tokens learn from every token of the step (Figure 1 there): those that do not arrange the input join all
-rows that they fit on.
+Token-level objectives learn from every token of the step (Figure 1 there): objectives that do not arrange the input
+are added to all rows on which they fit.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ class RowGroup:
     """Tasks that share rows.
 
     Attributes:
-        tasks: their names, in the recipe's order.
-        objectives: those of all of them, each once, and those of the other tasks that fit on the rows as they are. The
-            weight of an objective that n groups have is divided by n: all have as many tokens, so that its losses
-            add up to about its mean over the labels of the step, which the sum has once.
-        corpora: what they all read.
-        task_id: with which the rows are fed.
+        tasks: Names of the tasks, in the recipe's order.
+        objectives: Objectives of all these tasks without duplicates, and those of the other tasks that fit on the rows.
+            The weight of an objective that n groups have is divided by n: all groups have the same number of tokens, so
+            that the losses of the objective add up to about its mean over the labels of the step.
+        corpora: The corpora that all these tasks read.
+        task_id: Task id of the rows.
     """
 
     tasks: tuple[str, ...]
@@ -37,18 +37,19 @@ class RowGroup:
 
     @property
     def name(self) -> str:
-        """ "mlm+nsp", say."""
+        """The name of the group, such as "mlm+nsp"."""
         return JOINED.join(self.tasks)
 
 
 @dataclass(frozen=True)
 class TaskSum:
-    """What one step trains; a single task is a sum of one.
+    """The tasks that one step trains; a single task is a sum of one.
 
     Attributes:
-        tasks: their names, in the recipe's order.
-        groups: who shares rows with whom. Several groups divide the tokens of a step evenly. (So an objective that
-            compares the rows of a batch has fewer to compare than where its task shares all rows of a step.)
+        tasks: Names of the tasks, in the recipe's order.
+        groups: The groups of tasks that share rows. Several groups divide the tokens of a step evenly. (An objective
+            that compares the rows of a batch then has fewer rows to compare than if its task shared all rows of a
+            step.)
     """
 
     tasks: tuple[str, ...]
@@ -56,24 +57,26 @@ class TaskSum:
 
     @property
     def name(self) -> str:
-        """The name of what is trained."""
+        """The names of the tasks, joined by "+"."""
         return JOINED.join(self.tasks)
 
 
 def sum_tasks(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> TaskSum:
-    """Sum some tasks of a recipe, on as few encodings as their objectives allow.
+    """Sum tasks of a recipe, with as few encodings as their objectives allow.
 
     Tasks share rows if they read the same corpora, at most one of their objectives arranges the input, and no two of
-    them need an array of the same name. Each joins the first ones that it can share with. Objectives that arrange
-    nothing are then added to all rows of the same corpora, but for those that have an array of the same name.
+    them need an array of the same name. Each task joins the first group with which it can share rows. Objectives that
+    do not arrange the input are then added to all rows of the same corpora, unless an array of the same name exists
+    there.
 
     Args:
-        recipe: has the tasks.
-        tasks: their names.
-        lead: whose task id the rows get that it is on; other rows have that of their first task.
+        recipe: The recipe with the tasks.
+        tasks: Names of the tasks to sum.
+        lead: Task whose id is used for the rows of its group; the rows of other groups have the id of their first
+            task.
 
     Raises:
-        UserError: unusable objectives, or two tasks with the same objective in different settings.
+        UserError: Objectives are unusable, or two tasks have the same objective with different settings.
     """
     together: list[list[str]] = []
     for task in tasks:
@@ -97,7 +100,7 @@ def sum_tasks(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> 
 
 
 def _on_rows_of(recipe: Recipe, group: Sequence[str], tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The objectives of a group of tasks, and what the others have that does not arrange the input."""
+    """The objectives of a group of tasks, and those of the other tasks that do not arrange the input."""
     found = _merged(recipe, group)
     beside = [task for task in tasks if recipe.corpora_of(task) == recipe.corpora_of(group[0])]
     for name, settings in _merged(recipe, beside).items():
@@ -108,22 +111,22 @@ def _on_rows_of(recipe: Recipe, group: Sequence[str], tasks: Sequence[str]) -> d
 
 
 def _divided(recipe: Recipe, name: str, settings: dict[str, Any], owners: int) -> dict[str, Any]:
-    """Settings with an even share of the objective's weight."""
+    """Settings with the objective's weight divided by the number of its groups."""
     if owners == 1:
         return settings
     return {**settings, "weight": make_objective(name, settings, recipe.name).settings.weight / owners}
 
 
 def _merged(recipe: Recipe, tasks: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The objectives of all tasks, each once."""
+    """The objectives of all tasks, without duplicates."""
     owner: dict[str, str] = {}
     merged: dict[str, dict[str, Any]] = {}
     for task in tasks:
         for name, settings in recipe.tasks[task].objectives.items():
             if merged.setdefault(name, settings) != settings:
                 raise UserError(
-                    f"{recipe.name}: tasks {owner[name]!r} and {task!r} are trained together, but {name} has other "
-                    f"settings in each ({merged[name]} and {settings}); make them equal"
+                    f"{recipe.name}: tasks {owner[name]!r} and {task!r} are trained together but differ in the "
+                    f"settings of {name} ({merged[name]} and {settings}); make them equal"
                 )
             owner.setdefault(name, task)
     return merged

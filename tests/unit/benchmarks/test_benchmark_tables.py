@@ -85,7 +85,9 @@ def test_the_metrics_are_those_of_the_types() -> None:
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "CoLA").mkdir()
     (tmp_path / "CoLA" / "train.tsv").write_text("a\t1\t\tYes.\n")
-    with pytest.raises(UserError, match=r"CoLA: dev\.tsv not found; the folder .*CoLA is to hold train\.tsv, dev\.tsv"):
+    with pytest.raises(
+        UserError, match=r"CoLA: dev\.tsv not found; the folder .*CoLA must contain train\.tsv, dev\.tsv"
+    ):
         GLUE["CoLA"].tables(tmp_path)
     (tmp_path / "MRPC").mkdir()
     (tmp_path / "MRPC" / "msr_paraphrase_train.txt").touch()

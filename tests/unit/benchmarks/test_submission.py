@@ -90,8 +90,8 @@ def test_a_table_without_ids_does_not_cost_the_others(tmp_path: Path, capsys: py
     (output / "submission.zip").unlink()
     submit(suite, plan, {}, output / "submission.zip")
     names = "missing: CoLA, SST-2, MRPC, STS-B, QQP, MNLI-m, MNLI-mm, AX, QNLI"
-    failed = "not answered (failed, or not asked for): RTE, WNLI"
-    assert capsys.readouterr().err == f"no submission: no test is answered; {names}; {failed}\n"
+    failed = "without predictions (failed, or not requested): RTE, WNLI"
+    assert capsys.readouterr().err == f"no submission: no test has predictions; {names}; {failed}\n"
     assert [path.name for path in output.iterdir()] == ["runs"]
 
 

@@ -43,7 +43,7 @@ def test_a_table_that_cannot_be_read_is_named_and_passed_over(
 def test_one_of_other_text_or_size_is_refused(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     train_vocabulary(out, TASKS, data, "tiny")
-    with pytest.raises(UserError, match="was made from 4000 pieces, not 30522; to use it all the same give --vocab"):
+    with pytest.raises(UserError, match="was made from 4000 pieces, not 30522; to use it anyway give --vocab"):
         train_vocabulary(out, TASKS, data, "base")
     with open(data / "RTE" / "train.tsv", "a") as table:
         table.write("one\tmore\n")

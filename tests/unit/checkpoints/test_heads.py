@@ -169,11 +169,11 @@ def test_a_head_that_nothing_tells_of() -> None:
     assert "nothing says what its classifier is for" in str(find_head({}, arrays, sources).only_ours)
     pooled = find_head({}, {**arrays, "ernie.pooler.dense.weight": arrays["classifier.weight"]}, sources)
     assert pooled.head == Head("SequenceClassification")
-    assert "classifier.weight is taken for a classifier of texts" in pooled.notes[0]
+    assert "classifier.weight is read as a classifier of texts" in pooled.notes[0]
     values = {"architectures": ["BertForTokenClassification"], "id2label": {"0": "O", "1": "B", "2": "I"}}
     named = find_head(values, arrays, sources)
     assert named.head == Head(TOKEN)
-    assert named.notes == ("id2label names 3 classes, but the head has 2 outputs; the names are left out",)
+    assert named.notes == ("id2label names 3 classes, but the head has 2 outputs; the names are dropped",)
 
 
 def test_a_head_without_its_bias_is_not_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,4 +196,4 @@ def test_a_damaged_note_about_the_origin(tmp_path: Path) -> None:
 def test_the_task_id_that_hugging_face_does_not_know(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_model_folder(tmp_path / "x", weights(tmp_path, dataclasses.replace(CONFIG, default_task_id=2)), "ours")
     assert convert(tmp_path / "x", tmp_path / "hf", "--format", "hf") == 0
-    assert "note: Hugging Face's classes take task_type_ids 0; give them 2 instead" in capsys.readouterr().out
+    assert "note: Hugging Face's classes use task_type_ids 0; pass 2 instead" in capsys.readouterr().out

@@ -109,11 +109,11 @@ def test_convert_reports_every_tensor(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "[12, 8]" in about["ernie.encoder.layers.1.linear2.weight"]
     assert "from ernie.encoder.layer.1.output.dense.weight: matched" in about["ernie.encoder.layers.1.linear2.weight"]
     assert about["extra.dense.weight"].endswith("unexpected, kept as it is")
-    assert "ernie.embeddings.position_ids: left out, holds int64, not floating-point numbers" in lines
+    assert "ernie.embeddings.position_ids: dropped, holds int64, not floating-point numbers" in lines
     assert "note: no MLM head in the source" in lines
     assert "note: no NSP head in the source" in lines
-    assert "note: 5 rows of the word embedding belong to no piece" in lines
-    assert "40 matched, 0 missing, 1 unexpected, 0 of another shape, 1 left out" in lines
+    assert "note: 5 rows of the word embedding have no piece" in lines
+    assert "40 matched, 0 missing, 1 unexpected, 0 of another shape, 1 dropped" in lines
     assert lines[-2].startswith("from Hugging Face (model.safetensors): 2 layers of 8, gelu, layer_norm_eps 1e-05")
     with (tmp_path / "new/model_state.pdparams").open("rb") as stream:
         assert pickle.load(stream)["extra.dense.weight"].shape == (3, 2)  # transposed, like every linear weight
@@ -170,10 +170,10 @@ def test_without_a_vocabulary_only_other_layouts_can_be_written(
     code, lines, error = convert(capsys, "--from", source, "--to", tmp_path / "ours")
     assert code == 2
     assert "give it with --vocab FILE" in error
-    assert "note: no vocabulary beside the weights" in lines
+    assert "note: no vocabulary next to the weights" in lines
     assert convert(capsys, "--from", source, "--to", tmp_path / "static", "--format", "static")[0] == 0
     assert convert(capsys, "--from", source, "--to", tmp_path / "ours", "--vocab", vocab)[0] == 0
-    with pytest.raises(UserError, match="holds no vocabulary"):
+    with pytest.raises(UserError, match="has no readable vocabulary"):
         start_from_model(source)
 
 

@@ -162,7 +162,7 @@ def test_sigterm_in_prepare_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys:
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(prepare, "prepare", killed)
     assert cli.main(["prepare", "x.txt", "--vocab", "v", "--output", "o"]) == 143
-    assert capsys.readouterr().err == "ernie prepare: interrupted; the same command continues\n"
+    assert capsys.readouterr().err == "ernie prepare: interrupted; run the same command again to resume\n"
     assert signal.getsignal(signal.SIGTERM) is before
 
 

@@ -143,7 +143,7 @@ def test_other_settings_are_refused(tmp_path: Path, glue: Path) -> None:
     output = tmp_path / "out"
     runner(output, glue, seeds=1).run(lambda: None)
     with pytest.raises(
-        UserError, match=r"seed-0.pre-training was made with other settings .*total_steps=8.*=9"
+        UserError, match=r"seed-0.pre-training was run with other settings .*total_steps=8.*=9"
     ) as error:
         runner(output, glue, steps=9, seeds=1)
     assert "warmup" in str(error.value) or "total_steps" in str(error.value)

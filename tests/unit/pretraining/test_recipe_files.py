@@ -53,7 +53,7 @@ def test_overrides_and_corpora_replace_single_values() -> None:
         ("train.batch_rows=8", ["exactly one of batch_tokens and batch_rows"]),
         ("train.checkpoint_every=0", ["checkpoint_every must be at least 1"]),
         ("schedule.kind=cmlt", ["schedule.kind"]),
-        ("schedule.stages=[{nosuch: 5}]", ["kind: table needs stages"]),
+        ("schedule.stages=[{nosuch: 5}]", ["kind: table and stages need each other"]),
         ("data.corpora=[]", ["no data"]),
         ("arch=nosuch", ["unknown arch configuration 'nosuch'"]),
         ("train.workers=-1", ["workers must be at least 0, found -1"]),

@@ -112,7 +112,7 @@ def test_best_is_underlined_and_clear_gains_are_bold(results: dict[TableRun, Any
     assert (mlm[paper], bad[paper]) == ("78.8", "–")
     assert row_of(text, "majority class, mean score")[cola : average + 1] == ["25.0", "25.0", "25.0", "–"]
     assert "σ = " in text
-    assert "27 runs, 27 minutes together" in text
+    assert "27 runs, 27 minutes in total" in text
 
 
 def test_a_gain_within_two_deviations_is_not_bold(results: dict[TableRun, Any]) -> None:

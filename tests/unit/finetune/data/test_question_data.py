@@ -164,7 +164,7 @@ def test_dureader_scores_all_references_and_trains_on_parts_of_the_text(tmp_path
     task = QuestionAnswering.from_options(options(path))
     assert (task.unanswerable, task.scoring) == (False, "squad")
     data = task.read(path, tokenizer, labelled=True, strict=True)
-    said = "2 questions in 2 windows, 1 without a reference answer left out (1 have no answer that stands where it says"
+    said = "2 questions in 2 windows, 1 without a reference answer skipped (1 have no answer at the stated place"
     assert data.describe().startswith(said)
     train = data.for_training()
     assert train.lines == [1]

@@ -42,7 +42,7 @@ def regression(**changes: object) -> Regression:
             classification(),
             "a\tlabel\nx\tyes\nx\tmaybe\n",
             3,
-            "unknown label 'maybe'; the labels are no, yes .as --labels",
+            "unknown label 'maybe'; the labels are no, yes .from --labels",
         ),
         (classification(), "a\tlabel\nx\tyes\n\nx\tno\n", 3, "empty line"),
         (classification(), "a\tlabel\nx\t\n", 2, "the label is missing"),
@@ -146,13 +146,13 @@ def test_settings_survive_json() -> None:
 
 
 def test_wrong_settings_are_refused() -> None:
-    with pytest.raises(UserError, match="metric 'acc' is not one of classification: accuracy, f1, mcc"):
+    with pytest.raises(UserError, match="metric 'acc' is not a metric of classification: accuracy, f1, mcc"):
         classification(metric="acc")
     with pytest.raises(UserError, match="at least two labels"):
         classification(labels=("only",))
     with pytest.raises(UserError, match="did you mean 'regression'"):
         task_class("regresion")
-    with pytest.raises(UserError, match=r"--labels is for classification, .*; leave it out for --type regression"):
+    with pytest.raises(UserError, match=r"--labels is for classification, .*; remove it for --type regression"):
         read_finetune_options({"type": "regression", "train": "t", "dev": "d", "output": "o", "labels": ["a", "b"]})
     with pytest.raises(UserError, match="finetune: unknown option 'epoch'; did you mean 'epochs'"):
         read_finetune_options({"train": "t", "dev": "d", "output": "o", "epoch": 3})
@@ -220,12 +220,12 @@ def test_groups_are_scored_beside_the_rows(tmp_path: Path, tokenizer: Tokenizer)
     assert len(task.read(path, tokenizer, labelled=False, strict=True)) == 1
     lines = path.with_suffix(".jsonl")
     lines.write_text('{"a": "x", "q": 1, "label": "no"}\n{"a": "x", "label": "no"}\n')
-    with pytest.raises(DataError, match=r":2: there is no 'q'"):
+    with pytest.raises(DataError, match=r":2: there is no column 'q'"):
         task.read(lines, tokenizer, labelled=True, strict=True)
 
 
 def test_wrong_groups_are_refused() -> None:
-    with pytest.raises(UserError, match="metric 'mrr' is not one of classification: accuracy, f1, mcc"):
+    with pytest.raises(UserError, match="metric 'mrr' is not a metric of classification: accuracy, f1, mcc"):
         classification(metric="mrr")
     with pytest.raises(UserError, match="--group needs two labels"):
         classification(group=("q",), labels=("a", "b", "c"))

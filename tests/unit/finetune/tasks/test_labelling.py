@@ -246,7 +246,9 @@ def test_types_and_scheme_come_from_the_data(tmp_path: Path) -> None:
 def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> None:
     good = write_conll(tmp_path / "t.conll", [[("anna", "B-PER"), ("is", "O")]])
     bad = write_conll(tmp_path / "b.conll", [[("is", "O")], [("is", "O"), ("anna", "B-ORG")], [("an", "NN")]])
-    with pytest.raises(DataError, match=r"b.conll:3: token 2 \('anna'\): unknown type .* 'B-ORG'.*LOC, PER .and 1 mor"):
+    with pytest.raises(
+        DataError, match=r"b.conll:3: token 2 \('anna'\): unknown entity type .* 'B-ORG'.*LOC, PER .and 1 mor"
+    ):
         labelling().read(bad, tokenizer, labelled=True, strict=True)
     data = labelling().read(bad, tokenizer, labelled=True, strict=False)
     assert (data.examples, [line for line, _ in data.problems]) == (1, [3, 6])
@@ -257,12 +259,12 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     damaged = tmp_path / "d.conll"
     damaged.write_text("a O\nb\n")
     for path, changes, error, message in [
-        (outside, {}, UserError, "no tags of entities"),
+        (outside, {}, UserError, "no entity tags"),
         (empty, {}, DataError, "no rows"),
         (damaged, {}, DataError, "d.conll:2: 1 columns where the first line has 2"),
         (good, {"scheme": "none", "labels": ["O"]}, UserError, "at least two labels"),
         (good, {"doc_stride": 31}, UserError, "doc_stride 31 must be between 1 and 30"),
-        (good, {"metric": "mcc"}, UserError, "metric 'mcc' is not one of labelling: f1, precision"),
+        (good, {"metric": "mcc"}, UserError, "metric 'mcc' is not a metric of labelling: f1, precision"),
         (good, {"max_length": 7}, UserError, "max_length must be at least 8"),
         (plain, {"scheme": "iob2"}, UserError, "p.conll: 'NN' is not a tag .*--scheme none"),
         (good, {"scheme": "iob2", "labels": ["NN", "O"]}, UserError, "--labels: 'NN' is not a tag"),

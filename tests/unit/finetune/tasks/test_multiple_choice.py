@@ -120,7 +120,7 @@ def test_settings() -> None:
     assert task_from_dict(json.loads(json.dumps(task().to_dict())), "task.json") == task()
     with pytest.raises(UserError, match="--choices: multiple_choice needs the columns of two or more"):
         task(choices=())
-    with pytest.raises(UserError, match="--labels names 2 labels for 4 choices"):
+    with pytest.raises(UserError, match="--labels gives 2 labels for 4 choices"):
         task(labels=("a", "b"))
-    with pytest.raises(UserError, match="metric 'f1' is not one of multiple_choice: accuracy"):
+    with pytest.raises(UserError, match="metric 'f1' is not a metric of multiple_choice: accuracy"):
         task(metric="f1")

@@ -245,7 +245,8 @@ def test_answers_at_wrong_places_are_counted_and_kept_out(tmp_path: Path, tokeni
     for each in (data, data.for_training()):
         assert "5 questions" in each.describe()
         assert (
-            "(3 have no answer that stands where it says: not trained on; the first: question 2, 2: " in each.describe()
+            "(3 have no answer at the stated place and are not trained on; the first: question 2, 2: "
+            in each.describe()
         )
         assert "the answer 'w2' is not at character 4 of the context, but at 3)" in each.describe()
     assert data.for_training().lines == [1, 3]
@@ -314,9 +315,7 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
     good = write(tmp_path / "good.jsonl", [row("w0", "w1", ("w1", 0))])
     unlabelled = {"question": "w0", "context": "w1"}
     bad = write(tmp_path / "bad.jsonl", [row("w0", "w1", ("w1", 0)), {"question": "w0"}, row("", "w1"), unlabelled])
-    said = (
-        r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.; .*leave .* out with --skip_unusable$"
-    )
+    said = r"bad.jsonl: question 2: \(2\) 'context' is missing .and 1 more question.; .*skip .* with --skip_unusable$"
     with pytest.raises(DataError, match=said):
         answering().read(bad, tokenizer, labelled=True, strict=True)
     data = answering().read(bad, tokenizer, labelled=True, strict=False)
@@ -332,8 +331,8 @@ def test_unusable_data_and_settings(tmp_path: Path, tokenizer: Tokenizer) -> Non
         answering().read(none, tokenizer, labelled=True, strict=True)
     assert [len(chunk) for chunk in answering().stream(bad, tokenizer, chunk_rows=1)] == [1, 0, 0, 1]
     for changes, message in [
-        ({"max_length": 18}, "max_length 18 leaves no room .* question of 8 pieces; give at least 19"),
-        ({"metric": "accuracy"}, "metric 'accuracy' is not one of question_answering: f1, exact_match"),
+        ({"max_length": 18}, "max_length 18 leaves no room .* question of 8 tokens; give at least 19"),
+        ({"metric": "accuracy"}, "metric 'accuracy' is not a metric of question_answering: f1, exact_match"),
         ({"scoring": "rouge"}, "scoring 'rouge' is not known"),
     ]:
         with pytest.raises(UserError, match=message):

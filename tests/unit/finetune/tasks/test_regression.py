@@ -15,8 +15,8 @@ from reader.tokenizers.load import load_tokenizer
 @pytest.mark.parametrize(
     ("score", "message"),
     [
-        (str(10**400), "the score has 401 digits, more than a number may have"),
-        ("-1e39", r"the score is -1e\+39; it must be a finite number, of size 3.4e\+38 at most"),
+        (str(10**400), "the score has 401 digits, which is too many for a number"),
+        ("-1e39", r"the score is -1e\+39; it must be a finite number, of magnitude 3.4e\+38 at most"),
     ],
 )
 def test_a_score_too_large_for_a_model_is_refused_with_its_line(tmp_path: Path, score: str, message: str) -> None:

@@ -218,8 +218,8 @@ def test_the_cut_of_the_batch_belongs_to_the_settings_where_it_decides() -> None
     ("changes", "message"),
     [
         ({"text_b": None}, "give --text_a and --text_b"),
-        ({"micro_batch": 1}, "this one has 1 pair.s.: give a larger"),
-        ({"metric": "f1"}, "metric 'f1' is not one of retrieval: accuracy, mrr"),
+        ({"micro_batch": 1}, "this one has 1 pair.s.; give a larger"),
+        ({"metric": "f1"}, "metric 'f1' is not a metric of retrieval: accuracy, mrr"),
     ],
 )
 def test_wrong_settings_are_refused(changes: dict[str, Any], message: str) -> None:

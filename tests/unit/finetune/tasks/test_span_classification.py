@@ -138,7 +138,7 @@ def test_other_words_than_the_table_says_are_counted(tmp_path: Path, tokenizer: 
         ({"start1": 40}, ":1: span 1 .start1:end1.: characters 40 to 6 are not words of a text of 17"),
         ({"end2": None}, ":1: span 2 .start2:end2.: a place is missing"),
         ({"sentence2": ""}, ":1: text_b .'sentence2'. is empty"),
-        ({"sentence1": "a\u200b\u200b\u200b\u200b\u200b", "label": False}, ":1: span 1: the vocabulary has nothing"),
+        ({"sentence1": "a\u200b\u200b\u200b\u200b\u200b", "label": False}, ":1: span 1: the vocabulary has no piece"),
     ],
 )
 def test_unusable_rows(tmp_path: Path, tokenizer: Tokenizer, change: dict[str, Any], message: str) -> None:

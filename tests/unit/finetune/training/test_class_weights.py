@@ -65,7 +65,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path: Path, tokenizer: Tokenize
 @pytest.mark.parametrize("type", ["regression", "multiple_choice", "question_answering", "labelling", "retrieval"])
 def test_only_classes_of_rows_have_weights(type: str) -> None:
     """The labels of a multiple choice are the places of choices, which mean nothing by themselves."""
-    message = f"--class_weights is for classification and span_classification; leave it out for --type {type}"
+    message = f"--class_weights is for classification and span_classification; remove it for --type {type}"
     with pytest.raises(UserError, match=message):
         read_finetune_options({"type": type, "train": "t", "dev": "d", "output": "o", "class_weights": "1,2"})
 

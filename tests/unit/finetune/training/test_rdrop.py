@@ -127,6 +127,6 @@ def test_what_it_has_no_meaning_for_is_refused() -> None:
         with_rdrop(CLASSES, 1.0, still)
 
     others = ", ".join(sorted(set(TASK_TYPES) - {"retrieval", "span_classification"}))
-    message = f"--rdrop is for {others} and span_classification; leave it out for --type retrieval"
+    message = f"--rdrop is for {others} and span_classification; remove it for --type retrieval"
     with pytest.raises(UserError, match=message):
         read_finetune_options({"type": "retrieval", "train": "t", "dev": "d", "output": "o", "rdrop": 1.0})

@@ -290,5 +290,5 @@ def test_mistakes() -> None:
         with pytest.raises(UserError, match="rate must lie above 0"):
             make_objective(TGS, {"rate": rate})
     data = in_memory(Documents([[1]], 0), max_length=8, overhead=2)
-    with pytest.raises(UserError, match="two ordinary pieces at least, the vocabulary has 1"):
+    with pytest.raises(UserError, match="the vocabulary has 1 ordinary pieces, two are needed"):
         make_objective(SCP).with_data(data)

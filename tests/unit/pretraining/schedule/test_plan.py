@@ -82,7 +82,7 @@ def test_amounts_in_tokens() -> None:
         batch_rows=None, batch_tokens=500,
     )  # fmt: skip
     assert plan.schedule.table() == [{"mlm": 2}, {"nsp": 4}, {"reordering": 1}, {"capitals": 3}]
-    with pytest.raises(UserError, match="100 tokens make no step, as a batch has 256"):
+    with pytest.raises(UserError, match="100 tokens are less than half a batch of 256"):
         _plan({"kind": "cmtl", "tokens_per_task": 100})
 
 
@@ -107,8 +107,8 @@ def test_a_table_by_hand_may_sum_tasks() -> None:
     assert plan.schedule.table() == [{"mlm": 2}, {"mlm": 1, "mlm+nsp": 3}, {"reordering+capitals": 2}]
     assert [plan.introduced(step) for step in (0, 2, 6, 8)] == [[], ["mlm"], ["mlm", "nsp"], list(ON_LOSSES)]
     for more, words in (
-        ({"total_steps": 9}, "8 steps in all, total_steps says 9"),
-        ({"steps_per_task": 3}, "'mlm' 3 steps|'reordering.capitals' 2 steps, steps_per_task says 3"),
+        ({"total_steps": 9}, "8 steps in all, but total_steps: 9"),
+        ({"steps_per_task": 3}, "'mlm' 3 steps|'reordering.capitals' 2 steps, but steps_per_task is 3"),
         ({"stages": stages[:2]}, "'reordering' has no steps"),
         ({"stages": [*stages, {"mlm+nps": 2}]}, "did you mean 'nsp'"),
     ):
@@ -137,7 +137,7 @@ def test_a_sum_shares_rows_where_it_can() -> None:
         ("mlm",), ("knowledge",), ("elsewhere",),
     ]  # fmt: skip
     tasks = {"a": {"objectives": {"mlm": {}}}, "b": {"objectives": {"mlm": {"rate": 0.2}, "nsp": {}}}}
-    with pytest.raises(UserError, match=r"tasks 'a' and 'b' are trained together, but mlm has other settings"):
+    with pytest.raises(UserError, match=r"tasks 'a' and 'b' are trained together but differ in the settings of mlm"):
         _plan({"kind": "sum", "total_steps": 5}, tasks)
 
 
@@ -185,10 +185,10 @@ def test_a_run_goes_on_where_another_ended() -> None:
     assert by_hand.introduced(7) == list(ON_LOSSES)
 
     moved = {"capitals": ON_LOSSES["capitals"], **three}
-    with pytest.raises(UserError, match="'mlm' was trained before and stands after a new task"):
+    with pytest.raises(UserError, match="'mlm' was trained before and is listed after a new task"):
         make_plan(_recipe({"kind": "cmtl", "steps_per_task": 20}, moved), before)
 
 
 def test_names_that_cannot_be_summed_are_refused() -> None:
-    with pytest.raises(UserError, match=r"task 'a\+b': names are made of"):
+    with pytest.raises(UserError, match=r"task 'a\+b': a task name may only contain"):
         _plan({"total_steps": 4}, {"a+b": {"objectives": {"mlm": {}}}})

@@ -104,7 +104,7 @@ def test_tables_that_do_not_add_up() -> None:
     tasks = ["mlm", "nsp"]
     ok = [{"mlm": 4}, {"mlm": 2, "nsp": 6}]
     assert from_table(tasks, ok, steps_per_task=6).table() == ok
-    with pytest.raises(UserError, match=r"'mlm' 6 steps, steps_per_task says 7"):
+    with pytest.raises(UserError, match=r"'mlm' 6 steps, but steps_per_task is 7"):
         from_table(tasks, ok, steps_per_task={"mlm": 7, "nsp": 6})
     with pytest.raises(UserError, match=r"stage 2.*'nps'.*'nsp'"):
         from_table(tasks, [{"mlm": 4}, {"nps": 6}])
@@ -122,7 +122,7 @@ def test_tables_that_do_not_add_up() -> None:
         cmtl(tasks, steps_per_task=3, total_steps=6)
     with pytest.raises(UserError, match="no number for nsp"):
         cmtl(tasks, steps_per_task={"mlm": 3})
-    with pytest.raises(UserError, match="every name once"):
+    with pytest.raises(UserError, match="each only once"):
         cmtl(["mlm", "mlm"], steps_per_task=3)
 
 
