@@ -1,4 +1,4 @@
-"""The section of the README that adds an objective to a trained model: its commands as printed, with a tiny model."""
+"""The section of docs/pretraining.md that adds an objective to a trained model: as printed, with a tiny model."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 
 from ernie_paddle.cli import main as cli
 from ernie_paddle.pretraining.schedule.stage_tables import cmtl
-from helpers.documents import README, commands
+from helpers.documents import blocks, commands, section
 from propeller.learner import Learner
 from propeller.run import checkpoint
 
-SECTION = "Add an objective to a trained model"
+TEXT = section("docs/pretraining.md", "Add an objective to a trained model")
 TINY = {
     "arch.hidden_size": 16, "arch.num_hidden_layers": 1, "arch.num_attention_heads": 2, "arch.intermediate_size": 32,
     "train.batch_tokens": 256, "train.micro_batch_tokens": 256, "train.eval_batches": 1, "train.workers": 0,
@@ -61,18 +61,16 @@ def test_an_objective_is_added(
     monkeypatch.chdir(tmp_path)
     Path("my").mkdir()
     Path("my/corpus").symlink_to(manual_corpus)
-    (first,) = (c for c in commands("Pre-train on your own text") if "ernie pretrain" in c and "--dry_run" not in c)
+    (first,) = (command for command in commands(section("README.md", "Uses")) if "ernie pretrain" in command)
     _pretrain(first)
-    text = README.split(f"\n## {SECTION}\n")[1].split("\n## ")[0]
-    (block,) = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
-    recipe, command = block.split("\nEND\n")
-    subprocess.run(["bash", "-c", f"{recipe}\nEND\n"], check=True)
+    recipe, command = commands(TEXT)
+    subprocess.run(["bash", "-c", recipe], check=True)
     seen = _adopted(monkeypatch)
     capsys.readouterr()
     _pretrain(command)
 
-    # What is printed: the lines of the README (a smaller model has fewer parameters).
-    (promised,) = re.findall(r"```text\n(.*?)```", text, flags=re.DOTALL)
+    # What is printed: the lines of the document (a smaller model has fewer parameters).
+    (promised,) = blocks(TEXT, "text")
     error = capsys.readouterr().err
     for line in promised.splitlines():
         assert re.search(re.sub(r"^\d+", r"\\d+", re.escape(line)), error), line
