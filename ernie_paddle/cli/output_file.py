@@ -16,6 +16,6 @@ def check_output(path: Path | None) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise UserError(f"--output {path}: this is a folder; give a file in it")
+        raise UserError(f"--output {path}: this is a folder; name a file in it")
     if not path.parent.is_dir():
         raise UserError(f"--output {path}: there is no folder {path.parent}; create it first")

@@ -159,7 +159,7 @@ def test_learnt_evaluated_exported_and_predicted(name: str, tmp_path: Path, caps
         assert list(csv.DictReader(io.StringIO(capsys.readouterr().out), delimiter="\t")) == tables[1]
         fewer = [*arguments[:-1], arguments[-1].rpartition(",")[0]]
         assert main(["predict", "--input", str(other), *fewer]) == 2
-        assert f"names {fewer[-1].count(',') + 1}, but the model was trained with" in capsys.readouterr().err
+        assert f"gives {fewer[-1].count(',') + 1} values, but the model was trained with" in capsys.readouterr().err
     right = np.mean([row["prediction"] == label for row, label in zip(tables[0], labels, strict=True)])
     assert right == pytest.approx(results["best"]["accuracy"])
 

@@ -148,7 +148,7 @@ def test_a_row_that_cannot_be_used_keeps_its_place(
         (["--layer", "-5"], "--layer -5: this model has 3 layers"),
         (["--text", "c"], "there is no column 'c'"),
         (["--max_length", "99"], "--max_length 99 must lie between 3 and the model's 32"),
-        (["--output", "{folder}"], "this is a folder; give a file in it"),
+        (["--output", "{folder}"], "this is a folder; name a file in it"),
         (["--output", "{folder}/none/v.npy"], "there is no folder"),
         (["--input", "{folder}/empty.tsv"], "empty.tsv: no rows"),
         (["--model", "{folder}/exported", "--layer", "1"], "an exported model only provides its last layer"),

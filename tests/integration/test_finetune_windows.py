@@ -246,7 +246,7 @@ def test_the_loss_is_the_mean_over_what_is_labelled(type: str, tmp_path: Path) -
         (
             "answerer",
             ["--type", "question_answering", "--train", "{tmp}/wrong.json"],
-            "no row can be trained on: 1 questions in 1 windows (1 have no answer at the stated place and "
+            "no row can be trained on: 1 questions in 1 windows (1 have no answer at the stated place and are "
             "not trained on; the first: question 1, wrong: the answer 'w0' is not at character 1 of the context, but ",
         ),
         ("answerer", ["--type", "question_answering", "--dev", "{tmp}/latin.json"], "latin.json:2: not UTF-8"),
