@@ -191,3 +191,10 @@ def test_the_checks_find_what_they_look_for(tmp_path: Path, monkeypatch: pytest.
         "cat > f <<'END'\na\nEND",
         "b \\\n  c",
     ]
+
+
+def test_the_glossary_gives_each_term_one_meaning() -> None:
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text_of("docs/glossary.md"), re.MULTILINE)
+    terms = [term for cell, _ in rows if cell != "term" for term in cell.split(", ")]
+    assert {"task", "task type", "objective", "recipe", "schedule", "stage", "row", "sample", "corpus"} <= set(terms)
+    assert sorted({term for term in terms if terms.count(term) > 1}) == []

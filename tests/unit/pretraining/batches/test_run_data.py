@@ -10,6 +10,7 @@ import pytest
 from ernie_paddle.pretraining.architecture import architecture
 from ernie_paddle.pretraining.batches.run_data import open_heldout, training_data
 from ernie_paddle.pretraining.batches.step_data import TaskData
+from ernie_paddle.pretraining.batches.step_reader import StepReader
 from ernie_paddle.pretraining.recipe_files import load_recipe
 from ernie_paddle.pretraining.schedule.plan import make_plan
 from helpers.objective_corpora import Documents, make_vocab, write
@@ -46,13 +47,13 @@ def feeds_of(corpus: str, seed: int) -> tuple[Mapping[str, list[Arrays]], Mappin
     plan = make_plan(recipe)
     trained = {name: training_data(recipe, each, config) for name, each in plan.trained.items()}
 
-    def micro_batches(data: TaskData) -> list[Arrays]:
-        return [feeds for number in range(N_BATCHES) for feeds in data.open().step(number).micro_batches]
+    def micro_batches(reader: StepReader) -> list[Arrays]:
+        return [feeds for number in range(N_BATCHES) for feeds in reader.step(number).micro_batches]
 
     assert all(isinstance(data, TaskData) for data in trained.values())
     return (
-        {name: micro_batches(data) for name, data in trained.items() if isinstance(data, TaskData)},
-        {name: micro_batches(data) for name, data in open_heldout(plan, config).items()},
+        {name: micro_batches(data.open()) for name, data in trained.items() if isinstance(data, TaskData)},
+        {name: micro_batches(reader) for name, reader in open_heldout(plan, config).items()},
     )
 
 
