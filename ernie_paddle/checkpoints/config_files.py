@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +115,8 @@ def config_values(weights: Weights, family: str, pretraining: str) -> dict[str, 
         UserError: The family has no such encoder.
     """
     config = weights.config
-    values = replace(config, family="ernie").to_dict()  # `model_type` states the family there
+    values = config.to_dict()
+    values.pop("family", None)  # `model_type` states it there
     is_m = config.position_offset == 2 and config.type_vocab_size == 0 and not config.use_task_id
     if (family == "ernie_m") != is_m or (family != "ernie_m" and config.position_offset):
         raise UserError(f"this encoder cannot be written as one of the family {family} (its positions or its tables)")
