@@ -143,6 +143,11 @@ class ErnieConfig:
         return self.max_position_embeddings - self.position_offset
 
     @property
+    def target_segment(self) -> int:
+        """Segment id of generated text: 3 as in ERNIE-GEN if the model has it, else that of a second text."""
+        return 3 if self.type_vocab_size > 3 else max(0, min(1, self.type_vocab_size - 1))
+
+    @property
     def layout(self) -> RowLayout:
         """How this encoder's family joins the texts of a row."""
         return RowLayout(separators=2 if self.family == "ernie_m" else 1)

@@ -19,7 +19,7 @@ import paddle
 from ernie_paddle.models.attention import attention_bias
 from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.models.forms import Value
-from ernie_paddle.models.inputs import tokens_input
+from ernie_paddle.models.inputs import TASK_IDS, tokens_input
 
 WORD, SPAN = "word", "span"
 FLOWS = (WORD, SPAN)
@@ -99,7 +99,8 @@ def encode_flows(
 
     Args:
         encoder: has the parameters of all flows.
-        feeds: `CONTEXT_INPUTS` and the `FLOW_INPUTS` of the flows, by name.
+        feeds: `CONTEXT_INPUTS` and the `FLOW_INPUTS` of the flows, by name, and `task_ids` [B, T] if the
+            model has task embeddings.
         flows: of `FLOWS`; none for typical generation, which reads the contextual flow at the target.
         keep_context: also compute the contextual flow in the last block, which no generation flow needs.
         keep_all_layers: fill `MultiFlowOutput.all_layers`.
@@ -109,8 +110,11 @@ def encode_flows(
     masks = target_masks(source_mask_BN, target_mask_BM, feeds[SPAN_STARTS.name] if SPAN in flows else None)
     source_bias = attention_bias(source_mask_BN)
     biases = {name: attention_bias(mask) for name, mask in masks.items()}
-    source = encoder.embeddings(*(feeds[item.name] for item in (SOURCE_IDS, SOURCE_SEGMENTS, SOURCE_POSITIONS)))
-    places = [feeds[item.name] for item in (TARGET_SEGMENTS, TARGET_POSITIONS)]
+    # A row has one task id, which holds for its source and its target.
+    task_B1 = feeds[TASK_IDS.name][:, :1] if TASK_IDS.name in feeds else None
+    read = [feeds[item.name] for item in (SOURCE_IDS, SOURCE_SEGMENTS, SOURCE_POSITIONS)]
+    source = encoder.embeddings(*read, task_B1)
+    places = [*(feeds[item.name] for item in (TARGET_SEGMENTS, TARGET_POSITIONS)), task_B1]
     target = encoder.embeddings(feeds[TARGET_IDS.name], *places)
     found = {name: encoder.embeddings(feeds[ATTN_IDS.name], *places) for name in flows}
     layers = [(source, target, found)]

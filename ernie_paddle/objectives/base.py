@@ -76,6 +76,7 @@ class Objective(Generic[S]):
             refused.
         reads_masks: Whether :meth:`label` uses the masks of other objectives; it is then called after theirs.
         pooled: Whether its loss uses ``outputs.pooled_BH``; the pooler is only built if an objective uses it.
+        exclusive: Whether it shares its rows with no other objective, since its encoding of them is of its own kind.
         labels_from_corpora: Whether its classes are the labels of its corpora.
         bound: Whether :meth:`with_data` made this instance; only a bound objective has heads and a loss.
     """
@@ -89,6 +90,7 @@ class Objective(Generic[S]):
     min_samples: ClassVar[int] = 1
     reads_masks: ClassVar[bool] = False
     pooled: ClassVar[bool] = False
+    exclusive: ClassVar[bool] = False
     labels_from_corpora: ClassVar[bool] = False
     bound: bool = False
 
@@ -204,8 +206,11 @@ class Objective(Generic[S]):
         """Layers on top of the encoder by name. Objectives of a task share a head of the same name."""
         raise NotImplementedError
 
-    def encode(self, encoder: Encoder, feeds: Mapping[str, Value]) -> EncoderOutput:
+    def encode(self, encoder: Encoder, feeds: Mapping[str, Value]) -> Any:
         """Encode the rows that this objective arranges; this default runs the encoder once.
+
+        Returns:
+            An ``EncoderOutput``; what an exclusive objective returns, only its own :meth:`loss` reads.
 
         Args:
             encoder: The encoder, whose parameters all tasks share.
@@ -214,7 +219,7 @@ class Objective(Generic[S]):
         output: EncoderOutput = encoder(**encoder_feeds(feeds))
         return output
 
-    def loss(self, heads: Heads, outputs: EncoderOutput, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
+    def loss(self, heads: Heads, outputs: Any, feeds: Mapping[str, Value]) -> Sequence[LossTerm]:
         """Terms of the loss; each total is a float32 sum over the labels of the micro-batch except ignored ones.
 
         Args:

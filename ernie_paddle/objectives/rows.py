@@ -32,6 +32,7 @@ class Data:
         paths: Directory of each corpus, which may hold statistics next to the shards.
         max_length: Tokens of the longest row, including [CLS] and [SEP].
         layout: How the model joins the texts of a row.
+        target_segment: Segment id of a text that the model generates.
     """
 
     vocab: Vocab
@@ -39,6 +40,7 @@ class Data:
     paths: Sequence[str]
     max_length: int
     layout: RowLayout = BERT_LAYOUT
+    target_segment: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The smoke runs: the recipes of configs/smoke on made-up corpora that are the same on every machine.
 
-`PYTHONPATH=tests python -m helpers.smoke continual` (or `objectives`) records the losses of one of them anew; do that
-only when a change of the losses is meant.
+`PYTHONPATH=tests python -m helpers.smoke continual` (or `objectives`, `generation`) records the losses of one of them
+anew; do that only when a change of the losses is meant.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ from reader.prepare.statistics import make_statistics
 from reader.random import generator
 from reader.tokenizers.wordpiece import WordPieceTokenizer
 
-CONTINUAL, OBJECTIVES = "continual", "objectives"
+CONTINUAL, OBJECTIVES, GENERATION = "continual", "objectives", "generation"
 RECORDED = {
     CONTINUAL: ROOT / "tests" / "golden" / "smoke_losses.json",
     OBJECTIVES: ROOT / "tests" / "golden" / "smoke_objectives_losses.json",
+    GENERATION: ROOT / "tests" / "golden" / "smoke_generation_losses.json",
 }
 """The recorded losses of each recipe of configs/smoke."""
-TERMS = {"knowledge_masking": "mlm"}
+TERMS = {"knowledge_masking": "mlm", "multi_flow": "multi_flow_word"}
 """The term of the loss of objectives whose term has another name than they."""
 RELATIONS = ("because", "but", "so")
 RELEVANCES = ("strong", "weak")

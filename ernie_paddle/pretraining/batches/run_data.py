@@ -53,6 +53,7 @@ def group_data(
         split=split,
         seed=train.seed if split == "train" else EVALUATION_SEED,
         layout=config.layout,
+        target_segment=config.target_segment,
         **{key: size and size // share for key, size in sizes.items()},
     )
 

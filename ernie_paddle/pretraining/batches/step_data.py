@@ -41,6 +41,7 @@ class TaskData:
         split: Name of the split of the corpora.
         seed: Seed of the order and of all random numbers.
         layout: How the model joins the texts of a row.
+        target_segment: Segment id of a text that the model generates.
     """
 
     task: str
@@ -56,6 +57,7 @@ class TaskData:
     split: str = "train"
     seed: int = 0
     layout: RowLayout = BERT_LAYOUT
+    target_segment: int = 1
 
     def open(self) -> StepReader:
         """Open the reader of these settings; equal settings return the same reader while it is in use in this process.
@@ -106,7 +108,7 @@ def _open(settings: TaskData) -> StepReader:
         settings.task,
         objectives,
         plan,
-        Data(common_vocab(paths), sources, paths, settings.max_length, settings.layout),
+        Data(common_vocab(paths), sources, paths, settings.max_length, settings.layout, settings.target_segment),
         seed=settings.seed,
         task_id=settings.task_id,
         micro_batch_tokens=settings.micro_batch_tokens,

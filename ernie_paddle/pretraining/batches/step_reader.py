@@ -82,12 +82,19 @@ def arranger(objectives: Sequence[AnyObjective], where: str) -> AnyObjective:
     """Return the objective that arranges the rows, or a plain one (``[CLS] sample [SEP]``) if none of them does.
 
     Raises:
-        UserError: There is no objective, one is named twice, or more than one arranges. ``where`` begins the
-            message.
+        UserError: There is no objective, one is named twice, one is exclusive, or more than one arranges. ``where``
+            begins the message.
     """
     names = [objective.name for objective in objectives]
     if not names or len(set(names)) != len(names):
         raise UserError(f"{where}: give at least one objective, and each only once; found {names}")
+    exclusive = [objective.name for objective in objectives if objective.exclusive]
+    if exclusive and len(objectives) > 1:
+        others = ", ".join(name for name in names if name != exclusive[0])
+        raise UserError(
+            f"{where}: {exclusive[0]} shares its rows with no other objective; put {others} into another task (with "
+            "schedule.kind: sum, both can be trained in every step)"
+        )
     arranging = [objective for objective in objectives if objective.arranges]
     if len(arranging) > 1:
         raise UserError(

@@ -142,5 +142,7 @@ def _can_share(recipe: Recipe, tasks: Sequence[str]) -> bool:
 def _fit(settings: Mapping[str, Mapping[str, Any]], where: str) -> bool:
     """Whether these objectives fit on one set of rows."""
     objectives = make_objectives(settings, where)
+    if len(objectives) > 1 and any(objective.exclusive for objective in objectives):
+        return False
     inputs = [item.name for objective in objectives for item in objective.inputs]
     return sum(objective.arranges for objective in objectives) <= 1 and len(set(inputs)) == len(inputs)
