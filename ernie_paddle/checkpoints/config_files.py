@@ -114,6 +114,10 @@ def config_values(weights: Weights, family: str, pretraining: str) -> dict[str, 
     Raises:
         UserError: The family has no such encoder.
     """
+    if family not in FAMILIES:
+        raise UserError(
+            f"{weights.path}: this layout has no family {family}; name the family to write, such as --family ernie"
+        )
     config = weights.config
     values = config.to_dict()
     values.pop("family", None)  # `model_type` states it there

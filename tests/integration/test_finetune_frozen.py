@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from ernie_paddle.cli.main import main
+from helpers.cli import exit_code
 from helpers.finetune_toy import WORDS, write_pretrained
 
 
@@ -53,5 +54,5 @@ def test_a_frozen_encoder_gives_features_to_learn_from(tmp_path: Path, capsys: p
 def test_other_tasks_refuse_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["finetune", "--type", "classification", "--model", str(write_pretrained(tmp_path / "start"))]
     arguments += ["--train", "t.tsv", "--dev", "d.tsv", "--output", str(tmp_path / "run"), "--features", "last"]
-    assert main(arguments) == 2
+    assert exit_code(arguments) == 2
     assert "--features is for labelling" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from ernie_paddle.cli.main import main
 from ernie_paddle.models.config import ErnieConfig
+from helpers.cli import exit_code
 from helpers.finetune_toy import CONFIG, write_pretrained, write_table
 
 ENCODER = "ernie.encoder.layers"
@@ -112,9 +113,5 @@ def test_a_cut_off_run_with_all_options_learns_and_continues_bit_for_bit(
 def test_options_that_do_not_fit_are_refused(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
 ) -> None:
-    try:
-        code = main(command(folder, tmp_path / "run", *options))
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    assert code == 2
+    assert exit_code(command(folder, tmp_path / "run", *options)) == 2
     assert message in capsys.readouterr().err

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ernie_paddle.cli.main import main
+from helpers.cli import exit_code
 from helpers.paths import ROOT, environment
 
 SIZE = """
@@ -103,11 +103,7 @@ def test_mistakes_are_one_line(
     words: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    try:
-        code = main(["tables", *words])
-    except SystemExit as end:
-        code = int(end.code or 0)
-    assert code == 2
+    assert exit_code(["tables", *words]) == 2
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1
     assert message in said[0]
