@@ -133,7 +133,7 @@ def test_mistakes(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         ("--data_dir", "data", "--set", "epoch=1"): "did you mean 'epochs'",
         ("--data_dir", "data", "--set", "epochs=0"): "--set epochs=0: '0' is not a whole number of at least 1",
         ("--data_dir", "data", "--set", "lr=[1e-5, x]"): "--set lr=x: 'x' is not a number above 0",
-        ("--data_dir", "data", "--set", "header=1"): "--set header=1: it takes true or false",
+        ("--data_dir", "data", "--set", "header=1"): "--set header=1: the value must be true or false",
         ("--data_dir", "data", "--set", "seed=5"): "--set seed=5: the suite sets seed for every run",
         ("--data_dir", "data", "--tasks", ","): "--tasks is empty",
         ("--data_dir", "data", "--recipe", "brt"): "unknown recipe 'brt'; did you mean 'bert'",

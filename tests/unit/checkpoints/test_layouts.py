@@ -71,6 +71,15 @@ def test_families_keep_their_names(tmp_path: Path, layout: str, family: str) -> 
     assert all(name.startswith((f"{family}.", "cls.")) for name in found.sources.values())
 
 
+@pytest.mark.parametrize("layout", ["hf", "paddlenlp"])
+def test_a_family_that_a_layout_lacks_is_refused(tmp_path: Path, layout: str) -> None:
+    first = weights(tmp_path, CONFIG, "ernie_gen")
+    with pytest.raises(UserError, match="has no family ernie_gen; name the family to write, such as --family ernie"):
+        write_model_folder(tmp_path / "a", first, layout)
+    assert not (tmp_path / "a").exists()
+    write_model_folder(tmp_path / "a", first, layout, "ernie")
+
+
 def test_a_cased_vocabulary_stays_cased(tmp_path: Path) -> None:
     first = weights(tmp_path)
     write_model_folder(tmp_path / "a", first, "hf")
