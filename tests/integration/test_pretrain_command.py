@@ -90,7 +90,10 @@ def test_the_default_recipe_says_which_data_it_expects() -> None:
             {"train__learning_rate__per": "task", "train__learning_rate__warmup_steps": 10},
             "9 steps of task 'knowledge_masking'",
         ),
-        ({"train__learning_rate__warmup_steps": 30}, "train.learning_rate.warmup_steps (30) is larger than the 18 steps"),
+        (
+            {"train__learning_rate__warmup_steps": 30},
+            "train.learning_rate.warmup_steps (30) is larger than the 18 steps",
+        ),
         ({"train__precision__dtype": "float16"}, "float16 needs a GPU"),
     ],
 )

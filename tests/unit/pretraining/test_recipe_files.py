@@ -153,6 +153,10 @@ AUXILIARY = [
     "tf", "tf_idf", "sbo", "trigram_shuffling", "token_corruption", "capitalization", "token_length", "nsp",
     "adjacent_sentence", "sentence_ordering", "sentence_distance", "sentence_corruption", "quick_thoughts", "fast_sent",
 ]  # fmt: skip
+# ERNIE-GEN, section 4.1.
+GENERATION = Published(
+    BASE, ("tokens", 196_608), 512, 5e-5, 4_000, "run", "linear", (0.9, 0.999), "sum", [400_000], [{"multi_flow": {}}]
+)
 BEST = replace(BASELINE, tasks=[{"mlm": {}}, {"quick_thoughts": {}}, {"sentence_ordering": {}}, {"tf_idf": {}}])
 # The k-th of n tasks enters with (k + 1) / (n + 1) of its share, and has 1 / (n + 1) of it in each later stage.
 CMTL = [round(610_352 * share) for share in (2 / 20, 4 / 20, 6 / 20, 8 / 20)]
@@ -178,6 +182,8 @@ PUBLISHED = {
         _ernie2(BASE, 5e-5, []), steps=[20_000, 40_000, 60_000, 80_000],
         tasks=[{name: {}} for name in ("knowledge_masking", *ENGLISH[:3])],
     ),
+    "ernie_gen_base_en": GENERATION,
+    "ernie_gen_large_en": replace(GENERATION, model=LARGE, steps=[450_000]),
     "on_losses_mlm": BASELINE,
     **{f"on_losses_{name}": replace(BASELINE, tasks=[{"mlm": {}}, {name: {}}]) for name in AUXILIARY},
     "on_losses_capitalization": replace(BASELINE, tasks=[{"mlm": {}}, {"capitalization": {"of": "token"}}]),
