@@ -60,7 +60,7 @@ def same_log(stopped: Path, whole: Path) -> None:
 
 def test_a_killed_pretraining_run_is_resumed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["pretrain", "--recipe", "recipe.yaml", "--output", "stopped"]) == 0
-    assert "continuing after step 8" in capsys.readouterr().err
+    assert "resuming after step 8" in capsys.readouterr().err
     same_log(folder / "stopped", folder / "whole")
     found, wanted = (
         load_file(folder / run / "checkpoints/step-00000012/model.safetensors") for run in ("stopped", "whole")
@@ -80,7 +80,7 @@ def test_a_pretraining_run_is_continued_from(folder: Path) -> None:
 
 def test_a_killed_finetuning_run_is_resumed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(FINETUNE.split()) == 0
-    assert "continuing after step 8" in capsys.readouterr().err
+    assert "resuming after step 8" in capsys.readouterr().err
     same_log(folder / "tuned_stopped", folder / "tuned")
     found, wanted = (json.loads((folder / run / "results.json").read_text()) for run in ("tuned_stopped", "tuned"))
     assert_alike(found, wanted)

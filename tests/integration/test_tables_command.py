@@ -69,7 +69,7 @@ def test_a_table_is_interrupted_and_continued(tmp_path: Path) -> None:
     printed, said = process.communicate(timeout=280)
     assert process.returncode == 0, said
     assert "1 of 3 runs are already done" in said
-    assert "continuing after step" in (run / "log.txt").read_text()
+    assert "resuming after step" in (run / "log.txt").read_text()
     assert (tmp_path / "out" / "runs" / "random" / "seed-0" / "topics" / "result.json").stat().st_mtime_ns == before
 
     # What the table says is what the runs' own logs and reports say.
