@@ -38,6 +38,24 @@ def test_knowledge_masking(tmp_path: Path) -> None:
     assert after["mlm_accuracy"] > 0.45
 
 
+def test_multi_flow(tmp_path: Path) -> None:
+    """In a text that counts on, the word before tells the next, which only the word-by-word flow sees within a pair.
+
+    Each even word forms a phrase with the next. Chance is 1/16.
+    """
+    path = planted_corpus(
+        tmp_path,
+        _counting(0, 40, 12),
+        _counting(1, 40, 12),
+        flags=lambda word: WORD_START | (PHRASE_CONT if word % 2 else 0),
+    )
+    before, after = learn(path, {"multi_flow": {"noise": 0.0}}, steps=150)
+    assert before["multi_flow_word_accuracy"] < 0.2
+    assert before["multi_flow_span_accuracy"] < 0.2
+    assert after["multi_flow_word_accuracy"] > 0.45
+    assert after["multi_flow_word_accuracy"] > after["multi_flow_span_accuracy"] + 0.05
+
+
 def test_capitalization(tmp_path: Path) -> None:
     """Every third word of the vocabulary is capitalized: the larger class is 2/3, words are enough for 1."""
     path = planted_corpus(
