@@ -59,13 +59,16 @@ class MultiFlowOutput:
     all_layers: list[tuple[Value, Value, dict[str, Value]]] = field(default_factory=list)
 
 
-def target_masks(source_mask_BN: Value, target_mask_BM: Value, span_starts_BM: Value | None) -> dict[str, Value]:
+def target_masks(
+    source_mask_BN: Value, target_mask_BM: Value, span_starts_BM: Value | None, flows: tuple[str, ...] = FLOWS
+) -> dict[str, Value]:
     """Which keys the queries at the target slots may see; every query sees all real source tokens.
 
     Args:
         source_mask_BN: int64, 1 on real tokens.
         target_mask_BM: int64, 1 on real tokens.
         span_starts_BM: int64, the first token of the span of each target token; None where no flow goes by spans.
+        flows: the generation flows whose masks are made.
 
     Returns:
         float32 masks, 1 where a key may be seen: "context" [B, M, C]; "word" and "span" [B, M, C + M], whose last M
@@ -81,8 +84,10 @@ def target_masks(source_mask_BN: Value, target_mask_BM: Value, span_starts_BM: V
     def seeing(target_BMM: Value, *more: Value) -> Value:
         return paddle.concat([source_BMN, (target_BMM & real_B1M).astype("float32"), *more], axis=2)
 
-    masks = {"context": seeing(key_B1M <= row_BM1), WORD: seeing(key_B1M < row_BM1, own_BMM)}
-    if span_starts_BM is not None:
+    masks = {"context": seeing(key_B1M <= row_BM1)}
+    if WORD in flows:
+        masks[WORD] = seeing(key_B1M < row_BM1, own_BMM)
+    if SPAN in flows and span_starts_BM is not None:
         masks[SPAN] = seeing(key_B1M < span_starts_BM.unsqueeze(2), own_BMM)
     return masks
 
@@ -107,7 +112,7 @@ def encode_flows(
     """
     keep_context = keep_context or keep_all_layers or not flows
     source_mask_BN, target_mask_BM = feeds[SOURCE_MASK.name], feeds[TARGET_MASK.name]
-    masks = target_masks(source_mask_BN, target_mask_BM, feeds[SPAN_STARTS.name] if SPAN in flows else None)
+    masks = target_masks(source_mask_BN, target_mask_BM, feeds[SPAN_STARTS.name] if SPAN in flows else None, flows)
     source_bias = attention_bias(source_mask_BN)
     biases = {name: attention_bias(mask) for name, mask in masks.items()}
     # A row has one task id, which holds for its source and its target.

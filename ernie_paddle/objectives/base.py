@@ -76,7 +76,8 @@ class Objective(Generic[S]):
             refused.
         reads_masks: Whether :meth:`label` uses the masks of other objectives; it is then called after theirs.
         pooled: Whether its loss uses ``outputs.pooled_BH``; the pooler is only built if an objective uses it.
-        exclusive: Whether it shares its rows with no other objective, since its encoding of them is of its own kind.
+        exclusive: Whether it shares its rows with no other objective, since its encoding of them is of its own kind; it
+            must also set ``arranges``.
         labels_from_corpora: Whether its classes are the labels of its corpora.
         bound: Whether :meth:`with_data` made this instance; only a bound objective has heads and a loss.
     """
@@ -175,8 +176,8 @@ class Objective(Generic[S]):
     def label(self, batch: Batch) -> Arrays:
         """Arrays of all :attr:`inputs` for a micro-batch; may mask ``batch.ids`` and then marks ``batch.corrupted``.
 
-        Random numbers come from ``batch.uniforms``. This default returns the labels that :meth:`arrange` gave to the
-        rows.
+        Random numbers come from ``batch.uniforms`` or a generator of ``batch.keys``. This default returns the labels
+        that :meth:`arrange` gave to the rows.
         """
         return {item.name: row_labels(batch, item) for item in self.inputs if item.ignore is not None}
 

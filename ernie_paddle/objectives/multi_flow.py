@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from ernie_paddle.models.multi_flow import MultiFlowOutput
 
 ATTN_PIECE = "[ATTN]"
-"""The piece that asks for the next token; a vocabulary without it uses [MASK], as the release does."""
+"""The piece of ERNIE-GEN that asks for the next token."""
 _ROLES = ("ids", "segments", "positions", "mask")
 _FLOW_INPUTS = (
     *(f"{side}_{role}" for side in ("source", "target") for role in _ROLES), "attn_ids", "span_starts"
@@ -51,11 +51,14 @@ class MultiFlowSettings(ObjectiveSettings):
         noise: Probability that a target token which the flows read is replaced by another word (ρ_p in section 3.2).
         word_by_word: Weight of the loss of the word-by-word flow (λ in section 3.4); the span-by-span flow has the
             rest. A flow without weight is not computed.
+        attn_token: Piece that asks for the next token; none: [ATTN] if the vocabulary has it, else [MASK] as in the
+            release.
     """
 
     budget: float = 0.25
     noise: float = 0.05
     word_by_word: float = 0.5
+    attn_token: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,9 +107,12 @@ class MultiFlow(Objective[MultiFlowSettings]):
 
     def _bind(self, data: Data) -> None:
         """Set the ids of [ATTN] and of the pieces that may replace others."""
-        self._attn = data.vocab.ids.get(ATTN_PIECE, data.vocab.mask)
+        piece = self.settings.attn_token
+        if piece is not None and piece not in data.vocab.ids:
+            raise UserError(f"{self.name}: attn_token is {piece!r}, which is no piece of the vocabulary")
+        self._attn = data.vocab.ids[piece] if piece else data.vocab.ids.get(ATTN_PIECE, data.vocab.mask)
         self._words = np.setdiff1d(np.arange(data.vocab.size), [*data.vocab.special_ids, self._attn])
-        if not len(self._words):
+        if self.settings.noise and not len(self._words):
             raise UserError(f"{self.name}: the vocabulary has no piece besides the special ones")
         self._rule = FragmentRule(budget=self.settings.budget)
 
@@ -117,9 +123,9 @@ class MultiFlow(Objective[MultiFlowSettings]):
         targets: list[NDArray[np.int64]] = []
         read: list[NDArray[np.int64]] = []
         spans: list[NDArray[np.int64]] = []
-        for ids, flags, tokens, key in zip(batch.ids, batch.flags, batch.tokens, batch.keys.tolist(), strict=True):
-            ids, begins = ids[tokens], unit_starts(flags[tokens], "phrase")
-            drawn = generator(key, self.name)
+        for number, (row, tokens) in enumerate(zip(batch.rows, batch.tokens, strict=True)):
+            ids, begins = batch.ids[number, tokens], unit_starts(batch.flags[number, tokens], "phrase")
+            drawn = generator(int(batch.keys[number]), self.name)
             starts, lengths = sample_fragments(len(ids), self._rule, drawn)
             taken = np.zeros(len(ids), np.bool_)
             taken[np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(lengths.sum())] = True
@@ -129,8 +135,11 @@ class MultiFlow(Objective[MultiFlowSettings]):
             # The closing [SEP] is a span of its own.
             begins_M = np.append(begins[taken], True)
             spans.append(np.maximum.accumulate(np.where(begins_M, np.arange(len(begins_M)), 0)))
+            if not len(starts):
+                row.note(f"{self.name}: a row of one token, which is not generated")
             noised = np.append(drawn.random(len(begins_M) - 1) < self.settings.noise, False)
-            read.append(np.where(noised, drawn.choice(self._words, size=len(noised)), targets[-1]))
+            words = drawn.choice(self._words, size=len(noised)) if self.settings.noise else targets[-1]
+            read.append(np.where(noised, words, targets[-1]))
 
         n_source, n_target = np.array([[len(s), len(t)] for s, t in zip(sources, targets, strict=True)]).T
         source = np.arange(padded_length(int(n_source.max()), _MULTIPLE))

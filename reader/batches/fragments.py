@@ -48,18 +48,21 @@ class FragmentRule:
 
 
 def sample_fragments(n: int, rule: FragmentRule, generator: np.random.Generator) -> tuple[Ints, Ints]:
-    """Draw the fragments of a text of `n` (1 or more) tokens.
+    """Draw the fragments of a text of `n` (1 or more) tokens, of which at least one stays.
 
     Lengths are drawn until the budget, rounded and at least one token, is spent; the last fragment is shortened to
     what is left of the budget. The fragments come in a random order and lie anywhere: all placements without an overlap
-    are equally likely.
+    are equally likely. Fragments may touch, and tokens near both ends of the text are taken less often than others. A
+    text of one token has no fragment.
 
     Returns:
         The first token and the length of each fragment, int64 [k] each, in the order of the text.
     """
     shares = np.array(rule.shares) / sum(rule.shares)
     shortest, longest = rule.lengths[int(generator.choice(len(shares), p=shares))]
-    budget = max(1, round(rule.budget * n))
+    budget = min(max(1, round(rule.budget * n)), n - 1)
+    if not budget:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
     ends = np.cumsum(generator.integers(shortest, longest + 1, size=-(-budget // shortest)))
     ends = np.append(ends[ends < budget], budget)
     lengths = generator.permutation(np.diff(ends, prepend=0))

@@ -64,10 +64,10 @@ class TaskSum:
 def sum_tasks(recipe: Recipe, tasks: Sequence[str], lead: str | None = None) -> TaskSum:
     """Sum tasks of a recipe, with as few encodings as their objectives allow.
 
-    Tasks share rows if they read the same corpora, at most one of their objectives arranges the input, and no two of
-    them need an array of the same name. Each task joins the first group with which it can share rows. Objectives that
-    do not arrange the input are then added to all rows of the same corpora, unless an array of the same name exists
-    there.
+    Tasks share rows if they read the same corpora, at most one of their objectives arranges the input, no two of them
+    need an array of the same name, and none is exclusive. Each task joins the first group with which it can share
+    rows. Objectives that do not arrange the input are then added to all rows of the same corpora, unless an array of
+    the same name or an exclusive objective exists there.
 
     Args:
         recipe: The recipe with the tasks.

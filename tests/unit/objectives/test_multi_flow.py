@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
+from collections import Counter
 from typing import Any
+from unittest import mock
 
 import numpy as np
+import paddle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ernie_paddle.models.config import ErnieConfig
+from ernie_paddle.models.encoder import Encoder
 from ernie_paddle.objectives.multi_flow import ATTN_PIECE
 from ernie_paddle.objectives.registry import make_objective
 from ernie_paddle.objectives.rows import Data
 from helpers.objective_corpora import Documents, documents, in_memory, step_reader
 from propeller.errors import UserError
 from propeller.values import Arrays
+from reader.batches.fragments import sample_fragments
 from reader.flags import PHRASE_CONT, WORD_START
 from reader.tokenizers.vocab import SPECIALS, Vocab
 
@@ -29,6 +33,10 @@ def _feeds(data: Data, **objective: Any) -> list[Arrays]:
     return [feeds for n in range(reader.plan.batches_per_epoch) for feeds in reader.step(n).micro_batches]
 
 
+def _begins_unit(flag: int) -> bool:
+    return bool(flag & WORD_START) and not flag & PHRASE_CONT
+
+
 @settings(max_examples=40, deadline=None)
 @given(documents(), st.sampled_from([0.1, 0.25, 0.8]), st.integers(0, 3))
 def test_source_and_target_are_the_text(docs: Documents, budget: float, segment: int) -> None:
@@ -36,7 +44,16 @@ def test_source_and_target_are_the_text(docs: Documents, budget: float, segment:
     data = dataclasses.replace(in_memory(docs, max_length=24, overhead=3), target_segment=segment)
     vocab, flags = data.vocab, docs.shard().flags
     seen: list[int] = []
-    for feeds in _feeds(data, budget=budget, noise=0.0):
+    fragments_of: list[Any] = []
+
+    def sample(*arguments: Any) -> Any:
+        fragments_of.append(sample_fragments(*arguments))
+        return fragments_of[-1]
+
+    with mock.patch("ernie_paddle.objectives.multi_flow.sample_fragments", sample):
+        batches = _feeds(data, budget=budget, noise=0.0)
+    drawn = iter(fragments_of)
+    for feeds in batches:
         ends = np.cumsum(feeds["multi_flow_target_mask"].sum(axis=1))
         labels, places = (iter(np.split(feeds[f"multi_flow_{name}"], ends)) for name in ("labels", "target_tokens"))
         width = feeds["multi_flow_target_ids"].shape[1]
@@ -51,7 +68,7 @@ def test_source_and_target_are_the_text(docs: Documents, budget: float, segment:
             assert np.sort(np.concatenate([kept, taken])).tolist() == text.tolist()
             assert (np.diff(kept) > 0).all()
             assert (np.diff(taken) > 0).all()
-            assert len(taken) == max(1, round(budget * len(text)))
+            assert len(taken) == min(max(1, round(budget * len(text))), len(text) - 1)
             assert next(labels).tolist() == target.tolist()
             assert next(places).tolist() == list(range(row * width, row * width + n_target))
             # Positions continue after the source; padding comes last and is masked.
@@ -64,24 +81,18 @@ def test_source_and_target_are_the_text(docs: Documents, budget: float, segment:
                 assert get["mask"].tolist() == [1] * n + [0] * (len(get["mask"]) - n)
                 assert set(get["ids"][n:].tolist()) <= {vocab.pad}
             assert n_source + n_target <= data.max_length
-            # A span begins with a unit of the corpus, after a gap, and at the closing [SEP].
-            begins = [True]
-            for before, token in itertools.pairwise(taken):
-                flag = int(flags[token - len(SPECIALS)])
-                begins.append(token != before + 1 or (bool(flag & WORD_START) and not flag & PHRASE_CONT))
-            begins.append(True)
-            starts = feeds["multi_flow_span_starts"][row, :n_target]
-            found = starts == np.arange(n_target)
-            assert found[begins].all()
-            assert starts.tolist() == np.maximum.accumulate(np.where(found, np.arange(n_target), 0)).tolist()
-            # Any other span begins with a fragment that touches the one before.
-            assert (np.diff(taken, prepend=-9)[found[:-1] & ~np.array(begins[:-1])] == 1).all()
+            # A span begins with a unit of the corpus, with a fragment, and at the closing [SEP].
+            fragments = set(text[next(drawn)[0]].tolist())
+            begins = [token in fragments or _begins_unit(int(flags[token - len(SPECIALS)])) for token in taken.tolist()]
+            expected = np.maximum.accumulate(np.where([*begins, True], np.arange(n_target), 0))
+            assert feeds["multi_flow_span_starts"][row, :n_target].tolist() == expected.tolist()
             seen += text.tolist()
     assert len(seen) == len(set(seen))
 
 
 def test_noise_replaces_what_is_read_and_not_what_is_predicted() -> None:
     changed = total = 0
+    put: Counter[int] = Counter()
     for feeds in _feeds(in_memory(DOCUMENTS, max_length=64, overhead=3), noise=0.3, budget=0.5):
         real = feeds["multi_flow_target_mask"] == 1
         read, labels = feeds["multi_flow_target_ids"][real], feeds["multi_flow_labels"]
@@ -90,8 +101,62 @@ def test_noise_replaces_what_is_read_and_not_what_is_predicted() -> None:
         assert (read >= len(SPECIALS))[~closing].all()
         changed += int((read != labels)[~closing].sum())
         total += int((~closing).sum())
+        put.update(read[(read != labels)].tolist())
     assert total > 400
+    # About 150 pieces out of 1,080 are drawn; few of them twice.
+    assert len(put) > 0.8 * sum(put.values())
     assert changed / total == pytest.approx(0.3, abs=4 * (0.21 / total) ** 0.5)
+
+
+def test_a_row_is_divided_in_one_way_whatever_the_ranks_and_micro_batches() -> None:
+    data = in_memory(DOCUMENTS, max_length=32, overhead=3)
+
+    def divided(seed: int, epoch: int = 0, **split: int) -> dict[int, tuple[list[int], list[int]]]:
+        """The source and what is read of the target of every row, by the first token of its text."""
+        reader = step_reader(data, {"multi_flow": {"noise": 0.3}}, overhead=3, seed=seed)
+        found = {}
+        for n in range(reader.plan.batches_per_epoch):
+            for rank in range(split.get("world", 1)):
+                step = reader.step(epoch * reader.plan.batches_per_epoch + n, rank, **split)
+                for feeds in step.micro_batches:
+                    for row, ids in enumerate(feeds["input_ids"].tolist()):
+                        source, target = (
+                            feeds[f"multi_flow_{side}_ids"][row][feeds[f"multi_flow_{side}_mask"][row] == 1].tolist()
+                            for side in ("source", "target")
+                        )
+                        found[ids[1]] = (source, target)
+        return found
+
+    once = divided(0)
+    assert divided(0) == once
+    assert divided(0, world=2) == once
+    assert divided(0, parts=3) == once
+    assert divided(1) != once
+    assert divided(0, epoch=1) != once
+    # Rows do not share their draws: the places of the fragments differ from row to row.
+    kept = {tuple(token - first for token in source[1:-1]) for first, (source, _) in once.items()}
+    assert len(kept) > len(once) / 2
+
+
+def test_the_loss_has_a_weighted_term_for_each_flow() -> None:
+    data = in_memory(DOCUMENTS, max_length=32, overhead=3)
+    config = ErnieConfig(
+        vocab_size=data.vocab.size, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=32, layer_norm_eps=1e-5,
+    )  # fmt: skip
+    for word_by_word, expected in (
+        (0.25, {"multi_flow_word": 0.5, "multi_flow_span": 1.5}),
+        (1.0, {"multi_flow_word": 2.0}),
+        (0.0, {"multi_flow_span": 2.0}),
+    ):
+        reader = step_reader(data, {"multi_flow": {"word_by_word": word_by_word, "weight": 2.0}}, overhead=3)
+        (objective,) = reader.objectives
+        with paddle.utils.unique_name.guard():
+            encoder = Encoder(config)
+            heads = objective.heads(config, encoder)
+        feeds = {name: paddle.to_tensor(array) for name, array in reader.step(0).micro_batches[0].items()}
+        terms = objective.loss(heads, objective.encode(encoder, feeds), feeds)
+        assert {term.name: term.weight for term in terms} == expected
 
 
 def test_the_piece_attn_is_used_where_the_vocabulary_has_it() -> None:
@@ -102,15 +167,10 @@ def test_the_piece_attn_is_used_where_the_vocabulary_has_it() -> None:
     attn = extended.id(ATTN_PIECE)
     assert {int(i) for feeds in with_piece for i in feeds["multi_flow_attn_ids"].flat} == {attn}
     assert all(attn not in feeds["multi_flow_target_ids"] for feeds in with_piece)
-
-
-@pytest.mark.parametrize(
-    ("word_by_word", "flows"),
-    [(0.25, {"word": 0.25, "span": 0.75}), (1.0, {"word": 1.0}), (0.0, {"span": 1.0})],
-)
-def test_a_flow_without_weight_is_not_computed(word_by_word: float, flows: dict[str, float]) -> None:
-    objective = make_objective("multi_flow", {"word_by_word": word_by_word})
-    assert objective.flows == flows  # type: ignore[attr-defined]
+    named = _feeds(data, attn_token="w3")
+    assert {int(i) for feeds in named for i in feeds["multi_flow_attn_ids"].flat} == {data.vocab.id("w3")}
+    with pytest.raises(UserError, match=r"attn_token is '\[ATN\]', which is no piece of the vocabulary"):
+        _feeds(data, attn_token="[ATN]")
 
 
 def test_other_objectives_do_not_share_its_rows() -> None:
