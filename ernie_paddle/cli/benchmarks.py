@@ -32,6 +32,7 @@ from ernie_paddle.cli.jobs import do_jobs, exit_code
 from ernie_paddle.jobs.job import Job, Result
 from ernie_paddle.jobs.runner import JobRunner
 from propeller.errors import UserError
+from propeller.tools.wheels import require_paddle
 
 REPORT = "results.md"
 SUBMISSION = "submission.zip"
@@ -101,6 +102,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.model is not None and args.vocab is not None:
         raise UserError("--vocab is for random weights; remove it, as --model has its own vocabulary")
     found, left_out = present_tasks(wanted, args.data_dir, name)
+    require_paddle()
 
     size = args.size or "tiny"
     start = None if args.model is None else starting_model(args.model, args.size)

@@ -36,7 +36,7 @@ VERBS: dict[str, str] = {
     "benchmarks": "fine-tune on a suite of benchmarks with several seeds, and compare with the papers' figures",
     "tables": "reproduce a table of a paper: pre-train and fine-tune all its rows",
     "quickstart": "go from raw text to an exported model on Python's own manual",
-    "list": "list the objectives, schedules, fine-tuning tasks or recipes, with a line about each",
+    "list": "list the objectives, schedules, fine-tuning tasks, recipes, benchmarks or suites, with a line about each",
     "doctor": "report on Python, Paddle, devices and settings, and suggest changes",
 }
 

@@ -17,6 +17,7 @@ from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.main import EXIT_INTERRUPTED
 from ernie_paddle.jobs.job import RunFailedError
 from ernie_paddle.manual_text import write_quickstart_data
+from propeller.tools.wheels import require_paddle
 
 RECIPE = "quickstart"
 VOCAB_SIZE = 2000
@@ -101,6 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the workflow; returns the exit code of the first command that failed, or 0."""
+    require_paddle()
     try:
         quickstart(args.output)
     except RunFailedError as failure:

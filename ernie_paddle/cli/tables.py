@@ -15,6 +15,7 @@ from ernie_paddle.benchmarks.suite import load_suite
 from ernie_paddle.cli import options as opt
 from ernie_paddle.cli.jobs import do_jobs, exit_code
 from ernie_paddle.tables.plan import TablePlan, load_size, load_table, size_names, table_names
+from propeller.tools.wheels import require_paddle
 
 REPORT = "tables.md"
 PICTURE = "curves.png"
@@ -77,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
     table, size = load_table(args.table, args.rows), load_size(args.size)
     name = Path(args.table).stem
     output = args.output or Path("runs") / "tables" / name
+    require_paddle()
 
     from ernie_paddle.tables import report
     from ernie_paddle.tables.figures import Figures

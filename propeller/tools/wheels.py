@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shlex
@@ -75,6 +76,16 @@ def install_line() -> str:
 def not_installed() -> str:
     """One line that says that PaddlePaddle is missing, with the command that installs it."""
     return f"PaddlePaddle is not installed; install it with `{install_line()}`"
+
+
+def require_paddle() -> None:
+    """Refuse work that begins without PaddlePaddle but cannot end without it.
+
+    Raises:
+        ModuleNotFoundError: PaddlePaddle is not installed; :func:`missing_paddle` makes a line of this error.
+    """
+    if importlib.util.find_spec("paddle") is None:
+        raise ModuleNotFoundError("No module named 'paddle'", name="paddle")
 
 
 def missing_paddle(error: ModuleNotFoundError) -> str | None:

@@ -36,6 +36,9 @@ NEEDS_PADDLE = {
     "predict": "--model tuned --input table.tsv",
     "embed": "--model model --input table.tsv --text a --output {new}",
     "export": "--model tuned --output {new}",
+    "benchmarks": "glue --data_dir glue --tasks CoLA --size tiny --output_dir {new}",
+    "tables": "ernie2 --size tiny --output {new}",
+    "quickstart": "--output {new}",
     "launch": f"--nproc_per_node 2 {ROOT / 'pretrain.py'} --recipe quickstart",
 }
 
@@ -54,6 +57,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (place / "v.txt").write_text("\n".join(PIECES))
     words = [str(place / "text.txt"), "--vocab", str(place / "v.txt"), "--output", str(place / "corpus")]
     assert main(["prepare", *words, "--workers", "0"]) == 0
+    (place / "glue" / "CoLA").mkdir(parents=True)
+    for split in ("train", "dev"):
+        (place / "glue" / "CoLA" / f"{split}.tsv").write_text("src\t1\t\tw1 w2\nsrc\t0\t\tw3\n" * 10)
     settings: dict[str, object] = {
         "text_a": "a",
         "text_b": None,
@@ -110,6 +116,7 @@ def test_verbs_that_need_paddle(packages: Path, folder: Path, tmp_path: Path, ve
     assert done.returncode == 2, done.stderr
     assert on_any_machine(done.stderr) == f"ernie {verb}: {ADVICE}"
     assert done.stdout == ""
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("verb", ["pretrain", "finetune", "export"])
