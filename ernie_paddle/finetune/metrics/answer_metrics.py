@@ -90,9 +90,10 @@ def best_threshold(gains: NDArray[np.float64], no_answer: NDArray[np.float64]) -
 
     Returns:
         t, such that no answer is given if `no_answer` > t. It lies midway between the levels of the last answered and
-        the first unanswered question, so that rounding (another processor, another executor) changes no decision. Of
-        several equally good thresholds, the lowest is returned; one below all levels if giving no answer at all is
-        best, and one above all levels if answering every question is best.
+        the first unanswered question, so that rounding (another processor, another executor) changes no decision.
+        Questions with neighbouring levels that differ only by rounding are all answered or all not, even if a threshold
+        between them had a better score. Of several equally good thresholds, the lowest is returned; one below all
+        levels if giving no answer at all is best, and one above all levels if answering every question is best.
     """
     order = np.argsort(no_answer, kind="stable")
     sums, levels = np.cumsum(gains[order]), no_answer[order]

@@ -31,7 +31,7 @@ from propeller.errors import UserError
 from propeller.graph.inputs import IGNORE, Input
 from propeller.graph.losses import LossTerm
 from propeller.values import Arrays
-from reader.batches.rows import pad_flat, pad_rows
+from reader.batches.rows import BERT_LAYOUT, pad_flat, pad_rows
 from reader.errors import DataError
 from reader.tables import tags as T
 from reader.tables.cells import UnusableCellError, sorted_labels
@@ -41,6 +41,7 @@ from reader.tokenizers.base import Tokenizer
 
 _MOST_TYPES = 1000
 _KINDS = 8
+_SPECIALS = BERT_LAYOUT.specials(1)
 
 
 LABELLING_OPTIONS = (
@@ -127,10 +128,9 @@ class Labelling(TaskType):
             raise UserError(f"metric {self.metric!r} is not a metric of {self.type}: {', '.join(known)}")
         if self.max_length < 8:
             raise UserError(f"max_length must be at least 8; found {self.max_length}")
-        if not 1 <= self.doc_stride <= self.max_length - 2:
-            raise UserError(
-                f"doc_stride {self.doc_stride} must be between 1 and {self.max_length - 2} (max_length - 2)"
-            )
+        room = self.max_length - _SPECIALS
+        if not 1 <= self.doc_stride <= room:
+            raise UserError(f"doc_stride {self.doc_stride} must be between 1 and {room} (max_length - {_SPECIALS})")
         if not self.types:
             raise UserError("no entity tags in the training data: all tokens are outside (O)")
         if len(self.labels) < 2:
@@ -154,7 +154,7 @@ class Labelling(TaskType):
             types=tuple(types if options.labels else sorted_labels(types)),
             align=options.align,
             max_length=options.max_length,
-            doc_stride=options.doc_stride or max(1, (options.max_length - 2) // 2),
+            doc_stride=options.doc_stride or max(1, (options.max_length - _SPECIALS) // 2),
             metric=options.metric or ("accuracy" if scheme == T.PLAIN else metrics.ENTITIES[0]),
             features=options.features,
         )
