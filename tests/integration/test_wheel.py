@@ -46,10 +46,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the wheel holds, and nothing else."""
+    """A folder into which pip installed the wheel, and nothing else."""
     folder = tmp_path_factory.mktemp("installed")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder)
+    options = ["--no-deps", "--no-index", "--disable-pip-version-check", "-q", "--target", str(folder)]
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "install", *options, str(wheel)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
 
@@ -138,3 +141,40 @@ def test_verbs_work(installed: Path, tmp_path: Path) -> None:
     # Of the twelve pieces of a document only "still" is not in the vocabulary.
     assert re.search(r"train +18 documents +36 sentences +216 tokens +\[UNK\] 8\.333%", prepared)
     assert "corpus" in ernie(installed, tmp_path, "inspect", "corpus")
+
+
+def test_the_whole_chain_of_verbs(installed: Path, tmp_path: Path) -> None:
+    """From raw text to predictions of an exported model, by the programs that pip installed."""
+    (tmp_path / "text.txt").write_text("\n\n".join(["A mill stood by the river.\nThe wheel was still."] * 20))
+    rows = "".join(f"the mill {'stood' if n % 2 else 'was still'}\tthe river\t{'ab'[n % 2]}\n" for n in range(16))
+    (tmp_path / "t.tsv").write_text("x\ty\tlabel\n" + rows)
+    train = ["--recipe", "quickstart", "--data", "corpus", "--output", "pre"]
+    for setting in (
+        "arch=tiny", "arch.vocab_size=null", "data.max_length=16", "data.min_tokens=2", "train.batch_tokens=64",
+        "train.learning_rate.warmup_steps=1", "train.workers=0", "schedule={kind: sum, total_steps: 2}",
+    ):  # fmt: skip
+        train += ["--set", setting]
+    table = ["--text_a", "x", "--label", "label"]
+    for verb, *words in (
+        ["vocab", "text.txt", "--output", "vocab", "--size", "60"],
+        ["prepare", "text.txt", "--vocab", "vocab", "--output", "corpus", "--workers", "0", "--heldout", "0.1"],
+        ["stats", "corpus"],
+        ["prepare-pairs", "t.tsv", "--text_a", "x", "--text_b", "y", "--label", "label", "--vocab", "vocab",
+         "--output", "pairs"],
+        ["pretrain", *train],
+        ["finetune", "--train", "t.tsv", "--dev", "t.tsv", *table, "--model", "pre", "--output", "fine",
+         "--epochs", "1"],
+        ["evaluate", "--model", "fine", "--data", "t.tsv"],
+        ["embed", "--model", "pre", "--input", "t.tsv", "--text", "x", "--output", "vectors.npy"],
+        ["export", "--model", "fine", "--output", "exported"],
+        ["convert", "--from", "pre", "--to", "hf", "--format", "hf"],
+        ["inspect", "exported"],
+    ):  # fmt: skip
+        program = [sys.executable, str(installed / "bin" / "ernie"), verb, *words]
+        environ = {**os.environ, "PYTHONPATH": str(installed), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(program, capture_output=True, text=True, check=False, cwd=tmp_path, env=environ)
+        assert done.returncode == 0, (verb, done.stderr)
+    answers = [ernie(installed, tmp_path, "predict", "--model", m, "--input", "t.tsv") for m in ("fine", "exported")]
+    labels = [[line.split("\t")[1] for line in answer.splitlines()] for answer in answers]
+    assert len(labels[0]) == 17
+    assert labels[0] == labels[1]
