@@ -41,9 +41,10 @@ def test_two_nodes_train_as_one_process(manual_corpus: Path, tmp_path: Path) -> 
     assert [node.returncode for node in nodes] == [0, 0], "\n".join([*said, logs])
     one, two = ([line for line in log(folder) if line["kind"] == "step"] for folder in (alone, together))
     assert len(one) == len(two) == STEPS
-    np.testing.assert_allclose([line["loss"] for line in two], [line["loss"] for line in one], atol=1e-5)
+    np.testing.assert_allclose([line["loss"] for line in two], [line["loss"] for line in one], rtol=1e-6)
     place = f"checkpoints/step-{STEPS:08d}/model.safetensors"
     first, second = (load_file(folder / place) for folder in (alone, together))
     assert first.keys() == second.keys()
+    # The gradient of a key's bias is zero but for rounding, which Adam makes large.
     worst = max(float(np.abs(first[name] - second[name]).max()) for name in first if "k_proj.bias" not in name)
-    assert worst < 2e-5, "sums of float32 in another order"
+    assert worst <= 1.2e-6, "sums of float32 in another order"

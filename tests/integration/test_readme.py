@@ -21,7 +21,7 @@ TINY = (
     "--set train.eval_batches=1 --set train.workers=0"
 )
 ORDER = ("docs/data.md", "docs/pretraining.md", "docs/finetuning.md", "docs/checkpoints.md", "docs/multi-gpu.md")
-"""Documents whose commands go on from those of the README, and may go on from those before them."""
+"""Documents whose commands follow those of the README, and may follow those of earlier documents."""
 
 
 class Reader:
@@ -78,7 +78,7 @@ def test_the_readme(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(900)
 def test_the_other_documents(tmp_path: Path) -> None:
-    """With a tiny model, and without the text that test_documents_continue.py tries."""
+    """With a tiny model, and without the text that test_readme_continue.py tries."""
     person = Reader(tmp_path, TINY)
     for command in commands(section("README.md", "Uses")):
         if not re.search("ernie (evaluate|predict)", command):  # nothing builds on these
