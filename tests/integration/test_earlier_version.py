@@ -47,6 +47,9 @@ def assert_alike(found: Any, wanted: Any, where: str = "") -> None:
             assert_alike(found[key], wanted[key], f"{where}.{key}")
     elif isinstance(wanted, float):
         assert found == pytest.approx(wanted, abs=TOLERANCE, rel=TOLERANCE), where
+    elif where.endswith(".samples"):
+        # The earlier version called an epoch a pass.
+        assert found.replace("(pass ", "(epoch ") == wanted.replace("(pass ", "(epoch "), where
     else:
         assert found == wanted, where
 
