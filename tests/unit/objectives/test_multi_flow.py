@@ -139,6 +139,7 @@ def test_a_row_is_divided_in_one_way_whatever_the_ranks_and_micro_batches() -> N
 
 
 def test_the_loss_has_a_weighted_term_for_each_flow() -> None:
+    paddle.disable_static()
     data = in_memory(DOCUMENTS, max_length=32, overhead=3)
     config = ErnieConfig(
         vocab_size=data.vocab.size, hidden_size=8, num_hidden_layers=1, num_attention_heads=2,
