@@ -83,6 +83,7 @@ def require_corpora(recipe: str, paths: list[str]) -> None:
 
 
 def has_heldout(path: str) -> bool:
+    """Whether the corpus at ``path`` has held-out documents."""
     return bool(read_corpus_info(path)["splits"].get("heldout", {}).get("n_documents"))
 
 
